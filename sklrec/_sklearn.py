@@ -1,0 +1,78 @@
+"""Everything sklrec takes from scikit-learn's private modules, and all it knows of its versions.
+
+A new release of scikit-learn that moves a private name, or lacks a feature, is mended here alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sklearn.base import _fit_context
+from sklearn.utils._openmp_helpers import _openmp_effective_n_threads
+from sklearn.utils._param_validation import (
+    HasMethods,
+    Hidden,
+    Interval,
+    InvalidParameterError,
+    Options,
+    StrOptions,
+    validate_params,
+)
+
+try:  # scikit-learn 1.9 and later
+    from sklearn.callback import CallbackSupportMixin
+except ImportError:  # progress cannot be shown, everything else works
+    CallbackSupportMixin = object  # type: ignore[assignment,misc]
+
+SUPPORTS_CALLBACKS = CallbackSupportMixin is not object
+
+__all__ = [
+    "SUPPORTS_CALLBACKS",
+    "CallbackSupportMixin",
+    "HasMethods",
+    "Hidden",
+    "Interval",
+    "InvalidParameterError",
+    "Options",
+    "StrOptions",
+    "_fit_context",
+    "fit_progress",
+    "n_threads",
+    "validate_params",
+]
+
+
+def n_threads() -> int:
+    """Return how many threads a computation may use: what OMP_NUM_THREADS and the machine allow.
+
+    joblib lowers OMP_NUM_THREADS in its worker processes, so that ``n_jobs=2`` does not start
+    twice as many threads as there are cores.
+    """
+    return int(_openmp_effective_n_threads())
+
+
+@contextmanager
+def fit_progress(estimator: Any, X: Any, *, max_subtasks: int) -> Iterator[Callable[..., bool]]:
+    """Report the progress of a fit to the callbacks set on `estimator`.
+
+    Yields ``step(name, **fitted)``, to be called at the end of each of at most `max_subtasks`
+    steps with the fitted attributes the estimator would have if it stopped there. It returns
+    whether a callback asks to stop. Must run inside a method decorated by ``_fit_context``.
+    """
+    if not SUPPORTS_CALLBACKS:
+        yield lambda name, **fitted: False
+        return
+    task = estimator._init_callback_context(max_subtasks=max_subtasks)
+    task.call_on_fit_task_begin(estimator=estimator, X=X)
+
+    def step(name: str, **fitted: Any) -> bool:
+        subtask = task.subcontext(task_name=name)
+        subtask.call_on_fit_task_begin(estimator=estimator, X=X)
+        return subtask.call_on_fit_task_end(
+            estimator=estimator, X=X, reconstruction_attributes=fitted or None
+        )
+
+    yield step
+    task.call_on_fit_task_end(estimator=estimator, X=X)
