@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from sklearn.base import _fit_context
+from sklearn.utils import _safe_indexing
 from sklearn.utils._openmp_helpers import _openmp_effective_n_threads
 from sklearn.utils._param_validation import (
     HasMethods,
@@ -38,6 +39,7 @@ __all__ = [
     "Options",
     "StrOptions",
     "_fit_context",
+    "_safe_indexing",
     "fit_progress",
     "n_threads",
     "validate_params",

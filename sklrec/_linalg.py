@@ -1,0 +1,116 @@
+"""Products and inverses that the item-item models share, on all cores and in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import scipy.sparse as sp
+from joblib import Parallel, delayed
+from scipy.linalg import get_lapack_funcs
+
+from ._sklearn import n_threads
+
+# Rows of one block of a product of two sparse matrices: larger blocks repeat less work,
+# smaller ones need less memory besides the result.
+BLOCK = 1024
+
+# Multiplications below which starting threads costs more than they save.
+_WORTH_A_THREAD = 10**7
+
+
+def add_gram(X: sp.csr_array, G: np.ndarray) -> None:
+    """Add the upper triangle of ``X'X`` to `G`, in blocks of items on all cores.
+
+    Only the triangle that LAPACK reads is computed: half the multiplications. Above the diagonal
+    block-wise; below it, within the diagonal blocks, G holds the mirrored entries.
+
+    Parameters
+    ----------
+    X : CSR array of shape (n_users, n_items)
+        One row a user.
+    G : ndarray of shape (n_items, n_items), C-contiguous
+        Changed in place.
+    """
+    Xt = X.T.tocsr()  # (n_items, n_users)
+
+    def add_block(rows: slice) -> None:
+        G[rows, rows.start :] += (Xt[rows] @ X[:, rows.start :]).toarray()
+
+    _in_threads(add_block, _blocks(X.shape[1]), work=np.sum(np.diff(X.indptr) ** 2.0))
+
+
+def invert_positive_definite(G: np.ndarray) -> None:
+    """Replace a positive definite matrix by its inverse, reading its upper triangle alone.
+
+    Cholesky factor and inverse from it by LAPACK's potrf and potri, in place.
+
+    Parameters
+    ----------
+    G : ndarray of shape (n, n), C-contiguous, float32 or float64
+        Changed in place; both triangles hold the inverse afterwards.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If the matrix is not positive definite in its precision.
+    """
+    A = G.T  # LAPACK's column-major order, without a copy: G's upper triangle is A's lower one
+    potrf, potri = get_lapack_funcs(("potrf", "potri"), (A,))
+    _, info = potrf(A, lower=True, clean=False, overwrite_a=True)
+    if info == 0:
+        _, info = potri(A, lower=True, overwrite_c=True)
+    if info != 0:
+        raise np.linalg.LinAlgError(
+            f"The matrix of shape {G.shape} is not positive definite in {G.dtype}: "
+            f"the pivot of row {info - 1} is not positive."
+        )
+
+    def mirror(rows: slice) -> None:
+        for columns in _blocks(rows.start):
+            G[rows, columns] = G[columns, rows].T
+        square = G[rows, rows]
+        square[...] = np.triu(square) + np.triu(square, 1).T
+
+    _in_threads(mirror, _blocks(G.shape[0]), work=G.size)
+
+
+def dot_on_threads(X: sp.csr_array, B: np.ndarray) -> np.ndarray:
+    """Return ``X @ B`` of a sparse and a dense matrix, the rows of X shared out to all cores.
+
+    Each row is computed alone, so that the result does not depend on the number of threads.
+
+    Parameters
+    ----------
+    X : CSR array of shape (n_rows, n)
+        Sparse factor.
+    B : ndarray of shape (n, n_columns), C-contiguous
+        Dense factor.
+
+    Returns
+    -------
+    product : ndarray of shape (n_rows, n_columns)
+        In the precision of numpy's type promotion of X and B.
+    """
+    work = X.nnz * B.shape[1]
+    if work < _WORTH_A_THREAD or n_threads() == 1:
+        return X @ B
+    product = np.empty((X.shape[0], B.shape[1]), dtype=np.result_type(X.dtype, B.dtype))
+    # Rows differ in length, so each thread gets the same number of stored entries.
+    ends = np.searchsorted(X.indptr, np.linspace(0, X.nnz, n_threads() + 1)[1:-1])
+    bounds = [0, *(int(end) for end in ends), X.shape[0]]
+
+    def multiply(rows: slice) -> None:
+        product[rows] = X[rows] @ B
+
+    _in_threads(multiply, map(slice, bounds[:-1], bounds[1:]), work=work)
+    return product
+
+
+def _blocks(n: int) -> Iterator[slice]:
+    return (slice(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK))
+
+
+def _in_threads(task: Callable[[slice], None], slices: Iterator[slice], *, work: float) -> None:
+    n_jobs = n_threads() if work >= _WORTH_A_THREAD else 1
+    Parallel(n_jobs=n_jobs, backend="threading")(delayed(task)(part) for part in slices)

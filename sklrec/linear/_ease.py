@@ -1,0 +1,213 @@
+"""Embarrassingly shallow autoencoders."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import ArrayLike
+
+from .._linalg import add_gram, dot_on_threads, invert_positive_definite
+from .._memory import check_memory
+from .._sklearn import Interval, _fit_context, fit_progress
+from ..base import BaseRecommender, SimilarItemsMixin
+
+# The transposed X and the blocks that X'X is computed in, relative to X and to a row of X'X.
+_COPIES_OF_X = 2
+_ROWS_BESIDE = 4 * 1024
+
+
+class EASE(SimilarItemsMixin, BaseRecommender):
+    r"""Linear item-to-item autoencoder with a zero diagonal, solved in closed form.
+
+    Each item is predicted from the others by ridge regression [1]_:
+
+    .. math:: \min_B \|X - XB\|_F^2 + \lambda \|B\|_F^2 \quad \text{s.t.} \quad \mathrm{diag}(B) = 0
+
+    With :math:`P = (X^\top X + \lambda I)^{-1}` the solution is :math:`B_{ij} = -P_{ij} / P_{jj}`
+    off the diagonal (equation 8 of [1]_). A user's scores are the row ``x @ B``, so users that
+    ``fit`` has not seen cost nothing more.
+
+    Fitting inverts a dense matrix in place: memory is one matrix of n_items x n_items, 1.6 GB in
+    float32 for 20,000 items, and time grows with the cube of the number of items, whatever the
+    number of users. A fit that the machine has no memory for is refused before it starts.
+
+    Parameters
+    ----------
+    lambda_ : float, default=500.0
+        L2 penalty on the item-to-item weights; larger is smoother. In the units of X'X, that is
+        of interactions: the more users, the larger the best value. Worth a search between 10
+        and 10,000 on a logarithmic scale.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_items, n_items)
+        Weight of each item (row) in the score of each item (column), in the precision of X.
+    gram_ : ndarray of shape (n_items, n_items)
+        Sum of X'X, upper triangle; only after ``partial_fit``, which goes on from it.
+    n_samples_seen_ : int
+        Number of users fitted.
+    n_features_in_ : int
+        Number of items.
+    feature_names_in_ : ndarray of shape (n_items,)
+        Names of the items where X is a DataFrame with names.
+
+    See Also
+    --------
+    sklrec.preprocessing.BM25Transformer : Weights that often help before EASE.
+
+    Notes
+    -----
+    The diagonal of X'X has no part in the zero-diagonal solution of a column other than through
+    the inverse, so an item without interactions gets weights of zero, not NaN.
+
+    References
+    ----------
+    .. [1] H. Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019.
+
+    Examples
+    --------
+    >>> from scipy.sparse import csr_array
+    >>> from sklrec.linear import EASE
+    >>> X = csr_array([[1, 1, 0, 0], [1, 1, 0, 1], [0, 0, 1, 1], [0, 1, 1, 1]])
+    >>> ease = EASE(lambda_=1.0).fit(X)
+    >>> ease.predict_ranking(X[:1], k=2)
+    array([[3, 2]])
+    >>> ease.similar_items(0, k=1)
+    array([1])
+    """
+
+    _parameter_constraints: dict = {"lambda_": [Interval(Real, 0, None, closed="neither")]}
+
+    def __init__(self, lambda_: float = 500.0) -> None:
+        self.lambda_ = lambda_
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: ArrayLike, y: Any = None) -> EASE:
+        """Learn the item-to-item weights.
+
+        Parameters
+        ----------
+        X : {array-like, sparse array} of shape (n_users, n_items)
+            Interactions, non-negative.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : EASE
+            The fitted model.
+
+        Raises
+        ------
+        MemoryError
+            If the machine lacks the memory; nothing is allocated then.
+        """
+        X = self._check_X(X, reset=True)
+        self._check_memory(X, n_matrices=1)
+        self.__dict__.pop("gram_", None)
+        with fit_progress(self, X, max_subtasks=2) as step:
+            G = np.zeros((X.shape[1], X.shape[1]), dtype=X.dtype)
+            add_gram(X, G)
+            step("gram")
+            self._coef = self._solve_in_place(G)
+            step("solve")
+        self.n_samples_seen_ = X.shape[0]
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: ArrayLike, y: Any = None) -> EASE:
+        """Add the interactions of more users, for data larger than memory.
+
+        Only X'X is updated, which is exact: batches give what ``fit`` gives on all users at once.
+        The weights are solved for when they are first needed. Twice the memory of ``fit``.
+
+        Parameters
+        ----------
+        X : {array-like, sparse array} of shape (n_users, n_items)
+            Interactions of users not given before, non-negative.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : EASE
+            The model.
+
+        Raises
+        ------
+        MemoryError
+            If the machine lacks the memory; nothing is allocated then.
+        ValueError
+            If the model was fitted with ``fit``, which does not keep X'X.
+        """
+        first = not hasattr(self, "n_features_in_")
+        if not first and not hasattr(self, "gram_"):
+            raise ValueError(
+                "partial_fit cannot go on after fit, which keeps no X'X to add to; "
+                "use partial_fit for all batches, on a new or cloned EASE."
+            )
+        X = self._check_X(X, reset=first)
+        if first:
+            self._check_memory(X, n_matrices=2)
+            self.gram_ = np.zeros((X.shape[1], X.shape[1]), dtype=X.dtype)
+            self.n_samples_seen_ = 0
+        with fit_progress(self, X, max_subtasks=1) as step:
+            add_gram(X, self.gram_)
+            step("gram")
+        self._coef = None
+        self.n_samples_seen_ += X.shape[0]
+        return self
+
+    @property
+    def coef_(self) -> np.ndarray:
+        """Weight of each item (row) in the score of each item (column)."""
+        if self._coef is None:
+            self._coef = self._solve_in_place(self.gram_.copy())
+        return self._coef
+
+    def decision_function(self, X: ArrayLike) -> np.ndarray:
+        """Score all items for each user.
+
+        Parameters
+        ----------
+        X : {array-like, sparse array} of shape (n_users, n_items)
+            Interactions of each user, known from ``fit`` or not.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_users, n_items)
+            The product of X and ``coef_``.
+        """
+        X = self._check_X(X, reset=False)
+        return dot_on_threads(X, self.coef_)
+
+    def _item_similarity(self, items: np.ndarray) -> np.ndarray:
+        return self.coef_[items]
+
+    def _solve_in_place(self, G: np.ndarray) -> np.ndarray:
+        """Turn X'X, of which the upper triangle is read, into B."""
+        G.flat[:: G.shape[0] + 1] += self.lambda_
+        try:
+            invert_positive_definite(G)
+        except np.linalg.LinAlgError as error:
+            raise ValueError(
+                f"lambda_={self.lambda_} is too small to solve for the weights in {G.dtype}; "
+                "use a larger one, or X in float64."
+            ) from error
+        scale = -1 / np.diag(G)
+        for row in G:  # row by row, so that nothing of the size of G is allocated beside it
+            row *= scale
+        np.fill_diagonal(G, 0)
+        return G
+
+    def _check_memory(self, X: sp.csr_array, *, n_matrices: int) -> None:
+        n_items, itemsize = X.shape[1], X.dtype.itemsize
+        beside = _COPIES_OF_X * X.nnz * (itemsize + X.indices.itemsize)
+        beside += min(_ROWS_BESIDE, n_items) * n_items * itemsize
+        check_memory(
+            n_matrices * n_items**2 * itemsize + beside,
+            f"EASE on {n_items:,} items in {X.dtype}",
+        )
