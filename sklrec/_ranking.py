@@ -126,7 +126,9 @@ def rank_in_batches(
         Item indices, best first, -1 past the last item that may be ranked.
     """
     parts = [
-        top_k(decision_function(_safe_indexing(X, rows)), k, seen=None if seen is None else seen[rows])
+        top_k(
+            decision_function(_safe_indexing(X, rows)), k, seen=None if seen is None else seen[rows]
+        )
         for rows in row_batches(*X.shape)
     ]
     return np.concatenate(parts)

@@ -133,9 +133,7 @@ class BaseRecommender(CallbackSupportMixin, RecommenderMixin, BaseEstimator):
         """
         if not reset:
             check_is_fitted(self)
-        X = validate_data(
-            self, X, accept_sparse="csr", dtype=(np.float32, np.float64), reset=reset
-        )
+        X = validate_data(self, X, accept_sparse="csr", dtype=(np.float32, np.float64), reset=reset)
         check_non_negative(X, type(self).__name__)
         return canonical_csr(X)
 
@@ -190,7 +188,7 @@ class SimilarItemsMixin:
 
 def stored_entries(X: ArrayLike) -> sp.csr_array:
     """Return the nonzero entries of `X`, of any numeric type, as a canonical CSR array."""
-    X = check_array(X, accept_sparse="csr", ensure_all_finite="allow-nan", dtype="numeric")
+    X = check_array(X, accept_sparse="csr", dtype="numeric")
     return canonical_csr(X)
 
 

@@ -117,6 +117,4 @@ def make_pipeline(
     ['binarizer', 'ease']
     """
     unnamed = sklearn.pipeline.make_pipeline(*steps)
-    return Pipeline(
-        unnamed.steps, memory=memory, transform_input=transform_input, verbose=verbose
-    )
+    return Pipeline(unnamed.steps, memory=memory, transform_input=transform_input, verbose=verbose)

@@ -1,1 +1,24 @@
-__all__: list[str] = []
+"""Metrics of rankings, and their use in scikit-learn's searches."""
+
+from ._evaluation import RankingEvaluation, evaluate
+from ._ranking import (
+    average_precision_at_k,
+    hit_rate_at_k,
+    ndcg_at_k,
+    precision_at_k,
+    recall_at_k,
+    reciprocal_rank_at_k,
+)
+from ._scorer import RankingScorer
+
+__all__ = [
+    "RankingEvaluation",
+    "RankingScorer",
+    "average_precision_at_k",
+    "evaluate",
+    "hit_rate_at_k",
+    "ndcg_at_k",
+    "precision_at_k",
+    "recall_at_k",
+    "reciprocal_rank_at_k",
+]

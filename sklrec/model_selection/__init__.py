@@ -1,1 +1,5 @@
-__all__: list[str] = []
+"""Splits of users and interactions for honest evaluation."""
+
+from ._split import StrongGeneralizationSplit, split_interactions, strong_generalization_split
+
+__all__ = ["StrongGeneralizationSplit", "split_interactions", "strong_generalization_split"]

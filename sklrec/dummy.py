@@ -1,0 +1,167 @@
+"""Baselines that every recommender must beat."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+from numpy.random import RandomState
+from numpy.typing import ArrayLike
+from sklearn.utils import Tags, check_random_state
+
+from ._sklearn import _fit_context, fit_progress
+from .base import BaseRecommender
+
+__all__ = ["PopularityRecommender", "RandomRecommender"]
+
+
+class PopularityRecommender(BaseRecommender):
+    """Rank the items by their popularity, the same for every user.
+
+    Attributes
+    ----------
+    popularity_ : ndarray of shape (n_items,)
+        Sum of each item's column of X: its number of users where X is binary.
+    n_features_in_ : int
+        Number of items.
+    feature_names_in_ : ndarray of shape (n_items,)
+        Names of the items where X is a DataFrame with names.
+
+    Examples
+    --------
+    >>> from scipy.sparse import csr_array
+    >>> X = csr_array([[1, 0, 1], [0, 0, 1]])
+    >>> PopularityRecommender().fit(X).predict_ranking(X, k=2)
+    array([[ 1, -1],
+           [ 0,  1]])
+    """
+
+    _parameter_constraints: dict = {}
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: ArrayLike, y: Any = None) -> PopularityRecommender:
+        """Count the interactions of each item.
+
+        Parameters
+        ----------
+        X : {array-like, sparse array} of shape (n_users, n_items)
+            Interactions, non-negative.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : PopularityRecommender
+            The fitted model.
+        """
+        X = self._check_X(X, reset=True)
+        with fit_progress(self, X, max_subtasks=1) as step:
+            self.popularity_ = X.sum(axis=0)
+            step("count")
+        return self
+
+    def decision_function(self, X: ArrayLike) -> np.ndarray:
+        """Return the popularity of each item, for each user.
+
+        Parameters
+        ----------
+        X : {array-like, sparse array} of shape (n_users, n_items)
+            Only its number of rows matters.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_users, n_items)
+            Equal rows.
+        """
+        X = self._check_X(X, reset=False)
+        return np.tile(self.popularity_, (X.shape[0], 1))
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.recommender_tags.personalized = False
+        return tags
+
+
+class RandomRecommender(BaseRecommender):
+    """Rank the items at random: the floor of every metric.
+
+    The scores are a function of the items of a row and the seed, so that a user gets the same
+    ranking in every batch.
+
+    Parameters
+    ----------
+    random_state : int, RandomState instance or None, default=None
+        Seed of the scores.
+
+    Attributes
+    ----------
+    seed_ : int
+        Drawn from `random_state`.
+    n_features_in_ : int
+        Number of items.
+    feature_names_in_ : ndarray of shape (n_items,)
+        Names of the items where X is a DataFrame with names.
+
+    Examples
+    --------
+    >>> from scipy.sparse import csr_array
+    >>> X = csr_array([[1, 0, 1], [0, 0, 1]])
+    >>> sorted(RandomRecommender(random_state=0).fit(X).predict_ranking(X, k=2)[1].tolist())
+    [0, 1]
+    """
+
+    _parameter_constraints: dict = {"random_state": ["random_state"]}
+
+    def __init__(self, *, random_state: int | RandomState | None = None) -> None:
+        self.random_state = random_state
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: ArrayLike, y: Any = None) -> RandomRecommender:
+        """Draw the seed.
+
+        Parameters
+        ----------
+        X : {array-like, sparse array} of shape (n_users, n_items)
+            Interactions, non-negative.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : RandomRecommender
+            The fitted model.
+        """
+        X = self._check_X(X, reset=True)
+        with fit_progress(self, X, max_subtasks=1) as step:
+            self.seed_ = int(check_random_state(self.random_state).randint(2**31 - 1))
+            step("seed")
+        return self
+
+    def decision_function(self, X: ArrayLike) -> np.ndarray:
+        """Return a random score for each item, for each user.
+
+        Parameters
+        ----------
+        X : {array-like, sparse array} of shape (n_users, n_items)
+            Interactions of each user.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_users, n_items)
+            Uniform between 0 and 1, in the precision of X; equal for rows with equal items.
+        """
+        X = self._check_X(X, reset=False)
+        scores = np.empty(X.shape, dtype=X.dtype)
+        for row, (start, end) in enumerate(zip(X.indptr[:-1], X.indptr[1:], strict=True)):
+            # Of the items alone: rounding a value to float32 must not change the ranking.
+            items = X.indices[start:end].astype(np.int64).tobytes()
+            key = hashlib.blake2b(items, digest_size=8, key=self.seed_.to_bytes(8, "little"))
+            rng = np.random.default_rng(int.from_bytes(key.digest(), "little"))
+            scores[row] = rng.random(X.shape[1])
+        return scores
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.recommender_tags.poor_score = True
+        return tags

@@ -1,0 +1,167 @@
+"""Values of each user, standard errors and paired tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import sem, ttest_rel
+from sklearn.utils import Bunch
+
+from ..base import stored_entries
+from ._ranking import parse_metrics
+from ._scorer import rank_unseen
+
+
+@dataclass(frozen=True)
+class RankingEvaluation:
+    """What :func:`evaluate` has found.
+
+    Parameters
+    ----------
+    per_user : dict of ndarray of shape (n_users,)
+        For each metric the value of each user, NaN where nothing was held out.
+
+    Attributes
+    ----------
+    mean : dict of float
+        Mean of each metric over the users with something held out.
+    standard_error : dict of float
+        Of the mean: the sample standard deviation over the square root of the number of users.
+    """
+
+    per_user: Mapping[str, np.ndarray]
+
+    @property
+    def mean(self) -> dict[str, float]:
+        """Mean of each metric over the users with something held out."""
+        return {name: float(_counting(value).mean()) for name, value in self.per_user.items()}
+
+    @property
+    def standard_error(self) -> dict[str, float]:
+        """Standard error of the mean of each metric; NaN for a single user."""
+        return {
+            name: float(sem(_counting(value))) if _counting(value).size > 1 else float("nan")
+            for name, value in self.per_user.items()
+        }
+
+    def __repr__(self) -> str:
+        error = self.standard_error
+        return "\n".join(f"{name}: {m:.4f} ± {error[name]:.4f}" for name, m in self.mean.items())
+
+    def compare(self, other: RankingEvaluation) -> dict[str, Bunch]:
+        """Compare with the evaluation of another model on the same users, user by user.
+
+        A paired t-test: users differ far more from each other than two models do on one user,
+        so the standard errors of two means say little about their difference.
+
+        Parameters
+        ----------
+        other : RankingEvaluation
+            Of the same users and held-out items.
+
+        Returns
+        -------
+        comparison : dict of Bunch
+            For each metric of both: ``difference``, the mean of self minus other,
+            ``standard_error`` of it, ``pvalue`` (two-sided) and ``n_users``. Without any
+            difference the p-value is 1.
+
+        Raises
+        ------
+        ValueError
+            If the evaluations are not of the same users, or have no metric in common.
+        """
+        names = [name for name in self.per_user if name in other.per_user]
+        if not names:
+            raise ValueError(
+                f"No metric in common: {', '.join(self.per_user)} and {', '.join(other.per_user)}."
+            )
+        return {name: _paired(name, self.per_user[name], other.per_user[name]) for name in names}
+
+
+def evaluate(
+    estimator: Any,
+    fold_in: Any,
+    held_out: Any,
+    metrics: str | Sequence[str] = ("ndcg@100", "recall@20", "recall@50"),
+) -> RankingEvaluation:
+    """Evaluate a fitted estimator on users split into a fold-in and a held-out part.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted, with ``decision_function``.
+    fold_in : {array-like, sparse array} of shape (n_users, n_items)
+        What the model is told of each user; never ranked.
+    held_out : {array-like, sparse array} of shape (n_users, n_items)
+        Nonzero at the items to find.
+    metrics : str or list of str, default=("ndcg@100", "recall@20", "recall@50")
+        Names as in :class:`RankingScorer`.
+
+    Returns
+    -------
+    evaluation : RankingEvaluation
+        ``mean``, ``standard_error`` and ``per_user`` of each metric, and ``compare``.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, the parts overlap, or no user has an item held out.
+    TypeError
+        If the estimator has no ``decision_function``.
+
+    Examples
+    --------
+    >>> from sklrec.datasets import make_interactions
+    >>> from sklrec.dummy import PopularityRecommender
+    >>> from sklrec.linear import EASE
+    >>> from sklrec.model_selection import split_interactions
+    >>> X = make_interactions(500, 80, random_state=0).data
+    >>> train, (fold_in, held_out) = X[:400], split_interactions(X[400:], random_state=0)
+    >>> ease = evaluate(EASE(lambda_=10).fit(train), fold_in, held_out, "ndcg@20")
+    >>> popular = evaluate(PopularityRecommender().fit(train), fold_in, held_out, "ndcg@20")
+    >>> ease.compare(popular)["ndcg@20"].pvalue < 0.05
+    True
+    """
+    parsed = parse_metrics(metrics)
+    fold_in, held_out = stored_entries(fold_in), stored_entries(held_out)
+    if fold_in.shape != held_out.shape:
+        raise ValueError(
+            f"fold_in and held_out must have one shape, got {fold_in.shape} and {held_out.shape}."
+        )
+    overlap = (fold_in != 0).multiply(held_out != 0).nnz
+    if overlap:
+        raise ValueError(
+            f"{overlap} held-out interactions are in the fold-in too, where they are given away."
+        )
+    if not held_out.nnz:
+        raise ValueError("No user has an item held out, so there is nothing to evaluate.")
+    ranking = rank_unseen(estimator, fold_in, k=max(k for _, k in parsed.values()))
+    return RankingEvaluation(
+        {name: metric(held_out, ranking, k=k, average=None) for name, (metric, k) in parsed.items()}
+    )
+
+
+def _counting(value: np.ndarray) -> np.ndarray:
+    return value[~np.isnan(value)]
+
+
+def _paired(name: str, first: np.ndarray, second: np.ndarray) -> Bunch:
+    if first.shape != second.shape or not np.array_equal(np.isnan(first), np.isnan(second)):
+        raise ValueError(
+            f"{name} was evaluated on different users: {_counting(first).size} of {first.size} "
+            f"and {_counting(second).size} of {second.size} have something held out."
+        )
+    first, second = _counting(first), _counting(second)
+    difference = first - second
+    if first.size < 2:
+        raise ValueError("A paired test needs at least 2 users with something held out, got 1.")
+    return Bunch(
+        difference=float(difference.mean()),
+        standard_error=float(sem(difference)),
+        pvalue=float(ttest_rel(first, second).pvalue) if difference.any() else 1.0,
+        n_users=first.size,
+    )

@@ -1,0 +1,349 @@
+"""Metrics of rankings against the items that were held out."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from numbers import Integral
+from typing import Any, Literal
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import ArrayLike
+from sklearn.exceptions import UndefinedMetricWarning
+
+from ..base import stored_entries
+
+# What a rank's share of the hits is divided by.
+Denominator = Literal["min(k, n)", "n"]
+
+
+def ndcg_at_k(
+    held_out: Any,
+    ranking: ArrayLike,
+    *,
+    k: int | None = None,
+    average: Literal["mean"] | None = "mean",
+) -> float | np.ndarray:
+    r"""Normalized discounted cumulative gain with binary relevance.
+
+    .. math:: \mathrm{NDCG@}k = \frac{\sum_{r=1}^k [i_r \in H] / \log_2(r + 1)}
+                                     {\sum_{r=1}^{\min(k, |H|)} 1 / \log_2(r + 1)}
+
+    with :math:`i_r` the item at rank r and H the items held out: equations 7 and 8 of [1]_.
+
+    Parameters
+    ----------
+    held_out : {array-like, sparse array} of shape (n_users, n_items)
+        Nonzero where an item of the user was held out.
+    ranking : array-like of int of shape (n_users, n_ranks)
+        Item indices, best first, -1 where there is no item.
+    k : int or None, default=None
+        Number of ranks to look at; None means all.
+    average : {"mean"} or None, default="mean"
+        The mean over the users with something held out, or None for the value of each user, NaN
+        where nothing was held out.
+
+    Returns
+    -------
+    value : float or ndarray of shape (n_users,)
+        Between 0 and 1.
+
+    References
+    ----------
+    .. [1] D. Liang et al., "Variational Autoencoders for Collaborative Filtering", WWW 2018.
+
+    Examples
+    --------
+    >>> ndcg_at_k([[0, 1, 0, 1]], [[1, 0, 2]])
+    0.613...
+    """
+    hits, n_held_out = _hits(held_out, ranking, k)
+    discount = 1 / np.log2(np.arange(2, hits.shape[1] + 2))
+    ideal = np.concatenate([[0.0], np.cumsum(discount)])
+    return _average(hits @ discount, ideal[np.minimum(n_held_out, discount.size)], average)
+
+
+def recall_at_k(
+    held_out: Any,
+    ranking: ArrayLike,
+    *,
+    k: int | None = None,
+    average: Literal["mean"] | None = "mean",
+    denominator: Denominator = "min(k, n)",
+) -> float | np.ndarray:
+    """Share of the held-out items that are found in the first k ranks.
+
+    Parameters
+    ----------
+    held_out, ranking, k, average
+        As in :func:`ndcg_at_k`.
+    denominator : {"min(k, n)", "n"}, default="min(k, n)"
+        With n items held out: the number that k ranks can find at most, as in [1]_, so that 1 can
+        always be reached; or n itself, the textbook's recall.
+
+    Returns
+    -------
+    value : float or ndarray of shape (n_users,)
+        Between 0 and 1.
+
+    References
+    ----------
+    .. [1] D. Liang et al., "Variational Autoencoders for Collaborative Filtering", WWW 2018.
+
+    Examples
+    --------
+    >>> recall_at_k([[0, 1, 0, 1]], [[1, 0, 2]], k=1)
+    1.0
+    >>> recall_at_k([[0, 1, 0, 1]], [[1, 0, 2]], k=1, denominator="n")
+    0.5
+    """
+    hits, n_held_out = _hits(held_out, ranking, k)
+    return _average(hits.sum(axis=1), _denominator(denominator, hits.shape[1], n_held_out), average)
+
+
+def precision_at_k(
+    held_out: Any,
+    ranking: ArrayLike,
+    *,
+    k: int | None = None,
+    average: Literal["mean"] | None = "mean",
+) -> float | np.ndarray:
+    """Share of the first k ranks that hold a held-out item.
+
+    The denominator is k, also where fewer than k items were held out or ranked.
+
+    Parameters
+    ----------
+    held_out, ranking, k, average
+        As in :func:`ndcg_at_k`.
+
+    Returns
+    -------
+    value : float or ndarray of shape (n_users,)
+        Between 0 and 1.
+
+    Examples
+    --------
+    >>> precision_at_k([[0, 1, 0, 1]], [[1, 0, 2, -1]])
+    0.25
+    """
+    hits, n_held_out = _hits(held_out, ranking, k)
+    return _average(hits.sum(axis=1), np.where(n_held_out > 0, hits.shape[1], 0), average)
+
+
+def average_precision_at_k(
+    held_out: Any,
+    ranking: ArrayLike,
+    *,
+    k: int | None = None,
+    average: Literal["mean"] | None = "mean",
+    denominator: Denominator = "min(k, n)",
+) -> float | np.ndarray:
+    """Mean of the precision at each rank that holds a held-out item; MAP when averaged over users.
+
+    Parameters
+    ----------
+    held_out, ranking, k, average
+        As in :func:`ndcg_at_k`.
+    denominator : {"min(k, n)", "n"}, default="min(k, n)"
+        With n items held out: the number that k ranks can find at most, so that 1 can always be
+        reached, or n itself.
+
+    Returns
+    -------
+    value : float or ndarray of shape (n_users,)
+        Between 0 and 1.
+
+    Examples
+    --------
+    >>> average_precision_at_k([[0, 1, 0, 1]], [[1, 0, 3]])
+    0.833...
+    """
+    hits, n_held_out = _hits(held_out, ranking, k)
+    ranks = np.arange(1, hits.shape[1] + 1)
+    precision = hits.cumsum(axis=1) / ranks
+    return _average(
+        (precision * hits).sum(axis=1), _denominator(denominator, ranks.size, n_held_out), average
+    )
+
+
+def reciprocal_rank_at_k(
+    held_out: Any,
+    ranking: ArrayLike,
+    *,
+    k: int | None = None,
+    average: Literal["mean"] | None = "mean",
+) -> float | np.ndarray:
+    """One over the rank of the first held-out item, 0 where none is found; MRR when averaged.
+
+    Parameters
+    ----------
+    held_out, ranking, k, average
+        As in :func:`ndcg_at_k`.
+
+    Returns
+    -------
+    value : float or ndarray of shape (n_users,)
+        Between 0 and 1.
+
+    Examples
+    --------
+    >>> reciprocal_rank_at_k([[0, 1, 0, 1]], [[0, 1, 3]])
+    0.5
+    """
+    hits, n_held_out = _hits(held_out, ranking, k)
+    first = np.where(hits.any(axis=1), 1 / (1 + hits.argmax(axis=1)), 0.0)
+    return _average(first, n_held_out > 0, average)
+
+
+def hit_rate_at_k(
+    held_out: Any,
+    ranking: ArrayLike,
+    *,
+    k: int | None = None,
+    average: Literal["mean"] | None = "mean",
+) -> float | np.ndarray:
+    """1 where at least one held-out item is found in the first k ranks, else 0.
+
+    Parameters
+    ----------
+    held_out, ranking, k, average
+        As in :func:`ndcg_at_k`.
+
+    Returns
+    -------
+    value : float or ndarray of shape (n_users,)
+        Between 0 and 1.
+
+    Examples
+    --------
+    >>> hit_rate_at_k([[0, 1, 0, 1], [1, 0, 0, 0]], [[0, 1, 3], [1, 2, 3]])
+    0.5
+    """
+    hits, n_held_out = _hits(held_out, ranking, k)
+    return _average(hits.any(axis=1), n_held_out > 0, average)
+
+
+def _hits(held_out: Any, ranking: ArrayLike, k: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return whether each of the first k ranks holds a held-out item, and how many were held out.
+
+    Two ndarrays of shape (n_users, k), bool, and (n_users,).
+    """
+    held_out = stored_entries(held_out)
+    ranking = np.asarray(ranking)
+    if ranking.ndim != 2 or not np.issubdtype(ranking.dtype, np.integer):
+        raise ValueError(
+            "ranking must be a 2-d array of integers, "
+            f"got {ranking.ndim} dimensions of {ranking.dtype}."
+        )
+    n_users, n_items = held_out.shape
+    if ranking.shape[0] != n_users:
+        raise ValueError(f"ranking has {ranking.shape[0]} users, but held_out has {n_users}.")
+    if k is None:
+        k = ranking.shape[1]
+    elif not isinstance(k, Integral) or not 1 <= k <= ranking.shape[1]:
+        raise ValueError(
+            f"k must be an integer between 1 and the {ranking.shape[1]} ranks given, got {k!r}."
+        )
+    ranking = ranking[:, :k]
+    if ranking.size and (ranking.min() < -1 or ranking.max() >= n_items):
+        raise ValueError(
+            f"ranking must hold item indices from 0 to {n_items - 1}, or -1 for no item, "
+            f"got values from {ranking.min()} to {ranking.max()}."
+        )
+    in_order = np.sort(ranking, axis=1)
+    twice = (in_order[:, 1:] == in_order[:, :-1]) & (in_order[:, 1:] >= 0)
+    if twice.any():
+        raise ValueError(
+            f"ranking has the same item twice in row {np.flatnonzero(twice.any(1))[0]}."
+        )
+
+    users = np.repeat(np.arange(n_users), k)
+    found = held_out[users, np.maximum(ranking, 0).ravel()]
+    if sp.issparse(found):
+        found = found.toarray()
+    hits = (np.reshape(found, ranking.shape) != 0) & (ranking >= 0)
+    return hits, np.diff(held_out.indptr)
+
+
+def _denominator(name: str, k: int, n_held_out: np.ndarray) -> np.ndarray:
+    if name == "min(k, n)":
+        return np.minimum(k, n_held_out)
+    if name == "n":
+        return n_held_out
+    raise ValueError(f"denominator must be 'min(k, n)' or 'n', got {name!r}.")
+
+
+def _average(
+    numerator: np.ndarray, denominator: np.ndarray, average: str | None
+) -> float | np.ndarray:
+    """Divide user by user, NaN where nothing was held out, and take the mean of the others."""
+    counts = denominator > 0
+    value = np.full(numerator.shape, np.nan)
+    np.divide(numerator, denominator, out=value, where=counts)
+    if average is None:
+        return value
+    if average != "mean":
+        raise ValueError(f"average must be 'mean' or None, got {average!r}.")
+    if not counts.any():
+        warnings.warn(
+            f"No user of {counts.size} has an item held out, so the metric is undefined (NaN).",
+            UndefinedMetricWarning,
+            stacklevel=3,
+        )
+        return float("nan")
+    return float(value[counts].mean())
+
+
+def _over_n(metric: Callable[..., Any]) -> Callable[..., Any]:
+    def over_n(held_out: Any, ranking: ArrayLike, **options: Any) -> float | np.ndarray:
+        return metric(held_out, ranking, denominator="n", **options)
+
+    return over_n
+
+
+# Names in a scorer: "recall@20" has the default denominator, "recall/n@20" the other one.
+METRICS: dict[str, Callable[..., Any]] = {
+    "ndcg": ndcg_at_k,
+    "recall": recall_at_k,
+    "recall/n": _over_n(recall_at_k),
+    "precision": precision_at_k,
+    "average_precision": average_precision_at_k,
+    "average_precision/n": _over_n(average_precision_at_k),
+    "reciprocal_rank": reciprocal_rank_at_k,
+    "hit_rate": hit_rate_at_k,
+}
+
+
+def parse_metrics(metrics: str | list[str] | tuple[str, ...]) -> dict[str, tuple[Callable, int]]:
+    """Read names such as "ndcg@100" into functions and their k.
+
+    Parameters
+    ----------
+    metrics : str or list of str
+        Names of metrics, each followed by "@" and the number of ranks.
+
+    Returns
+    -------
+    parsed : dict
+        From each name to the metric's function and its k.
+
+    Raises
+    ------
+    ValueError
+        If a name is not of this form, or there is none.
+    """
+    names = [metrics] if isinstance(metrics, str) else list(metrics)
+    if not names:
+        raise ValueError("metrics must name at least one metric, got none.")
+    parsed = {}
+    for name in names:
+        metric, at, k = name.partition("@") if isinstance(name, str) else ("", "", "")
+        if metric not in METRICS or not at or not k.isdecimal() or int(k) < 1:
+            raise ValueError(
+                f"A metric is one of {', '.join(METRICS)}, followed by @ and the number of ranks, "
+                f"such as 'ndcg@100'; got {name!r}."
+            )
+        parsed[name] = (METRICS[metric], int(k))
+    return parsed

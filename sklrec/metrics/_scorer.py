@@ -1,0 +1,145 @@
+"""Scoring of fitted estimators by the ranking of hidden interactions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from .._ranking import rank_in_batches
+from ..base import canonical_csr, stored_entries
+from ..model_selection import split_interactions
+from ..model_selection._split import take_entries
+from ._ranking import parse_metrics
+
+
+class RankingScorer:
+    """Hide a part of each row, rank all items from the rest, and see what is found.
+
+    For the ``scoring`` of GridSearchCV, cross_validate and their like, with a splitter that
+    yields disjoint users, such as :class:`sklrec.model_selection.StrongGeneralizationSplit`. The
+    estimator is fitted on whole rows of the training users; this scorer alone decides what is
+    hidden of the test users. What a test user has seen is read from the raw fold-in row, so no
+    step of a pipeline can bring a seen item back.
+
+    Parameters
+    ----------
+    metrics : str or list of str, default="ndcg@100"
+        "ndcg", "recall", "precision", "average_precision", "reciprocal_rank" or "hit_rate" of
+        :mod:`sklrec.metrics`, followed by "@" and the number of ranks; "recall/n@20" and
+        "average_precision/n@20" divide by the number n of held-out items instead of min(k, n).
+        With a string the score is a float. With a list it is a dict, at the cost of one
+        prediction; a search then needs ``refit="ndcg@100"``.
+    threshold : float, default=0.0
+        Entries of X above it are relevant. Only they are hidden, so that a low rating never
+        counts as found; the others stay in the fold-in, and are seen.
+    test_size : float or int, default=0.2
+        Share of each row's relevant entries to hide, rounded up, or their number. A row with
+        fewer than two relevant entries does not count.
+    random_state : int, default=0
+        Seed of what is hidden: the same entries for every candidate of a search.
+
+    Raises
+    ------
+    ValueError
+        When called, if a metric is unknown or `random_state` is not an int.
+
+    See Also
+    --------
+    sklrec.metrics.evaluate : Values of each user, standard errors and paired tests.
+
+    Examples
+    --------
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from sklrec.datasets import make_interactions
+    >>> from sklrec.linear import EASE
+    >>> from sklrec.model_selection import StrongGeneralizationSplit
+    >>> X = make_interactions(200, 50, random_state=0).data
+    >>> search = GridSearchCV(EASE(), {"lambda_": [1, 100]}, scoring=RankingScorer("ndcg@10"),
+    ...                       cv=StrongGeneralizationSplit(2, random_state=0)).fit(X)
+    >>> 0 < search.best_score_ < 1
+    True
+    """
+
+    def __init__(
+        self,
+        metrics: str | Sequence[str] = "ndcg@100",
+        *,
+        threshold: float = 0.0,
+        test_size: float | int = 0.2,
+        random_state: int = 0,
+    ) -> None:
+        self.metrics = metrics
+        self.threshold = threshold
+        self.test_size = test_size
+        self.random_state = random_state
+
+    def __repr__(self) -> str:
+        return (
+            f"RankingScorer({self.metrics!r}, threshold={self.threshold!r}, "
+            f"test_size={self.test_size!r}, random_state={self.random_state!r})"
+        )
+
+    def __call__(self, estimator: Any, X: Any, y: Any = None) -> float | dict[str, float]:
+        """Score an estimator on test users.
+
+        Parameters
+        ----------
+        estimator : estimator
+            Fitted, with ``decision_function``.
+        X : {array-like, sparse array} of shape (n_users, n_items)
+            Whole rows of test users.
+        y : {array-like, sparse array} of shape (n_users, n_items) or None, default=None
+            Nonzero at the entries of X to hide, such as each user's latest; without it a random
+            share is hidden. Hidden entries of X that are not above the threshold are neither
+            seen nor relevant.
+
+        Returns
+        -------
+        score : float or dict of floats
+            Mean over the users with something to find.
+        """
+        parsed = parse_metrics(self.metrics)
+        # bool is an int, but True as a seed is a mistake.
+        if not isinstance(self.random_state, Integral) or isinstance(self.random_state, bool):
+            raise ValueError(
+                "random_state must be an int, so that all candidates meet the same hidden "
+                f"entries, got {self.random_state!r}."
+            )
+        X = stored_entries(X)
+        if y is None:
+            fold_in, held_out = split_interactions(
+                X, self.test_size, threshold=self.threshold, random_state=int(self.random_state)
+            )
+        else:
+            fold_in, held_out = self._hide(X, stored_entries(y))
+        ranking = rank_unseen(estimator, fold_in, k=max(k for _, k in parsed.values()))
+        scores = {name: metric(held_out, ranking, k=k) for name, (metric, k) in parsed.items()}
+        return scores[self.metrics] if isinstance(self.metrics, str) else scores
+
+    def _hide(self, X: sp.csr_array, y: sp.csr_array) -> tuple[sp.csr_array, sp.csr_array]:
+        """Split X into what `y` does not hide, and the relevant part of what it hides."""
+        if y.shape != X.shape:
+            raise ValueError(f"y must have the shape of X, {X.shape}, got {y.shape}.")
+        position = sp.csr_array((np.arange(1, X.nnz + 1), X.indices, X.indptr), shape=X.shape)
+        hidden = canonical_csr(position * (y != 0)).data - 1
+        if hidden.size < y.nnz:
+            raise ValueError(
+                f"y hides {y.nnz - hidden.size} interactions that are not in X; "
+                "X must hold the whole rows, hidden entries included."
+            )
+        held = np.zeros(X.nnz, dtype=bool)
+        held[hidden] = True
+        return take_entries(X, ~held), take_entries(X, held & (X.data > self.threshold))
+
+
+def rank_unseen(estimator: Any, fold_in: sp.csr_array, *, k: int) -> np.ndarray:
+    """Rank k items that are not in `fold_in` by any estimator that has ``decision_function``."""
+    if not hasattr(estimator, "decision_function"):
+        raise TypeError(
+            f"A ranking needs an estimator with decision_function, got {type(estimator).__name__}."
+        )
+    return rank_in_batches(estimator.decision_function, fold_in, fold_in, k=k)
