@@ -25,7 +25,7 @@ def ndcg_at_k(
     k: int | None = None,
     average: Literal["mean"] | None = "mean",
 ) -> float | np.ndarray:
-    r"""Normalized discounted cumulative gain with binary relevance.
+    r"""Return the normalized discounted cumulative gain with binary relevance.
 
     .. math:: \mathrm{NDCG@}k = \frac{\sum_{r=1}^k [i_r \in H] / \log_2(r + 1)}
                                      {\sum_{r=1}^{\min(k, |H|)} 1 / \log_2(r + 1)}
@@ -72,7 +72,7 @@ def recall_at_k(
     average: Literal["mean"] | None = "mean",
     denominator: Denominator = "min(k, n)",
 ) -> float | np.ndarray:
-    """Share of the held-out items that are found in the first k ranks.
+    """Return the share of the held-out items that are found in the first k ranks.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def precision_at_k(
     k: int | None = None,
     average: Literal["mean"] | None = "mean",
 ) -> float | np.ndarray:
-    """Share of the first k ranks that hold a held-out item.
+    """Return the share of the first k ranks that hold a held-out item.
 
     The denominator is k, also where fewer than k items were held out or ranked.
 
@@ -140,7 +140,7 @@ def average_precision_at_k(
     average: Literal["mean"] | None = "mean",
     denominator: Denominator = "min(k, n)",
 ) -> float | np.ndarray:
-    """Mean of the precision at each rank that holds a held-out item; MAP when averaged over users.
+    """Return the mean precision at the ranks that hold a held-out item; MAP when averaged.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ def reciprocal_rank_at_k(
     k: int | None = None,
     average: Literal["mean"] | None = "mean",
 ) -> float | np.ndarray:
-    """One over the rank of the first held-out item, 0 where none is found; MRR when averaged.
+    """Return one over the rank of the first held-out item, 0 where none is found; MRR when averaged.
 
     Parameters
     ----------
@@ -204,7 +204,7 @@ def hit_rate_at_k(
     k: int | None = None,
     average: Literal["mean"] | None = "mean",
 ) -> float | np.ndarray:
-    """1 where at least one held-out item is found in the first k ranks, else 0.
+    """Return 1 where at least one held-out item is found in the first k ranks, else 0.
 
     Parameters
     ----------

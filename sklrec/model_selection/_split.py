@@ -129,47 +129,47 @@ def split_interactions(
 ) -> tuple[sp.csr_array, sp.csr_array]:
     """Split each user's interactions into a fold-in and a held-out part.
 
-        At least one relevant entry of each user stays in the fold-in; a user with fewer than two has
-        nothing held out.
+    At least one relevant entry of each user stays in the fold-in; a user with fewer than two has
+    nothing held out.
 
-        ========== ======================= =====================
-        row of X   fold_in                 held_out
-        ========== ======================= =====================
+    ========== ======================= =====================
+    row of X   fold_in                 held_out
+    ========== ======================= =====================
     5 1 4 0 5  5 1 0 0 5               0 0 4 0 0
-        0 4 0 0 0  0 4 0 0 0               0 0 0 0 0
-        ========== ======================= =====================
+    0 4 0 0 0  0 4 0 0 0               0 0 0 0 0
+    ========== ======================= =====================
 
-        Parameters
-        ----------
-        X : {array-like, sparse array} of shape (n_users, n_items)
-            Interactions, non-negative.
-        test_size : float or int, default=0.2
-            Share of each user's relevant entries to hold out, rounded up, or their number.
-        threshold : float, default=0.0
-            Entries above it are relevant, and only they are held out.
-        time : sparse array of shape (n_users, n_items) or None, default=None
-            When each interaction took place. Where it is given, each user's latest entries are held
-            out, of equal times those of the higher item index; else random ones.
-        random_state : int, RandomState instance or None, default=None
-            Seed of the draw; not used with `time`.
+    Parameters
+    ----------
+    X : {array-like, sparse array} of shape (n_users, n_items)
+        Interactions, non-negative.
+    test_size : float or int, default=0.2
+        Share of each user's relevant entries to hold out, rounded up, or their number.
+    threshold : float, default=0.0
+        Entries above it are relevant, and only they are held out.
+    time : sparse array of shape (n_users, n_items) or None, default=None
+        When each interaction took place. Where it is given, each user's latest entries are held
+        out, of equal times those of the higher item index; else random ones.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the draw; not used with `time`.
 
-        Returns
-        -------
-        fold_in, held_out : CSR arrays of shape (n_users, n_items)
-            They add up to X.
+    Returns
+    -------
+    fold_in, held_out : CSR arrays of shape (n_users, n_items)
+        They add up to X.
 
-        Raises
-        ------
-        ValueError
-            If `test_size` is neither a share nor a count, or `time` has not the entries of X.
+    Raises
+    ------
+    ValueError
+        If `test_size` is neither a share nor a count, or `time` has not the entries of X.
 
-        Examples
-        --------
-        >>> import numpy as np
-        >>> fold_in, held_out = split_interactions(np.array([[5, 1, 4, 0, 5]]), 1, threshold=3.5,
-        ...                                        random_state=0)
-        >>> fold_in.toarray(), held_out.toarray()
-        (array([[0, 1, 4, 0, 5]]), array([[5, 0, 0, 0, 0]]))
+    Examples
+    --------
+    >>> import numpy as np
+    >>> fold_in, held_out = split_interactions(np.array([[5, 1, 4, 0, 5]]), 1, threshold=3.5,
+    ...                                        random_state=0)
+    >>> fold_in.toarray(), held_out.toarray()
+    (array([[0, 1, 4, 0, 5]]), array([[5, 0, 0, 0, 0]]))
     """
     _check_share_or_count(test_size)
     X = stored_entries(X)
