@@ -175,7 +175,7 @@ def reciprocal_rank_at_k(
     k: int | None = None,
     average: Literal["mean"] | None = "mean",
 ) -> float | np.ndarray:
-    """Return one over the rank of the first held-out item, 0 where none is found; MRR when averaged.
+    """Return one over the rank of the first held-out item, or 0; MRR when averaged.
 
     Parameters
     ----------
