@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from numbers import Real
 from typing import Any
 
@@ -140,14 +141,20 @@ class EASE(SimilarItemsMixin, BaseRecommender):
         ------
         MemoryError
             If the machine lacks the memory; nothing is allocated then.
-        ValueError
-            If the model was fitted with ``fit``, which does not keep X'X.
+
+        Warns
+        -----
+        UserWarning
+            If the model was fitted with ``fit``, which keeps no X'X to add to: a new model is
+            begun, from these users alone.
         """
-        first = not hasattr(self, "n_features_in_")
-        if not first and not hasattr(self, "gram_"):
-            raise ValueError(
-                "partial_fit cannot go on after fit, which keeps no X'X to add to; "
-                "use partial_fit for all batches, on a new or cloned EASE."
+        first = not hasattr(self, "gram_")
+        if first and hasattr(self, "n_features_in_"):
+            warnings.warn(
+                "partial_fit begins a new model, as fit keeps no X'X to add to; "
+                "use partial_fit for all batches.",
+                UserWarning,
+                stacklevel=2,
             )
         X = self._check_X(X, reset=first)
         if first:

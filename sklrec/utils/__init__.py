@@ -1,1 +1,5 @@
-__all__: list[str] = []
+"""Tools for those who write recommenders."""
+
+from .discovery import all_estimators
+
+__all__ = ["all_estimators"]

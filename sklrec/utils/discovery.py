@@ -1,0 +1,67 @@
+"""Find the estimators of the package."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+
+from sklearn.base import BaseEstimator
+
+import sklrec
+
+from ..base import RecommenderMixin
+
+
+def all_estimators(kind: str | None = None) -> list[tuple[str, type[BaseEstimator]]]:
+    """List the public estimators of sklrec that need no other estimator to be made.
+
+    Parameters
+    ----------
+    kind : {"recommender", "transformer"} or None, default=None
+        Which estimators to list; None means both.
+
+    Returns
+    -------
+    estimators : list of (str, type)
+        Names and classes, sorted by name.
+
+    Raises
+    ------
+    ValueError
+        If there is no such kind.
+
+    Examples
+    --------
+    >>> dict(all_estimators("recommender"))["EASE"]
+    <class 'sklrec.linear._ease.EASE'>
+    """
+    if kind not in (None, "recommender", "transformer"):
+        raise ValueError(f"kind must be 'recommender', 'transformer' or None, got {kind!r}.")
+    found = {}
+    for package in pkgutil.iter_modules(sklrec.__path__, "sklrec."):
+        if package.name.rpartition(".")[2].startswith("_"):
+            continue
+        module = importlib.import_module(package.name)
+        for name in getattr(module, "__all__", ()):
+            value = getattr(module, name)
+            if _is_estimator(value) and kind in (None, _kind_of(value)):
+                found[name] = value
+    return sorted(found.items())
+
+
+def _is_estimator(value: object) -> bool:
+    return (
+        inspect.isclass(value)
+        and issubclass(value, BaseEstimator)
+        and not value.__name__.startswith("Base")
+        and not any(
+            parameter.default is parameter.empty
+            and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+            for parameter in inspect.signature(value).parameters.values()
+        )
+    )
+
+
+def _kind_of(estimator: type) -> str:
+    return "recommender" if issubclass(estimator, RecommenderMixin) else "transformer"

@@ -1,0 +1,476 @@
+"""What every recommender must do, for the estimators of this package and for those of others.
+
+:func:`parametrize_with_checks` runs scikit-learn's checks and those below with pytest,
+:func:`check_recommender` without it. A check takes an unfitted estimator and raises an
+AssertionError where the estimator fails it.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from importlib.util import find_spec
+from typing import Any
+
+import joblib
+import numpy as np
+import scipy.sparse as sp
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import BaseEstimator, clone
+from sklearn.model_selection import GridSearchCV, cross_validate
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils.estimator_checks import check_estimator, estimator_checks_generator
+
+from .._sklearn import SUPPORTS_CALLBACKS
+from ..base import RecommenderTags
+from ..metrics import RankingScorer, evaluate
+from ..model_selection import StrongGeneralizationSplit, split_interactions
+from ..pipeline import make_pipeline
+
+__all__ = ["check_recommender", "parametrize_with_checks", "recommender_checks"]
+
+# NDCG@10 by which a model must beat a random ranking on planted groups.
+FLOOR = 0.1
+
+
+def check_recommender(estimator: BaseEstimator) -> None:
+    """Run all checks on a recommender, scikit-learn's and those of this module.
+
+    Parameters
+    ----------
+    estimator : estimator
+        An instance, unfitted.
+
+    Raises
+    ------
+    AssertionError
+        Or another error, from the first check that fails.
+
+    Examples
+    --------
+    >>> from sklrec.dummy import PopularityRecommender
+    >>> check_recommender(PopularityRecommender())
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # skipped checks of scikit-learn warn
+        check_estimator(estimator)
+    for check in recommender_checks(estimator):
+        check(estimator)
+
+
+def parametrize_with_checks(estimators: list[BaseEstimator]) -> Any:
+    """Mark a pytest function that takes ``estimator`` and ``check`` to run all checks.
+
+    Parameters
+    ----------
+    estimators : list of estimators
+        Instances, unfitted.
+
+    Returns
+    -------
+    decorator : pytest.mark.parametrize
+        Runs the function once for each estimator and check.
+
+    Examples
+    --------
+    >>> @parametrize_with_checks([MyRecommender()])            # doctest: +SKIP
+    ... def test_my_recommender(estimator, check):
+    ...     check(estimator)
+    """
+    import pytest
+
+    pairs = [
+        pair
+        for estimator in estimators
+        for pair in [
+            *estimator_checks_generator(estimator),
+            *((estimator, check) for check in recommender_checks(estimator)),
+        ]
+    ]
+    return pytest.mark.parametrize(("estimator", "check"), pairs, ids=_name_of)
+
+
+def recommender_checks(estimator: BaseEstimator) -> Iterator[Callable[[BaseEstimator], None]]:
+    """Yield the checks of this module that apply to an estimator.
+
+    Parameters
+    ----------
+    estimator : estimator
+        An instance; its ``recommender_tags`` say which checks apply.
+
+    Yields
+    ------
+    check : callable
+        ``check(estimator)``.
+    """
+    tags = _tags_of(estimator)
+    yield check_never_ranks_what_was_seen
+    yield check_ends_with_minus_one
+    yield check_ranking_follows_the_scores
+    if not tags.poor_score:
+        yield check_beats_a_random_ranking
+        if tags.personalized:
+            yield check_checkerboard
+    yield check_pickle_and_joblib_round_trip
+    yield check_pickle_holds_no_users
+    yield check_input_types_agree
+    yield check_precision_follows_X
+    yield check_score_is_independent_of_the_batch
+    yield check_clone_and_refit_agree
+    yield check_global_generator_is_untouched
+    yield check_X_is_unchanged
+    yield check_users_without_items
+    yield check_one_user
+    yield check_bad_input_is_refused
+    yield check_score_is_the_scorer
+    yield check_pipeline
+    yield check_cross_validate
+    yield check_grid_search
+    if SUPPORTS_CALLBACKS:
+        yield check_set_callbacks
+    if hasattr(clone(estimator).fit(planted_groups(tags)), "similar_items"):
+        yield check_similar_items
+
+
+def planted_groups(tags: RecommenderTags, n_users: int = 120, n_items: int = 30) -> sp.csr_array:
+    """Return interactions of three groups of users, each with its own items, some more popular.
+
+    Ones, or ratings from 1 to 5 for a model that learns from values: high for the user's own
+    items, low for others, lowest for the least popular items.
+    """
+    rng = np.random.default_rng(0)
+    item = np.arange(n_items)
+    own = np.arange(n_users)[:, None] % 3 == item % 3
+    chance = np.where(own, 0.9, 0.15) * np.linspace(1, 0.3, n_items)
+    X = (rng.random((n_users, n_items)) < chance).astype(np.float64)
+    if tags.learns_from_values:
+        X *= np.clip(np.where(own, 5, 2) - 2 * (item > 0.7 * n_items), 1, 5)
+    return sp.csr_array(X)
+
+
+def check_never_ranks_what_was_seen(estimator: BaseEstimator) -> None:
+    """Check that no item of a user's row is in the user's ranking."""
+    model, X = _fitted(estimator)
+    ranking = model.predict_ranking(X, k=5)
+    users = np.repeat(np.arange(X.shape[0]), 5)
+    seen = X.toarray()[users, ranking.ravel()] > 0
+    assert not seen[ranking.ravel() >= 0].any()
+    assert (model.predict_ranking(X, k=X.shape[1], exclude_seen=False) >= 0).all()
+
+
+def check_ends_with_minus_one(estimator: BaseEstimator) -> None:
+    """Check that with fewer than k items left, or in the catalogue, the ranking ends with -1."""
+    model, X = _fitted(estimator)
+    n_items = X.shape[1]
+    ranking = model.predict_ranking(X, k=n_items + 3)
+    assert ranking.shape == (X.shape[0], n_items + 3)
+    n_left = n_items - np.diff(X.indptr)
+    assert_array_equal(ranking >= 0, np.arange(n_items + 3) < n_left[:, None])
+
+
+def check_ranking_follows_the_scores(estimator: BaseEstimator) -> None:
+    """Check that the ranking is the stable order of the scores, ties to the lower index."""
+    model, X = _fitted(estimator)
+    scores = model.decision_function(X)
+    assert isinstance(scores, np.ndarray)
+    assert scores.shape == X.shape
+    scores = np.where(X.toarray() > 0, -np.inf, scores)
+    n_left = X.shape[1] - np.diff(X.indptr).max()
+    expected = np.argsort(-scores, axis=1, kind="stable")[:, :n_left]
+    assert_array_equal(model.predict_ranking(X, k=n_left), expected)
+
+
+def check_beats_a_random_ranking(estimator: BaseEstimator) -> None:
+    """Check that on planted groups NDCG@10 beats that of random rankings by a margin."""
+    X = planted_groups(_tags_of(estimator))
+    threshold = 3.5 if _tags_of(estimator).learns_from_values else 0
+    fold_in, held_out = split_interactions(X[80:], threshold=threshold, random_state=0)
+    model = _seeded(estimator).fit(X[:80])
+    found = evaluate(model, fold_in, held_out, "ndcg@10").mean["ndcg@10"]
+    by_chance = evaluate(_ByChance(), fold_in, held_out, "ndcg@10").mean["ndcg@10"]
+    assert found > by_chance + FLOOR, f"NDCG@10 {found:.3f}, of a random ranking {by_chance:.3f}"
+
+
+def check_checkerboard(estimator: BaseEstimator) -> None:
+    """Check that who has all items of one colour but one is recommended that one.
+
+    Even users have the even items, odd users the odd ones. For a model that learns from values,
+    half of the items of the other colour are rated low.
+    """
+    n_users, n_items = 40, 20
+    user, item = np.arange(n_users)[:, None], np.arange(n_items)
+    same = (user + item) % 2 == 0
+    missing = 2 * (user // 2 % (n_items // 2)) + user % 2  # of the user's own colour
+    X = np.where(same & (item != missing), 5.0, 0.0)
+    if _tags_of(estimator).learns_from_values:
+        X[~same & ((user // 2 + item // 2) % 2 == 0)] = 1
+    else:
+        X[X > 0] = 1
+    ranking = _seeded(estimator).fit(sp.csr_array(X)).predict_ranking(sp.csr_array(X), k=1)
+    assert_array_equal(ranking, missing)
+
+
+def check_pickle_and_joblib_round_trip(estimator: BaseEstimator) -> None:
+    """Check that a model that was pickled, or dumped by joblib, scores as before."""
+    model, X = _fitted(estimator)
+    scores = model.decision_function(X)
+    assert_array_equal(pickle.loads(pickle.dumps(model)).decision_function(X), scores)
+    file = io.BytesIO()
+    joblib.dump(model, file)
+    assert_array_equal(joblib.load(file).decision_function(X), scores)
+
+
+def check_pickle_holds_no_users(estimator: BaseEstimator) -> None:
+    """Check that the size of a pickle does not grow with the number of users."""
+    X = planted_groups(_tags_of(estimator))
+    few = len(pickle.dumps(_seeded(estimator).fit(X)))
+    many = len(pickle.dumps(_seeded(estimator).fit(sp.vstack([X] * 20, format="csr"))))
+    assert many < 1.1 * few, f"{few} bytes for {X.shape[0]} users, {many} for 20 times as many"
+
+
+def check_input_types_agree(estimator: BaseEstimator) -> None:
+    """Check that dense, all sparse formats, unsorted indices and DataFrames score the same."""
+    model, X = _fitted(estimator)
+    scores = model.decision_function(X)
+    stored_zero = sp.csr_array(sp.coo_array(
+        (np.append(X.data, 0.0), (np.append(X.nonzero()[0], 0), np.append(X.indices, 0))), X.shape
+    ))  # fmt: skip
+    for other in [
+        X.toarray(), sp.csr_matrix(X), sp.csc_array(X), sp.coo_array(X), sp.lil_array(X),
+        _with_reversed_rows(X), stored_zero,
+    ]:  # fmt: skip
+        refitted = _seeded(estimator).fit(other)
+        assert_allclose(refitted.decision_function(other), scores, rtol=1e-6, atol=1e-9)
+        assert_array_equal(refitted.predict_ranking(other), refitted.predict_ranking(X))
+    if find_spec("pandas"):
+        import pandas as pd
+
+        frame = pd.DataFrame(X.toarray(), columns=[f"item {i}" for i in range(X.shape[1])])
+        refitted = _seeded(estimator).fit(frame)
+        assert_array_equal(refitted.feature_names_in_, frame.columns)
+        assert_allclose(refitted.decision_function(frame), scores, rtol=1e-6, atol=1e-9)
+        assert_array_equal(refitted.predict_ranking(frame), model.predict_ranking(X))
+
+
+def check_precision_follows_X(estimator: BaseEstimator) -> None:
+    """Check that float32 scores like float64, and that integers and booleans become float32."""
+    model, X = _fitted(estimator)
+    scores = model.decision_function(X)
+    assert scores.dtype in (np.float64, np.float32)
+    narrow = _seeded(estimator).fit(X.astype(np.float32)).decision_function(X.astype(np.float32))
+    assert narrow.dtype == np.float32
+    assert_allclose(narrow, scores, rtol=1e-3, atol=1e-3 * np.abs(scores).max())
+    for dtype in (np.int64, np.uint8):
+        whole = _seeded(estimator).fit(X.astype(dtype)).decision_function(X.astype(dtype))
+        assert whole.dtype == np.float32
+        assert_array_equal(whole, narrow)
+    if not _tags_of(estimator).learns_from_values:
+        truth = _seeded(estimator).fit(X.astype(bool)).decision_function(X.astype(bool))
+        assert_array_equal(truth, narrow)
+
+
+def check_score_is_independent_of_the_batch(estimator: BaseEstimator) -> None:
+    """Check that a user's scores are the same alone, among others and in another order."""
+    model, X = _fitted(estimator)
+    scores = model.decision_function(X)
+    alone = np.vstack([model.decision_function(X[[user]]) for user in range(10)])
+    assert_allclose(alone, scores[:10], rtol=1e-6, atol=1e-9)
+    backwards = np.arange(X.shape[0])[::-1]
+    assert_allclose(model.decision_function(X[backwards]), scores[::-1], rtol=1e-6, atol=1e-9)
+
+
+def check_clone_and_refit_agree(estimator: BaseEstimator) -> None:
+    """Check that a clone is unfitted, has the same parameters and learns the same."""
+    model, X = _fitted(estimator)
+    copy = clone(model)
+    assert not hasattr(copy, "n_features_in_")
+    assert copy.get_params().keys() == model.get_params().keys()
+    scores = model.decision_function(X)
+    assert_array_equal(copy.fit(X).decision_function(X), scores)
+    assert_array_equal(model.fit(X).decision_function(X), scores)
+
+
+def check_global_generator_is_untouched(estimator: BaseEstimator) -> None:
+    """Check that neither fit nor prediction draws from numpy's global generator."""
+    before = np.random.get_state()[1].copy()  # noqa: NPY002 - the global generator is the point
+    model, X = _fitted(estimator)
+    model.predict_ranking(X)
+    assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+
+
+def check_X_is_unchanged(estimator: BaseEstimator) -> None:
+    """Check that neither fit nor prediction changes X, not even the order of its indices."""
+    X = _with_reversed_rows(planted_groups(_tags_of(estimator)))
+    before = [part.copy() for part in (X.data, X.indices, X.indptr)]
+    _seeded(estimator).fit(X).predict_ranking(X)
+    for part, copy in zip((X.data, X.indices, X.indptr), before, strict=True):
+        assert_array_equal(part, copy)
+
+
+def check_users_without_items(estimator: BaseEstimator) -> None:
+    """Check that users without items and items without users give finite scores."""
+    tags = _tags_of(estimator)
+    X = planted_groups(tags).toarray()
+    X[5] = 0
+    X[:, 7] = 0
+    scores = _seeded(estimator).fit(sp.csr_array(X)).decision_function(sp.csr_array(X[:6]))
+    assert np.isfinite(scores).all()
+
+
+def check_one_user(estimator: BaseEstimator) -> None:
+    """Check that a single user is fitted or refused by a ValueError, and can be ranked."""
+    X = planted_groups(_tags_of(estimator))
+    with suppress(ValueError):
+        _seeded(estimator).fit(X[:1]).predict_ranking(X)
+    assert _seeded(estimator).fit(X).predict_ranking(X[:1]).shape == (1, 10)
+
+
+def check_bad_input_is_refused(estimator: BaseEstimator) -> None:
+    """Check that NaN, infinite, negative, 1-d, empty and ill-fitting X raise a ValueError."""
+    model, X = _fitted(estimator)
+    dense = X.toarray()
+    for value in (np.nan, np.inf, -1.0):
+        bad = dense.copy()
+        bad[3, 2] = value
+        for method in (_seeded(estimator).fit, model.decision_function, model.predict_ranking):
+            _assert_raises(ValueError, method, bad)
+            _assert_raises(ValueError, method, sp.csr_array(bad))
+    for bad in (dense[0], dense[:0], dense[:, :0], [["a"] * dense.shape[1]]):
+        for method in (_seeded(estimator).fit, model.decision_function, model.predict_ranking):
+            _assert_raises(ValueError, method, bad)
+    for bad in (dense[:, :-1], np.hstack([dense, dense])):
+        for method in (model.decision_function, model.predict_ranking):
+            _assert_raises(ValueError, method, bad)
+    for k in (0, -1, 2.5, "ten", None):
+        _assert_raises(ValueError, partial(model.predict_ranking, k=k), X)
+
+
+def check_score_is_the_scorer(estimator: BaseEstimator) -> None:
+    """Check that ``score`` is RankingScorer with its defaults."""
+    model, X = _fitted(estimator)
+    assert model.score(X) == RankingScorer()(model, X)
+
+
+def check_pipeline(estimator: BaseEstimator) -> None:
+    """Check that a pipeline with a step that changes nothing ranks and scores the same."""
+    model, X = _fitted(estimator)
+    step = FunctionTransformer(accept_sparse=True, check_inverse=False)
+    pipeline = make_pipeline(step, _seeded(estimator)).fit(X)
+    assert_array_equal(pipeline.predict_ranking(X, k=4), model.predict_ranking(X, k=4))
+    assert pipeline.score(X) == model.score(X)
+
+
+def check_cross_validate(estimator: BaseEstimator) -> None:
+    """Check that cross_validate with several metrics gives a finite score for each split."""
+    X = planted_groups(_tags_of(estimator))
+    scores = cross_validate(
+        _seeded(estimator), X, scoring=RankingScorer(["ndcg@10", "recall@5"]),
+        cv=StrongGeneralizationSplit(2, random_state=0), error_score="raise",
+    )  # fmt: skip
+    assert np.isfinite(scores["test_ndcg@10"]).all()
+    assert np.isfinite(scores["test_recall@5"]).all()
+
+
+def check_grid_search(estimator: BaseEstimator) -> None:
+    """Check that GridSearchCV gives the same scores in one process and in two."""
+    X = planted_groups(_tags_of(estimator))
+    scores = [
+        GridSearchCV(
+            _seeded(estimator), {}, scoring=RankingScorer("ndcg@10"), n_jobs=n_jobs,
+            cv=StrongGeneralizationSplit(2, random_state=0), error_score="raise",
+        ).fit(X).cv_results_["mean_test_score"]
+        for n_jobs in (1, 2)
+    ]  # fmt: skip
+    assert_allclose(*scores, rtol=1e-6)
+
+
+def check_set_callbacks(estimator: BaseEstimator) -> None:
+    """Check that a callback meets begin and end of each task and leaves nothing behind."""
+    callback = _CountTasks()
+    model = _seeded(estimator).set_callbacks(callback)
+    model.fit(planted_groups(_tags_of(estimator)))
+    assert callback.n_begun == callback.n_ended > 1
+    assert callback.is_torn_down
+    assert not hasattr(model, "_callback_fit_ctx")
+
+
+def check_similar_items(estimator: BaseEstimator) -> None:
+    """Check that no item is similar to itself and that an unknown item is an error."""
+    model, X = _fitted(estimator)
+    n_items = X.shape[1]
+    ranking = model.similar_items([4, 0], k=n_items)
+    assert_array_equal(np.sort(ranking[0, :-1]), np.delete(np.arange(n_items), 4))
+    assert_array_equal(ranking[:, -1], -1)
+    assert_array_equal(model.similar_items(4, k=n_items), ranking[0])
+    for bad in (-1, n_items, 1.5, "4", [[0]]):
+        _assert_raises(ValueError, model.similar_items, bad)
+
+
+class _ByChance:
+    """Scores that know nothing, to compare with."""
+
+    def decision_function(self, X: sp.csr_array) -> np.ndarray:
+        return np.random.default_rng(0).random(X.shape)
+
+
+class _CountTasks:
+    """A callback that counts."""
+
+    def __init__(self) -> None:
+        self.n_begun = self.n_ended = 0
+        self.is_torn_down = False
+
+    def setup(self, estimator: BaseEstimator, context: Any) -> None:
+        pass
+
+    def on_fit_task_begin(self, estimator: BaseEstimator, context: Any) -> None:
+        self.n_begun += 1
+
+    def on_fit_task_end(self, estimator: BaseEstimator, context: Any) -> None:
+        self.n_ended += 1
+
+    def teardown(self, estimator: BaseEstimator, context: Any) -> None:
+        self.is_torn_down = True
+
+
+def _tags_of(estimator: BaseEstimator) -> RecommenderTags:
+    return estimator.__sklearn_tags__().recommender_tags
+
+
+def _seeded(estimator: BaseEstimator) -> BaseEstimator:
+    """Return an unfitted copy with a fixed seed."""
+    copy = clone(estimator)
+    if "random_state" in copy.get_params():
+        copy.set_params(random_state=0)
+    return copy
+
+
+def _fitted(estimator: BaseEstimator) -> tuple[Any, sp.csr_array]:
+    X = planted_groups(_tags_of(estimator))
+    return _seeded(estimator).fit(X), X
+
+
+def _with_reversed_rows(X: sp.csr_array) -> sp.csr_array:
+    """Return the same matrix with the indices of each row in descending order."""
+    row = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
+    order = np.lexsort((-X.indices, row))
+    return sp.csr_array((X.data[order], X.indices[order], X.indptr.copy()), shape=X.shape)
+
+
+def _assert_raises(error: type[Exception], function: Callable, argument: Any) -> None:
+    try:
+        function(argument)
+    except error:
+        return
+    raise AssertionError(f"{function} accepts what it must refuse: {argument!r}")
+
+
+def _name_of(value: Any) -> str:
+    if isinstance(value, BaseEstimator):
+        return repr(value).replace("\n", "").replace(" ", "")
+    function = value.func if isinstance(value, partial) else value
+    return function.__name__

@@ -1,0 +1,42 @@
+"""scikit-learn's checks and ours, on every estimator in every regime."""
+
+import subprocess
+import sys
+
+import pytest
+from sklearn.utils.estimator_checks import parametrize_with_checks as sklearn_checks
+
+from sklrec.linear import EASE
+from sklrec.utils import all_estimators
+from sklrec.utils.estimator_checks import parametrize_with_checks
+
+# Settings besides the defaults under which a model takes another path.
+REGIMES = {
+    EASE: [{"lambda_": 1.0}],
+}
+
+
+def instances(kind):
+    for _, estimator in all_estimators(kind):
+        yield from (estimator(**setting) for setting in [{}, *REGIMES.get(estimator, [])])
+
+
+@parametrize_with_checks(list(instances("recommender")))
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
+def test_recommender(estimator, check):
+    check(estimator)
+
+
+@sklearn_checks(list(instances("transformer")))
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
+def test_transformer(estimator, check):
+    check(estimator)
+
+
+def test_import_needs_neither_torch_nor_pandas_nor_matplotlib():
+    code = (
+        "import sys, sklrec; [getattr(sklrec, name) for name in sklrec.__all__]; "
+        "print({'torch', 'pandas', 'matplotlib'} & set(sys.modules))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "set()"
