@@ -1,1 +1,7 @@
-__all__: list[str] = []
+"""Data sets of user-item interactions: published ones, and made ones with a known structure."""
+
+from sklrec.datasets._citeulike import fetch_citeulike
+from sklrec.datasets._movielens import fetch_movielens
+from sklrec.datasets._synthetic import make_interactions
+
+__all__ = ["fetch_citeulike", "fetch_movielens", "make_interactions"]

@@ -1,0 +1,238 @@
+"""Find, download, check and cache the files of a data set."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import secrets
+import shutil
+import time
+import warnings
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPException
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import numpy as np
+from sklearn.datasets import get_data_home
+
+from sklrec._sklearn import Interval
+
+# Raise it when the arrays of a cache change, so that caches of older versions are parsed anew.
+_CACHE_FORMAT = 1
+_TIMEOUT = 30.0  # seconds without a byte
+_NETWORK_ERRORS = (URLError, TimeoutError, ConnectionError, HTTPException)
+_UNREADABLE = (
+    ValueError,
+    KeyError,
+    IndexError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+    csv.Error,
+)
+
+FETCH_CONSTRAINTS = {
+    "data_home": [str, os.PathLike, None],
+    "download_if_missing": ["boolean"],
+    "n_retries": [Interval(Integral, 0, None, closed="left")],
+    "delay": [Interval(Real, 0.0, None, closed="left")],
+}
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A published file: where it is kept, where it comes from and how it is known."""
+
+    filename: str  # below the data folder
+    url: str
+    checksum: str  # "sha256:<hex>", or "git-blob:<hex>" where only git's id is published
+    may_change: bool = False  # a zip archive that its publisher replaces now and then
+
+
+def fetch_arrays(
+    name: str,
+    remotes: list[RemoteFile],
+    parse: Callable[..., dict[str, np.ndarray]],
+    *,
+    data_home: str | os.PathLike | None,
+    download_if_missing: bool,
+    n_retries: int,
+    delay: float,
+) -> dict[str, np.ndarray]:
+    """Return what `parse` makes of the files, from the cache where it was made of the same files.
+
+    A file is looked for in `data_home` and in its folder ``sklrec``; downloads and the cache
+    go to the latter. ``parse(*paths)`` returns arrays that need no pickle.
+    """
+    home = _home(data_home)
+    paths = [_find(remote, home) for remote in remotes]
+    checksums = [
+        remote.checksum if path is None else _check(path, remote)
+        for path, remote in zip(paths, remotes, strict=True)
+    ]
+    cache = home / "sklrec" / f"{name}.npz"
+    arrays = _read_cache(cache, checksums)
+    if arrays is not None:
+        return arrays
+
+    found = []
+    for i, (path, remote) in enumerate(zip(paths, remotes, strict=True)):
+        if path is None:
+            path = home / "sklrec" / remote.filename
+            if not download_if_missing:
+                raise OSError(
+                    f"{remote.filename} is neither in {home} nor in {home / 'sklrec'}, and "
+                    f"download_if_missing=False; it is published at {remote.url}."
+                )
+            checksums[i] = _download(remote, path, home, n_retries, delay)
+        found.append(path)
+    try:
+        arrays = parse(*found)
+    except _UNREADABLE as error:
+        raise OSError(
+            f"{' and '.join(map(str, found))} cannot be read ({error}): delete what is damaged "
+            "to have it downloaded again."
+        ) from error
+    _write_cache(cache, checksums, arrays)
+    return arrays
+
+
+def _home(data_home: str | os.PathLike | None) -> Path:
+    try:
+        return Path(get_data_home(data_home)).absolute()
+    except OSError as error:
+        raise OSError(
+            f"data_home={data_home!r} is not a folder and cannot be made one: {error}."
+        ) from error
+
+
+def _find(remote: RemoteFile, home: Path) -> Path | None:
+    for path in (home / remote.filename, home / "sklrec" / remote.filename):
+        if path.is_file():
+            return path
+    return None
+
+
+def _check(path: Path, remote: RemoteFile, *, origin: str = "") -> str:
+    """Return the checksum of `path`; a wrong one is an error, or a warning if it `may_change`."""
+    checksum = _checksum(path, remote.checksum.split(":")[0])
+    if checksum == remote.checksum:
+        return checksum
+    origin = origin or str(path)
+    if not remote.may_change:
+        raise OSError(
+            f"{origin} has checksum {checksum}, but {remote.checksum} was expected: it is damaged "
+            f"or not the published file. Delete it and get it again from {remote.url}."
+        )
+    if not zipfile.is_zipfile(path):
+        raise OSError(
+            f"{origin} is damaged or not a zip archive: delete it and get it again from "
+            f"{remote.url}."
+        )
+    warnings.warn(
+        f"{origin} has checksum {checksum} instead of {remote.checksum}. Its publisher may have "
+        "changed this data set: figures may differ from those published for it.",
+        stacklevel=2,
+    )
+    return checksum
+
+
+def _checksum(path: Path, algorithm: str) -> str:
+    if algorithm == "sha256":
+        digest = hashlib.sha256()
+    else:  # the id git gives to a file's content
+        digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return f"{algorithm}:{digest.hexdigest()}"
+
+
+def _download(remote: RemoteFile, path: Path, home: Path, n_retries: int, delay: float) -> str:
+    """Download to `path` and return the checksum; on any failure nothing is left behind."""
+    with _replacing(path) as file:
+        for attempt in range(n_retries + 1):
+            try:
+                _retrieve(remote.url, file)
+                break
+            except _NETWORK_ERRORS as error:
+                if attempt == n_retries:
+                    raise OSError(
+                        f"{remote.url} could not be downloaded ({error}). Without network, get it "
+                        f"elsewhere and put it at {home / remote.filename}, or name the folder "
+                        "it lies in as data_home."
+                    ) from error
+                warnings.warn(f"Retry downloading from url: {remote.url}", stacklevel=2)
+                time.sleep(delay)
+        return _check(Path(file.name), remote, origin=f"The download from {remote.url}")
+
+
+def _retrieve(url: str, file: BinaryIO) -> None:
+    file.seek(0)
+    file.truncate()
+    with urlopen(url, timeout=_TIMEOUT) as response:
+        shutil.copyfileobj(response, file, 1 << 20)
+        expected = response.headers.get("Content-Length")
+    file.flush()
+    if expected is not None and file.tell() != int(expected):
+        raise URLError(f"the connection ended after {file.tell()} of {expected} bytes")
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a temporary file that becomes `path` when the block ends well, and else vanishes."""
+    part = path.with_name(f"{path.name}.part-{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        try:
+            existing = next(folder for folder in path.parents if folder.exists())
+            # root may write anywhere, so ask whether anyone is meant to.
+            if not existing.stat().st_mode & 0o222:
+                raise PermissionError(f"{existing} is read-only")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = open(part, "xb")  # noqa: SIM115
+        except OSError as error:
+            raise OSError(
+                f"Cannot write into {path.parent} ({error}): name a folder that can be written "
+                "as data_home."
+            ) from error
+        with file:
+            yield file
+        os.replace(part, path)
+    except BaseException:  # an interruption too must leave no partial file
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _key(checksums: list[str]) -> str:
+    return " ".join([f"format-{_CACHE_FORMAT}", *checksums])
+
+
+def _read_cache(cache: Path, checksums: list[str]) -> dict[str, np.ndarray] | None:
+    """Return the cached arrays, None if there are none, they are stale or damaged."""
+    try:
+        # numpy leaves a damaged file open that it opened itself.
+        with open(cache, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            if str(arrays["key"]) != _key(checksums):
+                return None
+            return {name: arrays[name] for name in arrays.files if name != "key"}
+    except (OSError, TypeError, *_UNREADABLE):
+        return None
+
+
+def _write_cache(cache: Path, checksums: list[str], arrays: dict[str, np.ndarray]) -> None:
+    """Write the cache where the folder can be written: without it, parsing is repeated."""
+    try:
+        with _replacing(cache) as file:
+            contents: dict[str, Any] = {"key": np.array(_key(checksums)), **arrays}
+            np.savez(file, **contents)
+    except OSError:
+        return

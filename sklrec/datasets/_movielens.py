@@ -1,0 +1,316 @@
+"""The MovieLens data sets."""
+
+from __future__ import annotations
+
+import csv
+import os
+import warnings
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.utils import Bunch
+
+from sklrec._sklearn import StrOptions, validate_params
+from sklrec.datasets._base import FETCH_CONSTRAINTS, RemoteFile, fetch_arrays
+
+_URL = "https://files.grouplens.org/datasets/movielens/"
+_CHUNK = 1 << 23  # bytes of text parsed at once
+_SEPARATORS = bytes.maketrans(b",:\t", b"   ")
+
+
+@dataclass(frozen=True)
+class _Variant:
+    ratings: str  # member of the archive
+    items: str
+    encoding: str
+    sha256: str
+    years: str
+    redistribution: str
+
+
+_NO_REDISTRIBUTION = "It may not be redistributed without separate permission."
+_VARIANTS = {
+    "latest-small": _Variant(
+        "ml-latest-small/ratings.csv",
+        "ml-latest-small/movies.csv",
+        "utf-8",
+        "696d65a3dfceac7c45750ad32df2c259311949efec81f0f144fdfb91ebc9e436",
+        "1996 to 2018, half stars from .5 to 5; a development set that may change over time",
+        "It may be redistributed under these same conditions.",
+    ),
+    "100k": _Variant(
+        "ml-100k/u.data",
+        "ml-100k/u.item",
+        "latin-1",
+        "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
+        "1997 to 1998, whole stars from 1 to 5",
+        _NO_REDISTRIBUTION,
+    ),
+    "1m": _Variant(
+        "ml-1m/ratings.dat",
+        "ml-1m/movies.dat",
+        "latin-1",
+        "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20",
+        "2000 to 2003, whole stars from 1 to 5",
+        _NO_REDISTRIBUTION,
+    ),
+    "10m": _Variant(
+        "ml-10M100K/ratings.dat",
+        "ml-10M100K/movies.dat",
+        "utf-8",
+        "813c411ccb6122564edfe752e7f80c4dcc5aa25fa94c93622f6877a7ba252862",
+        "1995 to 2009, half stars from .5 to 5",
+        _NO_REDISTRIBUTION,
+    ),
+    "20m": _Variant(
+        "ml-20m/ratings.csv",
+        "ml-20m/movies.csv",
+        "utf-8",
+        "96f243c338a8665f6bcc89c53edf6ee39162a846940de6b7c8c48aeada765ff3",
+        "1995 to 2015, half stars from .5 to 5",
+        _NO_REDISTRIBUTION,
+    ),
+}
+
+_DESCR = """\
+MovieLens {variant}
+==========={underline}
+{n_ratings:,} ratings of {n_items:,} films by {n_users:,} users of movielens.org, {years}.
+Users have at least 20 ratings. Films that nobody rated are left out.
+
+Collected by the GroupLens research group of the University of Minnesota and published at
+https://grouplens.org/datasets/movielens/ with a README that holds the full terms.
+
+Licence
+-------
+For research. No commercial use without permission, no suggestion that the University of
+Minnesota or GroupLens endorse the work, and publications must cite the paper below.
+{redistribution}
+
+Citation
+--------
+F. Maxwell Harper and Joseph A. Konstan. 2015. The MovieLens Datasets: History and Context.
+ACM Transactions on Interactive Intelligent Systems 5, 4, Article 19.
+https://doi.org/10.1145/2827872
+"""
+
+
+@validate_params(
+    {"variant": [StrOptions(set(_VARIANTS))], **FETCH_CONSTRAINTS},
+    prefer_skip_nested_validation=True,
+)
+def fetch_movielens(
+    variant: str = "latest-small",
+    *,
+    data_home: str | os.PathLike | None = None,
+    download_if_missing: bool = True,
+    n_retries: int = 3,
+    delay: float = 1.0,
+) -> Bunch:
+    """Load a MovieLens data set, downloading it if necessary.
+
+    ============ ========= ======= ==========
+    variant      users     films   ratings
+    ============ ========= ======= ==========
+    latest-small       610   9,724    100,836
+    100k               943   1,682    100,000
+    1m               6,040   3,706  1,000,209
+    10m             69,878  10,677 10,000,054
+    20m            138,493  26,744 20,000,263
+    ============ ========= ======= ==========
+
+    The columns are the films that somebody rated, as in the papers that use these data; the
+    archives list some more. See ``DESCR`` for the licence: research, no commercial use.
+
+    Parameters
+    ----------
+    variant : {"latest-small", "100k", "1m", "10m", "20m"}, default="latest-small"
+        The data set, by the name of its archive ``ml-<variant>.zip``. ``"latest-small"`` is for
+        trying things out: its publisher may change it, which gives a warning.
+    data_home : str or path-like, default=None
+        The folder for downloads, scikit-learn's data folder by default (see
+        :func:`sklearn.datasets.get_data_home`). An archive that already lies there is used.
+        A download, and the parsed result, which makes the next call fast, go to its folder
+        ``sklrec``. Where that cannot be written, the result is not cached.
+    download_if_missing : bool, default=True
+        If False, raise an OSError where the archive is not in `data_home`.
+    n_retries : int, default=3
+        How many times a failed download is tried again.
+    delay : float, default=1.0
+        Seconds between two tries.
+
+    Returns
+    -------
+    data : :class:`~sklearn.utils.Bunch`
+        data : csr_array of shape (n_users, n_items), float32
+            The ratings in stars. A zero means no rating.
+        timestamps : csr_array of shape (n_users, n_items), int64
+            When each rating of `data` was given, in seconds since 1970, with the entries in
+            the same order.
+        user_ids : ndarray of shape (n_users,), int64
+            The publisher's id of each row.
+        item_ids : ndarray of shape (n_items,), int64
+            The publisher's id of each column.
+        item_names : ndarray of shape (n_items,), str
+            Titles with the year, such as ``"Toy Story (1995)"``.
+        item_genres : ndarray of shape (n_items,), str
+            Genres such as ``"Animation|Comedy"``.
+        DESCR : str
+            Description, licence and citation.
+
+    Raises
+    ------
+    OSError
+        If the archive is neither there nor can be downloaded, is damaged, or `data_home` cannot
+        be written when a download is needed. No partial file is left behind.
+
+    References
+    ----------
+    F. Maxwell Harper and Joseph A. Konstan (2015). `The MovieLens Datasets: History and Context
+    <https://doi.org/10.1145/2827872>`_. ACM Transactions on Interactive Intelligent Systems 5(4).
+
+    Examples
+    --------
+    >>> from sklrec.datasets import fetch_movielens
+    >>> movielens = fetch_movielens("1m")  # doctest: +SKIP
+    >>> movielens.data.shape  # doctest: +SKIP
+    (6040, 3706)
+    """
+    source = _VARIANTS[variant]
+    archive = RemoteFile(
+        filename=f"ml-{variant}.zip",
+        url=f"{_URL}ml-{variant}.zip",
+        checksum=f"sha256:{source.sha256}",
+        may_change=variant == "latest-small",
+    )
+    arrays = fetch_arrays(
+        f"ml-{variant}",
+        [archive],
+        lambda path: _parse(path, source),
+        data_home=data_home,
+        download_if_missing=download_if_missing,
+        n_retries=n_retries,
+        delay=delay,
+    )
+    indices, indptr = arrays["indices"], arrays["indptr"]
+    shape = (len(arrays["user_ids"]), len(arrays["item_ids"]))
+    return Bunch(
+        data=sp.csr_array((arrays["ratings"], indices, indptr), shape=shape),
+        # Copies, or changing one matrix in place would break the other.
+        timestamps=sp.csr_array((arrays["timestamps"], indices.copy(), indptr.copy()), shape=shape),
+        user_ids=arrays["user_ids"],
+        item_ids=arrays["item_ids"],
+        item_names=arrays["item_names"],
+        item_genres=arrays["item_genres"],
+        DESCR=_DESCR.format(
+            variant=variant,
+            underline="=" * len(variant),
+            n_users=shape[0],
+            n_items=shape[1],
+            n_ratings=len(indices),
+            years=source.years,
+            redistribution=source.redistribution,
+        ),
+    )
+
+
+def _parse(path: Path, source: _Variant) -> dict[str, np.ndarray]:
+    with zipfile.ZipFile(path) as archive:
+        with archive.open(source.ratings) as file:
+            if source.ratings.endswith(".csv"):
+                file.readline()  # userId,movieId,rating,timestamp
+            users, items, ratings, timestamps = _read_ratings(file)
+        titles, genres = _read_items(archive, source)
+    user_ids, item_ids = np.unique(users), np.unique(items)
+    n_items = len(item_ids)
+    pairs = np.searchsorted(user_ids, users) * n_items
+    pairs += np.searchsorted(item_ids, items)
+    del users, items
+    order = np.argsort(pairs, kind="stable")  # no work where the archive is sorted, as 20m is
+    pairs = pairs[order]
+    if (repeated := np.flatnonzero(pairs[1:] == pairs[:-1])).size:
+        row, column = divmod(int(pairs[repeated[0]]), n_items)
+        raise ValueError(
+            f"user {user_ids[row]} rates item {item_ids[column]} twice in {source.ratings}"
+        )
+    ids = item_ids.tolist()
+    if untitled := [i for i in ids if i not in titles]:
+        raise ValueError(f"{source.items} has no title for item {untitled[0]}")
+    indptr = np.searchsorted(pairs, np.arange(len(user_ids) + 1) * n_items)
+    return {
+        "indptr": indptr.astype(np.int32),
+        "indices": (pairs % n_items).astype(np.int32),
+        "ratings": ratings[order],
+        "timestamps": timestamps[order],
+        "user_ids": user_ids.astype(np.int64),
+        "item_ids": item_ids.astype(np.int64),
+        "item_names": np.array([titles[i] for i in ids]),
+        "item_genres": np.array([genres[i] for i in ids]),
+    }
+
+
+def _read_ratings(file: IO[bytes]) -> list[np.ndarray]:
+    """Return the user, item, rating and timestamp columns, separated by comma, tab or ``::``."""
+    types = (np.int32, np.int32, np.float32, np.int64)
+    chunks: list[list[np.ndarray]] = [[] for _ in types]
+    rest = b""
+    while block := file.read(_CHUNK):
+        lines, _, rest = (rest + block).rpartition(b"\n")
+        _append_rows(chunks, lines, types)
+    _append_rows(chunks, rest, types)
+    columns = [np.concatenate(chunks.pop(0)) for _ in types]  # frees the chunks as it goes
+    if len(columns[0]) == 0:
+        raise ValueError("it holds no ratings")
+    return columns
+
+
+def _append_rows(chunks: list[list[np.ndarray]], text: bytes, types: tuple) -> None:
+    for chunk, values, dtype in zip(chunks, _parse_rows(text), types, strict=True):
+        chunk.append(values.astype(dtype))
+
+
+def _parse_rows(text: bytes) -> np.ndarray:
+    """Return the four numbers of each line as the rows of a (4, n_lines) array."""
+    text = text.strip()
+    if not text:
+        return np.empty((4, 0))
+    # numpy's text parser takes any run of white space as one separator.
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DeprecationWarning)  # numpy's word for unreadable text
+        try:
+            values = np.fromstring(text.translate(_SEPARATORS), sep=" ")
+        except (DeprecationWarning, ValueError) as error:
+            raise ValueError("a line of ratings holds something that is no number") from error
+    n_lines = text.count(b"\n") + 1
+    if len(values) != 4 * n_lines:
+        raise ValueError(f"{len(values)} numbers on {n_lines} lines of ratings, not 4 a line")
+    return values.reshape(n_lines, 4).T
+
+
+def _read_items(archive: zipfile.ZipFile, source: _Variant) -> tuple[dict, dict]:
+    """Return the title and the genres of each item id."""
+    with archive.open(source.items) as file:
+        lines = file.read().decode(source.encoding).replace("\r\n", "\n").split("\n")
+    if source.items.endswith(".csv"):
+        records = [row for row in csv.reader(lines[1:]) if row]
+    elif source.items.endswith(".dat"):
+        records = [line.split("::") for line in lines if line]
+    else:
+        records = _read_u_item(lines, archive.read("ml-100k/u.genre").decode(source.encoding))
+    titles = {int(item): title for item, title, _ in records}
+    return titles, {int(item): genres for item, _, genres in records}
+
+
+def _read_u_item(lines: list[str], genre_file: str) -> list[list[str]]:
+    """Turn the genre flags of the 100k archive into the notation of the others."""
+    names = [line.split("|")[0] for line in genre_file.split() if line]
+    records = []
+    for line in filter(None, lines):
+        item, title, _released, _video, _url, *flags = line.split("|")
+        genres = [name for name, flag in zip(names, flags, strict=True) if flag == "1"]
+        records.append([item, title, "|".join(genres)])
+    return records
