@@ -105,7 +105,12 @@ def _n_nan(row: np.ndarray) -> int:
 
 
 def rank_in_batches(
-    decision_function: Callable[[Any], np.ndarray], X: Any, seen: Any, *, k: int
+    decision_function: Callable[[Any], np.ndarray],
+    X: Any,
+    seen: sp.csr_array,
+    *,
+    k: int,
+    exclude_seen: bool = True,
 ) -> np.ndarray:
     """Rank the best `k` items for each row of `X`, never holding more than a batch of scores.
 
@@ -115,10 +120,12 @@ def rank_in_batches(
         Maps rows of X to scores of shape (n_rows, n_items).
     X : array-like, sparse array or DataFrame of shape (n_users, n_items)
         What the decision function takes; handed on row by row in the type it has.
-    seen : CSR array of shape (n_users, n_items) or None
-        Stored entries are not ranked.
+    seen : CSR array of shape (n_users, n_items)
+        The stored entries of X.
     k : int
         Number of ranks.
+    exclude_seen : bool, default=True
+        Whether stored entries are left out.
 
     Returns
     -------
@@ -127,9 +134,9 @@ def rank_in_batches(
     """
     parts = [
         top_k(
-            decision_function(_safe_indexing(X, rows)), k, seen=None if seen is None else seen[rows]
+            decision_function(_safe_indexing(X, rows)), k, seen=seen[rows] if exclude_seen else None
         )
-        for rows in row_batches(*X.shape)
+        for rows in row_batches(*seen.shape)
     ]
     return np.concatenate(parts)
 

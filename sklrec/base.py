@@ -85,7 +85,7 @@ class RecommenderMixin:
         seen = stored_entries(X)
         if sp.issparse(X):
             X = sp.csr_array(X)  # other sparse formats have no rows to slice
-        return rank_in_batches(self.decision_function, X, seen if exclude_seen else None, k=int(k))
+        return rank_in_batches(self.decision_function, X, seen, k=int(k), exclude_seen=exclude_seen)
 
     def score(self, X: ArrayLike, y: Any = None) -> float:
         """Return the mean NDCG@100 when a part of each row is hidden and ranked from the rest.

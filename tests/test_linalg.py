@@ -1,0 +1,57 @@
+"""Products and inverses against numpy's dense ones."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from numpy.testing import assert_allclose, assert_array_equal
+
+from sklrec import _linalg
+from sklrec._linalg import add_gram, dot_on_threads, invert_positive_definite
+
+
+@pytest.fixture(params=["one block, no threads", "many blocks on threads"])
+def blocks(request, monkeypatch):
+    if request.param.startswith("many"):
+        monkeypatch.setattr(_linalg, "BLOCK", 16)
+        monkeypatch.setattr(_linalg, "_WORTH_A_THREAD", 0)
+        monkeypatch.setattr(_linalg, "n_threads", lambda: 3)
+
+
+@pytest.fixture
+def A():
+    return sp.random_array((200, 75), density=0.1, format="csr", rng=np.random.default_rng(0))
+
+
+@pytest.mark.usefixtures("blocks")
+def test_gram_adds_the_upper_triangle_of_XtX(A):
+    G = np.ones((75, 75))
+    add_gram(A, G)
+    assert_allclose(np.triu(G), np.triu(1 + (A.T @ A).toarray()), atol=1e-12)
+
+
+@pytest.mark.usefixtures("blocks")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_inverse_in_place_reads_the_upper_triangle_alone(A, dtype):
+    expected = np.linalg.inv((A.T @ A).toarray() + np.eye(75))
+    G = ((A.T @ A).toarray() + np.eye(75)).astype(dtype)
+    G[np.tril_indices(75, -1)] = np.nan
+    invert_positive_definite(G)
+    assert_allclose(G, expected, atol=1e-5 if dtype is np.float32 else 1e-12)
+    assert_array_equal(G, G.T)
+
+
+def test_matrix_that_is_not_positive_definite_is_an_error_with_the_pivot():
+    with pytest.raises(np.linalg.LinAlgError, match=r"shape \(3, 3\).*row 1"):
+        invert_positive_definite(np.diag([1.0, -1.0, 1.0]))
+
+
+@pytest.mark.usefixtures("blocks")
+@pytest.mark.parametrize("n_rows", [0, 1, 2, 200])
+def test_product_on_threads_is_the_product(A, n_rows):
+    B = np.random.default_rng(0).normal(size=(75, 40))
+    assert_allclose(dot_on_threads(A[:n_rows], B), A[:n_rows].toarray() @ B, atol=1e-12)
+
+
+@pytest.mark.usefixtures("blocks")
+def test_product_of_empty_rows_is_zero():
+    assert_array_equal(dot_on_threads(sp.csr_array((5, 75)), np.ones((75, 3))), np.zeros((5, 3)))

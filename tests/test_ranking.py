@@ -1,0 +1,91 @@
+"""Ranking of scores against a stable sort."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from numpy.testing import assert_array_equal
+
+from sklrec._ranking import BATCH_BYTES, rank_in_batches, row_batches, top_k
+
+
+def by_stable_sort(scores, k, seen=None):
+    """Rank by sorting whole rows: slow and obvious."""
+    scores = np.array(scores, dtype=float)
+    if seen is not None:
+        scores[seen.toarray() > 0] = -np.inf
+    order = np.argsort(-scores, axis=1, kind="stable")
+    order[np.isneginf(np.take_along_axis(scores, order, axis=1))] = -1
+    ranking = np.full((scores.shape[0], k), -1)
+    ranking[:, : scores.shape[1]] = order[:, :k]
+    return ranking
+
+
+@pytest.mark.parametrize("k", [1, 3, 10, 99, 100, 1000, 1001, 1500])
+@pytest.mark.parametrize("n_values", [1, 2, 5, 50, 10**6])
+def test_equals_a_stable_sort_with_few_and_many_ties(k, n_values):
+    rng = np.random.default_rng(k)
+    scores = rng.integers(n_values, size=(7, 1001)).astype(np.float32)
+    seen = sp.random_array((7, 1001), density=0.1, format="csr", rng=rng)
+    assert_array_equal(top_k(scores, k, seen=seen), by_stable_sort(scores, k, seen))
+
+
+@pytest.mark.parametrize("n_items", [1, 2, 63, 64, 65, 4099])
+def test_equals_a_stable_sort_for_any_number_of_items(n_items):
+    scores = np.random.default_rng(n_items).normal(size=(20, n_items))
+    assert_array_equal(top_k(scores, 5), by_stable_sort(scores, 5))
+
+
+def test_catalogue_sorted_by_score_is_ranked_exactly():
+    """The best items all lie side by side: the worst case for bounds by groups."""
+    scores = np.arange(5000, 0, -1)[None, :]
+    assert_array_equal(top_k(scores, 50), np.arange(50)[None, :])
+
+
+def test_a_row_without_any_score_is_all_minus_one():
+    scores = np.array([[-np.inf, -np.inf], [-np.inf, 1]])
+    assert_array_equal(top_k(scores, 2), [[-1, -1], [1, -1]])
+
+
+def test_infinite_score_comes_first():
+    assert_array_equal(top_k(np.array([[0, np.inf, 5]]), 2), [[1, 2]])
+
+
+def test_integer_scores_are_ranked_and_unchanged():
+    scores = np.array([[3, 1, 2]])
+    assert_array_equal(top_k(scores, 2, seen=sp.csr_array([[1, 0, 0]])), [[2, 1]])
+    assert_array_equal(scores, [[3, 1, 2]])
+
+
+@pytest.mark.parametrize("column", [0, 700, 999])
+def test_nan_is_an_error_that_names_the_row(column):
+    scores = np.zeros((3, 1000))
+    scores[1, column] = np.nan
+    with pytest.raises(ValueError, match="row 1 has 1 NaN"):
+        top_k(scores, 5)
+
+
+def test_no_rows_give_no_rankings():
+    assert top_k(np.empty((0, 4)), 2).shape == (0, 2)
+
+
+@pytest.mark.parametrize("n_items", [1, 1000, 10**9])
+def test_batches_cover_all_rows_within_the_memory(n_items):
+    batches = list(row_batches(10_000, n_items))
+    assert_array_equal(np.concatenate([np.arange(10_000)[b] for b in batches]), np.arange(10_000))
+    longest = max(b.stop - b.start for b in batches)
+    assert longest == 1 or longest * n_items * 8 <= BATCH_BYTES
+
+
+def test_batches_rank_as_one(monkeypatch):
+    monkeypatch.setattr("sklrec._ranking.BATCH_BYTES", 8 * 50 * 7)
+    X = sp.random_array((30, 50), density=0.2, format="csr", rng=np.random.default_rng(0))
+    scores = X.toarray() + np.linspace(1, 0, 50)
+    calls = []
+
+    def decision_function(rows):
+        calls.append(rows.shape[0])
+        return rows.toarray() + np.linspace(1, 0, 50)
+
+    ranking = rank_in_batches(decision_function, X, X, k=6)
+    assert_array_equal(ranking, by_stable_sort(scores, 6, X))
+    assert calls == [7, 7, 7, 7, 2]
