@@ -10,7 +10,7 @@ from sklrec.datasets import _citeulike, fetch_citeulike
 FILES = {
     "users.dat": "2 3 0\n1 1\n3 2 0 3\n",
     "mult.dat": "2 1:2 0:1\n0\n1 4:7\n1 0:1\n",
-    "vocabulary.dat": "gene\n60 000\nn\u2028l\nêtre\nxylem\n",
+    "vocabulary.dat": "gene\n60 000\nn\u2028l\xa0\nêtre\nxylem\n",
 }
 
 
@@ -54,7 +54,7 @@ def test_each_line_of_mult_is_a_row_of_counts(write_files):
 
 def test_the_vocabulary_is_split_at_newlines_only(write_files):
     words = fetch(write_files()).feature_names.tolist()
-    assert words == ["gene", "60 000", "n\u2028l", "être", "xylem"]
+    assert words == ["gene", "60 000", "n\u2028l\xa0", "être", "xylem"]
 
 
 def test_ids_count_from_zero_and_name_the_articles(write_files):

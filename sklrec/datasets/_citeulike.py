@@ -186,7 +186,7 @@ def _parse(users: Path, mult: Path, vocabulary: Path) -> dict[str, np.ndarray]:
     data = _read_lists(users, n_columns=counts.shape[0])
     data.data[:] = 1  # one user of citeulike-a lists an article twice
     return {
-        "vocabulary": np.array([word.strip() for word in words]),
+        "vocabulary": np.array(words),
         **{f"words_{part}": getattr(counts, part) for part in ("data", "indices", "indptr")},
         **{f"items_{part}": getattr(data, part) for part in ("data", "indices", "indptr")},
     }

@@ -79,7 +79,8 @@ _VARIANTS = {
 _DESCR = """\
 MovieLens {variant}
 ==========={underline}
-{n_ratings:,} ratings of {n_items:,} films by {n_users:,} users of movielens.org, {years}.
+{n_ratings:,} ratings of {n_items:,} films by {n_users:,} users of movielens.org,
+{years}.
 Users have at least 20 ratings. Films that nobody rated are left out.
 
 Collected by the GroupLens research group of the University of Minnesota and published at
