@@ -24,10 +24,14 @@ from sklearn.utils._param_validation import (
 
 try:  # scikit-learn 1.9 and later
     from sklearn.callback import CallbackSupportMixin
-except ImportError:  # progress cannot be shown, everything else works
-    CallbackSupportMixin = object  # type: ignore[assignment,misc]
 
-SUPPORTS_CALLBACKS = CallbackSupportMixin is not object
+    SUPPORTS_CALLBACKS = True
+except ImportError:
+    SUPPORTS_CALLBACKS = False
+
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """Stand in where progress cannot be shown; everything else works."""
+
 
 __all__ = [
     "SUPPORTS_CALLBACKS",

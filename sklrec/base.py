@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted, check_non_negative, valida
 
 from ._ranking import rank_in_batches, top_k
 from ._sklearn import CallbackSupportMixin
+from ._typing import MatrixLike
 
 __all__ = ["BaseRecommender", "RecommenderMixin", "RecommenderTags", "SimilarItemsMixin"]
 
@@ -52,7 +53,7 @@ class RecommenderMixin:
     """
 
     def predict_ranking(
-        self, X: ArrayLike, *, k: int = 10, exclude_seen: bool = True
+        self, X: MatrixLike, *, k: int = 10, exclude_seen: bool = True
     ) -> np.ndarray:
         """Rank the best items for each user.
 
@@ -87,7 +88,7 @@ class RecommenderMixin:
             X = sp.csr_array(X)  # other sparse formats have no rows to slice
         return rank_in_batches(self.decision_function, X, seen, k=int(k), exclude_seen=exclude_seen)
 
-    def score(self, X: ArrayLike, y: Any = None) -> float:
+    def score(self, X: MatrixLike, y: Any = None) -> float:
         """Return the mean NDCG@100 when a part of each row is hidden and ranked from the rest.
 
         Parameters
@@ -105,10 +106,10 @@ class RecommenderMixin:
         """
         from .metrics import RankingScorer  # metrics ranks with this module
 
-        return RankingScorer()(self, X, y if sp.issparse(y) else None)
+        return float(RankingScorer()(self, X, y if sp.issparse(y) else None))  # type: ignore[arg-type]
 
     def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
+        tags = super().__sklearn_tags__()  # type: ignore[misc]
         tags = _Tags(**{f.name: getattr(tags, f.name) for f in fields(tags)})
         tags.input_tags.sparse = True
         tags.input_tags.positive_only = True
@@ -126,7 +127,7 @@ class BaseRecommender(CallbackSupportMixin, RecommenderMixin, BaseEstimator):
         # scikit-learn's own test looks for attributes that end in "_", such as ``lambda_``.
         return hasattr(self, "n_features_in_")
 
-    def _check_X(self, X: ArrayLike, *, reset: bool) -> sp.csr_array:
+    def _check_X(self, X: MatrixLike, *, reset: bool) -> sp.csr_array:
         """Validate `X` and return it as a CSR array in canonical form, without stored zeros.
 
         float32 and float64 are kept, every other type becomes float32. X itself is unchanged.
@@ -186,7 +187,7 @@ class SimilarItemsMixin:
         return ranking if items.ndim else ranking[0]
 
 
-def stored_entries(X: ArrayLike) -> sp.csr_array:
+def stored_entries(X: MatrixLike) -> sp.csr_array:
     """Return the nonzero entries of `X`, of any numeric type, as a canonical CSR array."""
     X = check_array(X, accept_sparse="csr", dtype="numeric")
     return canonical_csr(X)

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 from numpy.random import RandomState
-from numpy.typing import ArrayLike
 from sklearn.utils import Tags, check_random_state
 
 from ._sklearn import _fit_context, fit_progress
+from ._typing import MatrixLike
 from .base import BaseRecommender
 
 __all__ = ["PopularityRecommender", "RandomRecommender"]
@@ -40,7 +40,7 @@ class PopularityRecommender(BaseRecommender):
     _parameter_constraints: dict = {}
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike, y: Any = None) -> PopularityRecommender:
+    def fit(self, X: MatrixLike, y: Any = None) -> PopularityRecommender:
         """Count the interactions of each item.
 
         Parameters
@@ -61,7 +61,7 @@ class PopularityRecommender(BaseRecommender):
             step("count")
         return self
 
-    def decision_function(self, X: ArrayLike) -> np.ndarray:
+    def decision_function(self, X: MatrixLike) -> np.ndarray:
         """Return the popularity of each item, for each user.
 
         Parameters
@@ -117,7 +117,7 @@ class RandomRecommender(BaseRecommender):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike, y: Any = None) -> RandomRecommender:
+    def fit(self, X: MatrixLike, y: Any = None) -> RandomRecommender:
         """Draw the seed.
 
         Parameters
@@ -138,7 +138,7 @@ class RandomRecommender(BaseRecommender):
             step("seed")
         return self
 
-    def decision_function(self, X: ArrayLike) -> np.ndarray:
+    def decision_function(self, X: MatrixLike) -> np.ndarray:
         """Return a random score for each item, for each user.
 
         Parameters

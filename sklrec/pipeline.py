@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import sklearn.pipeline
 from joblib import Memory
-from numpy.typing import ArrayLike
 from sklearn.utils.metaestimators import available_if
 
+from ._typing import MatrixLike
 from .base import RecommenderMixin
 
 __all__ = ["Pipeline", "make_pipeline"]
@@ -46,7 +46,7 @@ class Pipeline(sklearn.pipeline.Pipeline):
 
     @available_if(_ends_in_a_recommender)
     def predict_ranking(
-        self, X: ArrayLike, *, k: int = 10, exclude_seen: bool = True
+        self, X: MatrixLike, *, k: int = 10, exclude_seen: bool = True
     ) -> np.ndarray:
         """Rank the best items for each user.
 
@@ -67,7 +67,7 @@ class Pipeline(sklearn.pipeline.Pipeline):
         return RecommenderMixin.predict_ranking(self, X, k=k, exclude_seen=exclude_seen)
 
     @available_if(_ends_in_a_recommender)
-    def score(self, X: ArrayLike, y: Any = None) -> float:
+    def score(self, X: MatrixLike, y: Any = None) -> float:
         """Return the mean NDCG@100 when a part of each raw row is hidden and ranked from the rest.
 
         Parameters

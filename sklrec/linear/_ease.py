@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import ArrayLike
 
 from .._linalg import add_gram, dot_on_threads, invert_positive_definite
 from .._memory import check_memory
 from .._sklearn import Interval, _fit_context, fit_progress
+from .._typing import MatrixLike
 from ..base import BaseRecommender, SimilarItemsMixin
 
 # The transposed X and the blocks that X'X is computed in, relative to X and to a row of X'X.
@@ -86,7 +86,7 @@ class EASE(SimilarItemsMixin, BaseRecommender):
         self.lambda_ = lambda_
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike, y: Any = None) -> EASE:
+    def fit(self, X: MatrixLike, y: Any = None) -> EASE:
         """Learn the item-to-item weights.
 
         Parameters
@@ -113,13 +113,13 @@ class EASE(SimilarItemsMixin, BaseRecommender):
             G = np.zeros((X.shape[1], X.shape[1]), dtype=X.dtype)
             add_gram(X, G)
             step("gram")
-            self._coef = self._solve_in_place(G)
+            self._coef: np.ndarray | None = self._solve_in_place(G)
             step("solve")
         self.n_samples_seen_ = X.shape[0]
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X: ArrayLike, y: Any = None) -> EASE:
+    def partial_fit(self, X: MatrixLike, y: Any = None) -> EASE:
         """Add the interactions of more users, for data larger than memory.
 
         Only X'X is updated, which is exact: batches give what ``fit`` gives on all users at once.
@@ -175,7 +175,7 @@ class EASE(SimilarItemsMixin, BaseRecommender):
             self._coef = self._solve_in_place(self.gram_.copy())
         return self._coef
 
-    def decision_function(self, X: ArrayLike) -> np.ndarray:
+    def decision_function(self, X: MatrixLike) -> np.ndarray:
         """Score all items for each user.
 
         Parameters

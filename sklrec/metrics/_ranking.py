@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from numbers import Integral
 from typing import Any, Literal
 
@@ -222,7 +222,7 @@ def hit_rate_at_k(
     0.5
     """
     hits, n_held_out = _hits(held_out, ranking, k)
-    return _average(hits.any(axis=1), n_held_out > 0, average)
+    return _average(hits.max(axis=1), n_held_out > 0, average)
 
 
 def _hits(held_out: Any, ranking: ArrayLike, k: int | None) -> tuple[np.ndarray, np.ndarray]:
@@ -316,7 +316,7 @@ METRICS: dict[str, Callable[..., Any]] = {
 }
 
 
-def parse_metrics(metrics: str | list[str] | tuple[str, ...]) -> dict[str, tuple[Callable, int]]:
+def parse_metrics(metrics: str | Sequence[str]) -> dict[str, tuple[Callable, int]]:
     """Read names such as "ndcg@100" into functions and their k.
 
     Parameters

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from numpy.random import RandomState
-from numpy.typing import ArrayLike
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import Bunch, check_random_state
 
+from .._typing import MatrixLike
 from ..base import canonical_csr, stored_entries
 
 
@@ -66,17 +66,17 @@ class StrongGeneralizationSplit(BaseCrossValidator):
         if not isinstance(n_splits, Integral) or n_splits < 1:
             raise ValueError(f"n_splits must be an integer of at least 1, got {n_splits!r}.")
         _check_share_or_count(test_size)
-        self.n_splits = n_splits
-        self.test_size = test_size
-        self.min_interactions = min_interactions
-        self.random_state = random_state
+        self.n_splits: int = n_splits
+        self.test_size: float | int = test_size
+        self.min_interactions: int = min_interactions
+        self.random_state: int | RandomState | None = random_state
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
         """Return the number of splits; the arguments are ignored."""
         return self.n_splits
 
     def split(
-        self, X: ArrayLike, y: Any = None, groups: Any = None
+        self, X: MatrixLike, y: Any = None, groups: Any = None
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield the indices of training and test users.
 
@@ -120,7 +120,7 @@ class StrongGeneralizationSplit(BaseCrossValidator):
 
 
 def split_interactions(
-    X: ArrayLike,
+    X: MatrixLike,
     test_size: float | int = 0.2,
     *,
     threshold: float = 0.0,
@@ -194,7 +194,7 @@ def split_interactions(
 
 
 def strong_generalization_split(
-    X: ArrayLike,
+    X: MatrixLike,
     *,
     n_heldout: int,
     test_size: float = 0.2,
@@ -330,9 +330,11 @@ def _times_of(X: sp.csr_array, time: Any) -> np.ndarray:
 
 
 def _check_share_or_count(test_size: Any) -> None:
-    is_count = isinstance(test_size, Integral) and test_size >= 1
-    is_share = not isinstance(test_size, Integral) and isinstance(test_size, Real)
-    if isinstance(test_size, bool) or not (is_count or (is_share and 0 < test_size < 1)):
+    if isinstance(test_size, Integral):
+        fits = not isinstance(test_size, bool) and int(test_size) >= 1
+    else:
+        fits = isinstance(test_size, Real) and 0 < float(test_size) < 1
+    if not fits:
         raise ValueError(
             "test_size must be a share between 0 and 1 or an integer of at least 1, "
             f"got {test_size!r}."

@@ -19,7 +19,7 @@ from typing import Any
 import joblib
 import numpy as np
 import scipy.sparse as sp
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal, assert_equal
 from sklearn.base import BaseEstimator, clone
 from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.preprocessing import FunctionTransformer
@@ -296,10 +296,10 @@ def check_clone_and_refit_agree(estimator: BaseEstimator) -> None:
 
 def check_global_generator_is_untouched(estimator: BaseEstimator) -> None:
     """Check that neither fit nor prediction draws from numpy's global generator."""
-    before = np.random.get_state()[1].copy()  # noqa: NPY002 - the global generator is the point
+    before = np.random.get_state(legacy=False)  # noqa: NPY002 - the global generator is the point
     model, X = _fitted(estimator)
     model.predict_ranking(X)
-    assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+    assert_equal(np.random.get_state(legacy=False), before)  # noqa: NPY002
 
 
 def check_X_is_unchanged(estimator: BaseEstimator) -> None:
@@ -378,14 +378,14 @@ def check_cross_validate(estimator: BaseEstimator) -> None:
 def check_grid_search(estimator: BaseEstimator) -> None:
     """Check that GridSearchCV gives the same scores in one process and in two."""
     X = planted_groups(_tags_of(estimator))
-    scores = [
+    alone, together = (
         GridSearchCV(
             _seeded(estimator), {}, scoring=RankingScorer("ndcg@10"), n_jobs=n_jobs,
             cv=StrongGeneralizationSplit(2, random_state=0), error_score="raise",
         ).fit(X).cv_results_["mean_test_score"]
         for n_jobs in (1, 2)
-    ]  # fmt: skip
-    assert_allclose(*scores, rtol=1e-6)
+    )  # fmt: skip
+    assert_allclose(alone, together, rtol=1e-6)
 
 
 def check_set_callbacks(estimator: BaseEstimator) -> None:

@@ -1,0 +1,58 @@
+# Each target sets up what it needs: a virtual environment with the pinned versions.
+PYTHON ?= python3
+VENV ?= .venv
+CONSTRAINTS ?= constraints.txt
+
+BIN = $(VENV)/bin
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
+SETUP = setup.cfg pyproject.toml $(CONSTRAINTS)
+
+.PHONY: help demo test test-oldest lint docs bench clean
+
+help:
+	@echo "make demo   choose a recommender for MovieLens and see what it recommends"
+	@echo "make test   run all tests"
+	@echo "make test-oldest  run the common tests on the oldest supported versions"
+	@echo "make lint   check style, types and spelling"
+	@echo "make docs   build the documentation in docs/_build/html"
+	@echo "make bench  measure speed and memory beside other libraries (an hour)"
+	@echo "make clean  remove the virtual environment and everything built"
+
+demo: $(VENV)/.test
+	$(BIN)/python examples/plot_quickstart.py
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest
+
+test-oldest:
+	$(MAKE) $(VENV)-oldest/.test VENV=$(VENV)-oldest CONSTRAINTS=constraints-min.txt
+	$(VENV)-oldest/bin/python -m pytest tests/test_common.py
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/codespell
+
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
+bench: $(VENV)/.bench
+	$(BIN)/python benchmarks/speed_scorer.py
+	$(BIN)/python benchmarks/speed_ease.py
+
+clean:
+	rm -rf $(VENV) $(VENV)-oldest docs/_build docs/auto_examples docs/generated build *.egg-info
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "sklrec needs Python 3.11 or later: make PYTHON=/path/to/python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.test $(VENV)/.docs $(VENV)/.bench: $(VENV)/.%: $(BIN)/python $(SETUP)
+	$(INSTALL) -e ".[$*]"
+	@touch $@
+
+$(VENV)/.lint: $(VENV)/.test
+	$(INSTALL) ruff mypy codespell
+	@touch $@
