@@ -127,7 +127,7 @@ def evaluate(
     True
     """
     parsed = parse_metrics(metrics)
-    fold_in, held_out = stored_entries(fold_in), stored_entries(held_out)
+    given, fold_in, held_out = fold_in, stored_entries(fold_in), stored_entries(held_out)
     if fold_in.shape != held_out.shape:
         raise ValueError(
             f"fold_in and held_out must have one shape, got {fold_in.shape} and {held_out.shape}."
@@ -139,7 +139,7 @@ def evaluate(
         )
     if not held_out.nnz:
         raise ValueError("No user has an item held out, so there is nothing to evaluate.")
-    ranking = rank_unseen(estimator, fold_in, k=max(k for _, k in parsed.values()))
+    ranking = rank_unseen(estimator, fold_in, k=max(k for _, k in parsed.values()), like=given)
     return RankingEvaluation(
         {name: metric(held_out, ranking, k=k, average=None) for name, (metric, k) in parsed.items()}
     )

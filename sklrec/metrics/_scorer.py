@@ -61,7 +61,7 @@ class RankingScorer:
     >>> search = GridSearchCV(EASE(), {"lambda_": [1, 100]}, scoring=RankingScorer("ndcg@10"),
     ...                       cv=StrongGeneralizationSplit(2, random_state=0)).fit(X)
     >>> search.best_params_
-    {'lambda_': 1}
+    {'lambda_': 100}
     """
 
     def __init__(
@@ -109,14 +109,14 @@ class RankingScorer:
                 "random_state must be an int, so that all candidates meet the same hidden "
                 f"entries, got {self.random_state!r}."
             )
-        X = stored_entries(X)
+        given, X = X, stored_entries(X)
         if y is None:
             fold_in, held_out = split_interactions(
                 X, self.test_size, threshold=self.threshold, random_state=int(self.random_state)
             )
         else:
             fold_in, held_out = self._hide(X, stored_entries(y))
-        ranking = rank_unseen(estimator, fold_in, k=max(k for _, k in parsed.values()))
+        ranking = rank_unseen(estimator, fold_in, k=max(k for _, k in parsed.values()), like=given)
         scores = {name: metric(held_out, ranking, k=k) for name, (metric, k) in parsed.items()}
         return scores[self.metrics] if isinstance(self.metrics, str) else scores
 
@@ -136,10 +136,22 @@ class RankingScorer:
         return take_entries(X, ~held), take_entries(X, held & (X.data > self.threshold))
 
 
-def rank_unseen(estimator: Any, fold_in: sp.csr_array, *, k: int) -> np.ndarray:
-    """Rank k items that are not in `fold_in` by any estimator that has ``decision_function``."""
+def rank_unseen(estimator: Any, fold_in: sp.csr_array, *, k: int, like: Any) -> np.ndarray:
+    """Rank k items that are not in `fold_in` by any estimator that has ``decision_function``.
+
+    Where `like` is a pandas DataFrame, the estimator gets batches of `fold_in` as DataFrames with
+    its columns: one that was fitted with names compares them.
+    """
     if not hasattr(estimator, "decision_function"):
         raise TypeError(
             f"A ranking needs an estimator with decision_function, got {type(estimator).__name__}."
         )
-    return rank_in_batches(estimator.decision_function, fold_in, fold_in, k=k)
+    score = estimator.decision_function
+    if hasattr(like, "iloc"):
+        return rank_in_batches(
+            lambda batch: score(type(like)(batch.toarray(), columns=like.columns)),
+            fold_in,
+            fold_in,
+            k=k,
+        )
+    return rank_in_batches(score, fold_in, fold_in, k=k)
