@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import sem, ttest_rel
+from scipy.stats import sem, t
 from sklearn.utils import Bunch
 
 from ..base import stored_entries
@@ -15,7 +15,7 @@ from ._ranking import parse_metrics
 from ._scorer import rank_unseen
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RankingEvaluation:
     """What :func:`evaluate` has found.
 
@@ -158,10 +158,15 @@ def _paired(name: str, first: np.ndarray, second: np.ndarray) -> Bunch:
     first, second = _counting(first), _counting(second)
     difference = first - second
     if first.size < 2:
-        raise ValueError("A paired test needs at least 2 users with something held out, got 1.")
+        raise ValueError(
+            f"A paired test needs at least 2 users with something held out, got {first.size}."
+        )
+    mean, error = difference.mean(), sem(difference)
+    with np.errstate(divide="ignore"):  # the same difference for every user has no error
+        pvalue = 2 * t.sf(abs(mean) / error, first.size - 1) if difference.any() else 1.0
     return Bunch(
-        difference=float(difference.mean()),
-        standard_error=float(sem(difference)),
-        pvalue=float(ttest_rel(first, second).pvalue) if difference.any() else 1.0,
+        difference=float(mean),
+        standard_error=float(error),
+        pvalue=float(pvalue),
         n_users=first.size,
     )
