@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral
 from typing import Any, Literal
 
@@ -232,10 +232,10 @@ def _hits(held_out: Any, ranking: ArrayLike, k: int | None) -> tuple[np.ndarray,
     """
     held_out = stored_entries(held_out)
     ranking = np.asarray(ranking)
-    if ranking.ndim != 2 or not np.issubdtype(ranking.dtype, np.integer):
+    if ranking.ndim != 2 or not ranking.shape[1] or not np.issubdtype(ranking.dtype, np.integer):
         raise ValueError(
-            "ranking must be a 2-d array of integers, "
-            f"got {ranking.ndim} dimensions of {ranking.dtype}."
+            "ranking must be a 2-d array of integers with at least one rank, "
+            f"got an array of shape {ranking.shape} and type {ranking.dtype}."
         )
     n_users, n_items = held_out.shape
     if ranking.shape[0] != n_users:
@@ -247,7 +247,7 @@ def _hits(held_out: Any, ranking: ArrayLike, k: int | None) -> tuple[np.ndarray,
             f"k must be an integer between 1 and the {ranking.shape[1]} ranks given, got {k!r}."
         )
     ranking = ranking[:, :k]
-    if ranking.size and (ranking.min() < -1 or ranking.max() >= n_items):
+    if ranking.min() < -1 or ranking.max() >= n_items:
         raise ValueError(
             f"ranking must hold item indices from 0 to {n_items - 1}, or -1 for no item, "
             f"got values from {ranking.min()} to {ranking.max()}."
@@ -334,7 +334,8 @@ def parse_metrics(metrics: str | Sequence[str]) -> dict[str, tuple[Callable, int
     ValueError
         If a name is not of this form, or there is none.
     """
-    names = [metrics] if isinstance(metrics, str) else list(metrics)
+    several = isinstance(metrics, Iterable) and not isinstance(metrics, str)
+    names = list(metrics) if several else [metrics]
     if not names:
         raise ValueError("metrics must name at least one metric, got none.")
     parsed = {}
