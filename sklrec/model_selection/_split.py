@@ -63,9 +63,9 @@ class StrongGeneralizationSplit(BaseCrossValidator):
         min_interactions: int = 2,
         random_state: int | RandomState | None = None,
     ) -> None:
-        if not isinstance(n_splits, Integral) or n_splits < 1:
-            raise ValueError(f"n_splits must be an integer of at least 1, got {n_splits!r}.")
+        _check_count("n_splits", n_splits, least=1)
         _check_share_or_count(test_size)
+        _check_count("min_interactions", min_interactions, least=0)
         self.n_splits: int = n_splits
         self.test_size: float | int = test_size
         self.min_interactions: int = min_interactions
@@ -247,12 +247,12 @@ def strong_generalization_split(
     >>> split.train.shape, split.test_users, split.test_held_out.sum(axis=1)
     ((6, 6), array([3, 5]), array([1., 1.]))
     """
-    if not isinstance(random_state, Integral):
+    if not isinstance(random_state, Integral) or isinstance(random_state, bool):
         raise ValueError(
             f"random_state must be an int, as two generators start from it, got {random_state!r}."
         )
-    if not isinstance(n_heldout, Integral) or n_heldout < 1:
-        raise ValueError(f"n_heldout must be an integer of at least 1, got {n_heldout!r}.")
+    _check_count("n_heldout", n_heldout, least=1)
+    _check_count("min_interactions", min_interactions, least=0)
     if not isinstance(test_size, Real) or not 0 < test_size < 1:
         raise ValueError(f"test_size must be a share between 0 and 1, got {test_size!r}.")
     X = stored_entries(X)
@@ -307,9 +307,16 @@ def _times_of(X: sp.csr_array, time: Any) -> np.ndarray:
             f"time must be a sparse array of shape {X.shape}, like X, got "
             f"{getattr(time, 'shape', time)!r}."
         )
+    n_stored = time.nnz
     time = sp.csr_array(time)
-    if not time.has_sorted_indices:
-        time = time.sorted_indices()
+    if not time.has_canonical_format:
+        time = time.copy()
+        time.sum_duplicates()
+    if time.nnz < n_stored:
+        raise ValueError(
+            "time must have one entry for each of X, "
+            f"but {n_stored - time.nnz} of its {n_stored} are duplicates."
+        )
     if not np.isfinite(time.data).all():
         raise ValueError("time must be finite, but it has NaN or infinite entries.")
     # A time of zero is a time: positions are compared, not values. X may have lost stored zeros.
@@ -327,6 +334,11 @@ def _times_of(X: sp.csr_array, time: Any) -> np.ndarray:
             f"but {np.count_nonzero(missing)} are missing."
         )
     return time.data[position].astype(np.float64)
+
+
+def _check_count(name: str, value: Any, *, least: int) -> None:
+    if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < least:
+        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
 
 
 def _check_share_or_count(test_size: Any) -> None:
