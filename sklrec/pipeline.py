@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import sklearn.pipeline
 from joblib import Memory
+from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 
 from ._typing import MatrixLike
@@ -16,7 +17,10 @@ __all__ = ["Pipeline", "make_pipeline"]
 
 
 def _ends_in_a_recommender(pipeline: Pipeline) -> bool:
-    getattr(pipeline._final_estimator, "decision_function")  # noqa: B009 - its error is the message
+    last = pipeline._final_estimator
+    # Classifiers and outlier detectors have a decision function too, but it scores no items.
+    if not hasattr(last, "decision_function") or get_tags(last).estimator_type is not None:
+        raise AttributeError(f"The last step must be a recommender, got {last!r}.")
     return True
 
 
