@@ -1,0 +1,334 @@
+"""Interaction tables to matrices, and rankings back to ids."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import Any, Literal
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted
+
+from .._sklearn import Options, StrOptions, _fit_context
+from ._ids import as_ids, distinct, positions
+from ._table import assemble, read_table
+
+
+class InteractionEncoder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
+    """Turn a table of interactions into a matrix of users by items, and rankings back into ids.
+
+    The table has one row for each interaction. It is one of
+
+    - a DataFrame (of pandas, or any object with ``columns`` and columns to be had by name);
+    - a numpy structured array;
+    - a tuple of arrays or lists, ``(users, items)``, ``(users, items, values)`` or
+      ``(users, items, values, times)``, where values or times may be None.
+
+    Ids are integers, strings, tuples or any other hashable objects, mixed ones too.
+
+    ``fit`` learns the items, which are the columns, and the users, which are the rows of
+    ``transform`` unless it is told others. A recommender has no use for the identity of a user:
+    for users that ``fit`` has not seen, name them, ``transform(table, users=ids)``, and they are
+    the rows, in the order named.
+
+    Parameters
+    ----------
+    user : str or int, default="user"
+        Name of the column of user ids; names are not used where the table is a tuple.
+    item : str or int, default="item"
+        Name of the column of item ids.
+    value : str, int or None, default=None
+        Name of the column of values, such as ratings or counts: finite and non-negative, where
+        zero means no interaction. Without one, each row of the table counts 1.
+    time : str, int or None, default=None
+        Name of the column of times: finite numbers, or datetimes.
+    duplicates : {"sum", "last", "binary"}, default="sum"
+        What to store where a user has several interactions with an item: the sum of the values,
+        the value with the latest time (of equal times, or without times, that of the last row),
+        or 1. ``"binary"`` stores 1 for single interactions too.
+    unknown_users : {"error", "ignore"}, default="error"
+        Whether ``transform`` raises an error for interactions of users that have no row, or
+        leaves them out.
+    unknown_items : {"error", "ignore"}, default="error"
+        Whether ``transform`` raises an error for interactions with items that ``fit`` has not
+        seen, or leaves them out.
+    dtype : {numpy.float32, numpy.float64}, default=numpy.float32
+        Type of the matrix.
+
+    Attributes
+    ----------
+    user_ids_ : ndarray of shape (n_users,)
+        The id of each row: int64 where all are integers, else objects. In increasing order where
+        ids can be compared with each other, else in the order in which they first occur.
+    item_ids_ : ndarray of shape (n_items,)
+        The id of each column, likewise.
+
+    See Also
+    --------
+    filter_interactions : Drop users and items with few interactions.
+    sklrec.model_selection.split_interactions : Hold out the latest interactions of each user.
+
+    Notes
+    -----
+    Encode a table once, before a search: its rows are interactions, so cross-validation of a
+    pipeline that begins with this encoder would split interactions and not users.
+
+    Examples
+    --------
+    >>> from sklrec.preprocessing import InteractionEncoder
+    >>> encoder = InteractionEncoder(unknown_items="ignore")
+    >>> X = encoder.fit_transform((["ann", "bob", "bob"], ["tea", "tea", "jam"]))
+    >>> encoder.user_ids_, encoder.item_ids_
+    (array(['ann', 'bob'], dtype=object), array(['jam', 'tea'], dtype=object))
+    >>> X.toarray()
+    array([[0., 1.],
+           [1., 1.]], dtype=float32)
+
+    New users get rows of their own:
+
+    >>> encoder.transform((["eve", "eve"], ["jam", "rum"]), users=["eve"]).toarray()
+    array([[1., 0.]], dtype=float32)
+
+    Rankings of items become ids:
+
+    >>> encoder.decode_ranking([[1, 0], [0, -1]])
+    array([['tea', 'jam'],
+           ['jam', None]], dtype=object)
+    """
+
+    _parameter_constraints: dict = {
+        "user": [str, Integral],
+        "item": [str, Integral],
+        "value": [str, Integral, None],
+        "time": [str, Integral, None],
+        "duplicates": [StrOptions({"sum", "last", "binary"})],
+        "unknown_users": [StrOptions({"error", "ignore"})],
+        "unknown_items": [StrOptions({"error", "ignore"})],
+        "dtype": [Options(type, {np.float32, np.float64})],
+    }
+
+    def __init__(
+        self,
+        *,
+        user: str | int = "user",
+        item: str | int = "item",
+        value: str | int | None = None,
+        time: str | int | None = None,
+        duplicates: Literal["sum", "last", "binary"] = "sum",
+        unknown_users: Literal["error", "ignore"] = "error",
+        unknown_items: Literal["error", "ignore"] = "error",
+        dtype: type = np.float32,
+    ) -> None:
+        self.user = user
+        self.item = item
+        self.value = value
+        self.time = time
+        self.duplicates = duplicates
+        self.unknown_users = unknown_users
+        self.unknown_items = unknown_items
+        self.dtype = dtype
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any = None) -> InteractionEncoder:
+        """Learn the users and the items of a table.
+
+        Parameters
+        ----------
+        X : DataFrame, structured array or tuple of arrays
+            One row for each interaction.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : InteractionEncoder
+            The fitted encoder.
+
+        Raises
+        ------
+        TypeError
+            If X is no such table or ids cannot be hashed.
+        ValueError
+            If the table is empty or lacks a column, if columns have different lengths, or if an
+            id, a value or a time is not allowed.
+        """
+        users, items, _, _ = read_table(X, (self.user, self.item, self.value, self.time))
+        if not users.size:
+            raise ValueError("X holds no interactions, at least one is needed to fit.")
+        self.user_ids_ = distinct(users, "user")
+        self.item_ids_ = distinct(items, "item")
+        return self
+
+    def transform(
+        self, X: Any, *, users: ArrayLike | None = None, return_time: bool = False
+    ) -> sp.csr_array | tuple[sp.csr_array, sp.csr_array]:
+        """Return the matrix of a table.
+
+        Parameters
+        ----------
+        X : DataFrame, structured array or tuple of arrays
+            One row for each interaction. It may be empty.
+        users : array-like of shape (n_users,) or None, default=None
+            The ids of the rows, each once, whether ``fit`` has seen them or not. Users without
+            interactions get an empty row. By default the rows are ``user_ids_``.
+        return_time : bool, default=False
+            Whether to return the times of the interactions too.
+
+        Returns
+        -------
+        matrix : csr_array of shape (n_users, n_items)
+            The interactions, with sorted indices and without stored zeros.
+        times : csr_array of shape (n_users, n_items)
+            Only where `return_time` is True: for each stored entry of the matrix, in the same
+            order, the latest time of its interactions, which may be zero. int64 for integers
+            and for datetimes, in microseconds since 1970 (UTC); else float64.
+
+        Raises
+        ------
+        NotFittedError
+            If the encoder is not fitted.
+        TypeError
+            If X is no such table or ids cannot be hashed.
+        ValueError
+            As for ``fit``; if users or items are unknown and not to be ignored; if `users`
+            holds an id twice; if times are asked for and X has none.
+        """
+        check_is_fitted(self)
+        user_column, item_column, values, times = read_table(
+            X, (self.user, self.item, self.value, self.time)
+        )
+        if return_time and times is None:
+            raise ValueError("return_time=True needs a table with times, but X has none.")
+        row_ids = self.user_ids_
+        if users is not None:
+            row_ids = as_ids(users, "user")
+            _refuse_repeated(row_ids)
+        rows = positions(user_column, row_ids, "user")
+        cols = positions(item_column, self.item_ids_, "item")
+        _check_unknown(
+            user_column[rows < 0],
+            "user",
+            "fit has not seen" if users is None else "`users` does not list",
+            "give them rows of their own with transform(X, users=...), "
+            "or leave them out with unknown_users='ignore'",
+            self.unknown_users,
+        )
+        _check_unknown(
+            item_column[cols < 0],
+            "item",
+            "fit has not seen",
+            "leave them out with unknown_items='ignore'",
+            self.unknown_items,
+        )
+        known = (rows >= 0) & (cols >= 0)
+        if not known.all():
+            rows, cols = rows[known], cols[known]
+            values = None if values is None else values[known]
+            times = None if times is None else times[known]
+        shape = (row_ids.size, self.item_ids_.size)
+        matrix, latest = assemble(
+            rows, cols, values, times, shape=shape, duplicates=self.duplicates, dtype=self.dtype
+        )
+        return (matrix, latest) if return_time else matrix
+
+    def fit_transform(
+        self, X: Any, y: Any = None, *, return_time: bool = False
+    ) -> sp.csr_array | tuple[sp.csr_array, sp.csr_array]:
+        """Fit to a table and return its matrix.
+
+        Parameters
+        ----------
+        X : DataFrame, structured array or tuple of arrays
+            One row for each interaction.
+        y : None
+            Ignored.
+        return_time : bool, default=False
+            Whether to return the times of the interactions too.
+
+        Returns
+        -------
+        matrix : csr_array of shape (n_users, n_items)
+            The interactions.
+        times : csr_array of shape (n_users, n_items)
+            Only where `return_time` is True; see ``transform``.
+        """
+        return self.fit(X).transform(X, return_time=return_time)
+
+    def decode_ranking(self, ranking: ArrayLike) -> np.ndarray:
+        """Return the ids of ranked items.
+
+        Parameters
+        ----------
+        ranking : array-like of int, such as of shape (n_users, k)
+            Item indices, or -1 for none, as ``predict_ranking`` gives them.
+
+        Returns
+        -------
+        ids : ndarray of the shape of `ranking`, dtype object
+            Item ids, None in the place of -1.
+
+        Raises
+        ------
+        NotFittedError
+            If the encoder is not fitted.
+        ValueError
+            If `ranking` holds anything else than -1 and indices of items.
+        """
+        check_is_fitted(self)
+        ranking = np.asarray(ranking)
+        n_items = self.item_ids_.size
+        if ranking.dtype.kind not in "iu":
+            raise ValueError(f"ranking must hold item indices, got an array of {ranking.dtype}.")
+        wrong = ranking[(ranking < -1) | (ranking >= n_items)]
+        if wrong.size:
+            raise ValueError(
+                f"ranking must hold item indices from 0 to {n_items - 1}, or -1, got {wrong[0]}."
+            )
+        ids = np.empty(n_items + 1, dtype=object)
+        ids[:-1] = self.item_ids_
+        return ids[ranking]  # the last of them, None, is at -1
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return the names of the columns: the item ids as strings.
+
+        Parameters
+        ----------
+        input_features : None
+            Ignored.
+
+        Returns
+        -------
+        names : ndarray of shape (n_items,), dtype object
+            ``str(id)`` of each item.
+        """
+        check_is_fitted(self)
+        return np.array([str(id_) for id_ in self.item_ids_], dtype=object)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        # A table of ids is no matrix of numbers: scikit-learn's checks do not apply, and with
+        # this tag check_estimator says so, as it does of a DictVectorizer.
+        tags.input_tags.two_d_array = False
+        return tags
+
+
+def _refuse_repeated(users: np.ndarray) -> None:
+    if distinct(users, "user").size < users.size:
+        seen: set = set()
+        for user in users.tolist():
+            if user in seen:
+                raise ValueError(f"users must hold each id once, but {user!r} comes twice.")
+            seen.add(user)
+
+
+def _check_unknown(ids: np.ndarray, name: str, reason: str, advice: str, action: str) -> None:
+    """Raise an error for missing ids, and for unknown ones unless `action` is to ignore them."""
+    unknown = distinct(ids, name)
+    if unknown.size and action == "error":
+        raise ValueError(
+            f"X holds {unknown.size} {name}(s) that {reason}, the first is {ids.tolist()[0]!r}: "
+            f"{advice}."
+        )

@@ -1,0 +1,93 @@
+"""Minimum numbers of interactions."""
+
+from __future__ import annotations
+
+from numbers import Integral
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import ArrayLike
+from sklearn.utils import check_array
+from sklearn.utils.validation import check_non_negative
+
+from .._sklearn import Interval, validate_params
+from ..base import canonical_csr
+
+
+@validate_params(
+    {
+        "min_per_user": [Interval(Integral, 0, None, closed="left")],
+        "min_per_item": [Interval(Integral, 0, None, closed="left")],
+        "iterate": ["boolean"],
+    },
+    prefer_skip_nested_validation=True,
+)
+def filter_interactions(
+    X: ArrayLike, *, min_per_user: int = 1, min_per_item: int = 1, iterate: bool = False
+) -> tuple[sp.csr_array, np.ndarray, np.ndarray]:
+    """Drop users and items with few interactions.
+
+    By default this is done once, as for the data sets of published results: first the items with
+    fewer than `min_per_item` users go, then the users with fewer than `min_per_user` of the items
+    left. An item may then have lost some of its users again. With ``iterate=True`` both steps are
+    repeated until every user and every item has its minimum: what is left is the largest such
+    part of X, its k-core.
+
+    Parameters
+    ----------
+    X : {array-like, sparse array or DataFrame} of shape (n_users, n_items)
+        Interactions, non-negative. Stored zeros do not count.
+    min_per_user : int, default=1
+        Users with fewer interactions are dropped.
+    min_per_item : int, default=1
+        Items with fewer interactions are dropped.
+    iterate : bool, default=False
+        Whether to go on until nothing changes.
+
+    Returns
+    -------
+    filtered : csr_array of shape (n_kept_users, n_kept_items)
+        The interactions left, with their values in the type of X.
+    users : ndarray of shape (n_kept_users,)
+        The rows of X that were kept, in order.
+    items : ndarray of shape (n_kept_items,)
+        The columns of X that were kept, in order.
+
+    Raises
+    ------
+    ValueError
+        If no user or no item is left, or an argument is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklrec.preprocessing import filter_interactions
+    >>> X = np.array([[1, 1, 0], [1, 0, 0], [1, 1, 1]])
+    >>> filtered, users, items = filter_interactions(X, min_per_user=2, min_per_item=2)
+    >>> filtered.toarray(), users, items
+    (array([[1, 1],
+           [1, 1]]), array([0, 2]), array([0, 1]))
+    """
+    X = check_array(X, accept_sparse="csr")
+    check_non_negative(X, "filter_interactions")
+    X = canonical_csr(X)
+    n_users, n_items = X.shape
+    row = np.repeat(np.arange(n_users), np.diff(X.indptr))
+    col = X.indices
+    while True:
+        keep_item = np.bincount(col, minlength=n_items) >= min_per_item
+        kept = keep_item[col]
+        row, col = row[kept], col[kept]
+        keep_user = np.bincount(row, minlength=n_users) >= min_per_user
+        kept = keep_user[row]
+        # Where no user goes, no item has lost any, and both have their minimum.
+        if not iterate or kept.all():
+            break
+        row, col = row[kept], col[kept]
+    users, items = np.flatnonzero(keep_user), np.flatnonzero(keep_item)
+    if not users.size or not items.size:
+        raise ValueError(
+            f"min_per_user={min_per_user} and min_per_item={min_per_item} leave nothing of "
+            f"{n_users} users and {n_items} items with {X.nnz} interactions."
+        )
+    return X[users][:, items], users, items

@@ -1,0 +1,124 @@
+"""Ids of any hashable kind: the distinct ones, and the position of an id among them.
+
+Ids are int64 arrays, which have a fast path, or arrays of anything else, which go through a dict
+of Python objects, so that ``1`` and ``"1"`` stay two ids and a tuple stays one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import chain, repeat
+from typing import Any
+
+import numpy as np
+
+_CHUNK = 1 << 18  # ids that are Python objects at the same time, where the array holds none
+_FREE_SPAN = 1 << 16  # a table over so many integers costs nothing
+
+
+def as_ids(values: Any, name: str) -> np.ndarray:
+    """Return a column of ids as a one-dimensional array, int64 where all are integers."""
+    ids = _narrow(list(values)) if isinstance(values, list | tuple) else np.asarray(values)
+    if ids.ndim != 1:
+        raise ValueError(f"{name} ids must be one-dimensional, got an array of shape {ids.shape}.")
+    if ids.dtype.kind in "iu" and (
+        np.can_cast(ids.dtype, np.int64) or not ids.size or ids.max() <= np.iinfo(np.int64).max
+    ):
+        ids = ids.astype(np.int64, copy=False)
+    return ids
+
+
+def distinct(ids: np.ndarray, name: str) -> np.ndarray:
+    """Return each id once: sorted where ids can be compared, else as they first occur.
+
+    Raises an error where an id is missing: None, NaN, NaT or pandas.NA.
+    """
+    if ids.dtype == np.int64:
+        return _distinct_integers(ids)
+    with _hashing(name):
+        found = list(dict.fromkeys(_objects(ids)))
+    for id_ in found:
+        if _is_missing(id_):
+            raise ValueError(f"{name} ids must not be missing, got {id_!r}.")
+    with suppress(TypeError):  # such as a string and an integer
+        found = sorted(found)
+    return _narrow(found)
+
+
+def positions(ids: np.ndarray, vocabulary: np.ndarray, name: str) -> np.ndarray:
+    """Return the position of each id in `vocabulary`, -1 for one that it does not have."""
+    if ids.dtype == vocabulary.dtype == np.int64:
+        return _positions_of_integers(ids, vocabulary)
+    index = {id_: position for position, id_ in enumerate(_objects(vocabulary))}
+    with _hashing(name):
+        found = map(index.get, _objects(ids), repeat(-1))
+        return np.fromiter(found, dtype=np.int64, count=ids.size)
+
+
+def _is_missing(id_: Any) -> bool:
+    if id_ is None:
+        return True
+    try:
+        return bool(id_ != id_)
+    except TypeError:  # pandas.NA has no truth value
+        return True
+
+
+def _narrow(ids: list) -> np.ndarray:
+    """Return int64 where all ids are integers that fit, else an array of the objects."""
+    # numpy would turn [1, "a"] into strings and tuples into a second dimension.
+    if all(kind is int or issubclass(kind, np.integer) for kind in set(map(type, ids))):
+        try:
+            return np.array(ids, dtype=np.int64)
+        except OverflowError:
+            pass
+    return np.fromiter(ids, dtype=object, count=len(ids))
+
+
+def _objects(ids: np.ndarray) -> Iterator[Any]:
+    """Yield ids as Python objects, which are hashed faster than numpy's scalars."""
+    chunks = (ids[start : start + _CHUNK] for start in range(0, ids.size, _CHUNK))
+    if ids.dtype.kind in "mM":  # nanoseconds would become plain integers
+        return chain.from_iterable(chunks)
+    return chain.from_iterable(chunk.tolist() for chunk in chunks)
+
+
+@contextmanager
+def _hashing(name: str) -> Iterator[None]:
+    """Say which column holds ids that cannot be hashed."""
+    try:
+        yield
+    except TypeError as error:
+        raise TypeError(f"{name} ids must be hashable, but one is not: {error}.") from error
+
+
+def _distinct_integers(ids: np.ndarray) -> np.ndarray:
+    if ids.size and _is_dense(ids, ids.size):
+        low = ids.min()
+        occurs = np.zeros(ids.max() - low + 1, dtype=bool)
+        occurs[ids - low] = True
+        return np.flatnonzero(occurs) + low
+    return np.unique(ids)
+
+
+def _positions_of_integers(ids: np.ndarray, vocabulary: np.ndarray) -> np.ndarray:
+    if not vocabulary.size:
+        return np.full(ids.size, -1)
+    if _is_dense(vocabulary, ids.size + vocabulary.size):
+        low, high = vocabulary.min(), vocabulary.max()
+        table = np.full(high - low + 1, -1)
+        table[vocabulary - low] = np.arange(vocabulary.size)
+        outside = (ids < low) | (ids > high)
+        found = table[np.where(outside, 0, ids - low)]
+        found[outside] = -1
+        return found
+    order = np.argsort(vocabulary)
+    found = np.searchsorted(vocabulary, ids, sorter=order)
+    found = order[np.minimum(found, vocabulary.size - 1)]
+    return np.where(vocabulary[found] == ids, found, -1)
+
+
+def _is_dense(ids: np.ndarray, n_lookups: int) -> bool:
+    """Tell whether a table over the whole range of the ids is cheap, beside so many look-ups."""
+    return int(ids.max()) - int(ids.min()) < max(_FREE_SPAN, 4 * n_lookups)

@@ -1,0 +1,150 @@
+"""The columns of an interaction table, and the matrix made of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from ._ids import as_ids
+
+Name = str | int | None
+
+
+def read_table(
+    X: Any, names: tuple[Name, Name, Name, Name]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """Return the users, items, values and times of a table, checked; the last two may be None.
+
+    `names` are those of the four columns, for tables that have names.
+    """
+    columns = X if isinstance(X, tuple) else _named_columns(X, names)
+    if not 2 <= len(columns) <= 4:
+        raise ValueError(
+            "A tuple must hold users, items and perhaps values and times, "
+            f"got {len(columns)} columns."
+        )
+    users, items, values, times = (*columns, None, None)[:4]
+    users, items = as_ids(users, "user"), as_ids(items, "item")
+    values = None if values is None else _as_values(values)
+    times = None if times is None else _as_times(times)
+    lengths = [column.size for column in (users, items, values, times) if column is not None]
+    if len(set(lengths)) > 1:
+        raise ValueError(f"All columns must have the same length, got {lengths}.")
+    return users, items, values, times
+
+
+def assemble(
+    rows: np.ndarray,
+    cols: np.ndarray,
+    values: np.ndarray | None,
+    times: np.ndarray | None,
+    *,
+    shape: tuple[int, int],
+    duplicates: str,
+    dtype: type,
+) -> tuple[sp.csr_array, sp.csr_array | None]:
+    """Return the matrix and, where there are times, the matrix of the latest ones.
+
+    `rows` and `cols` are the position of each interaction in the matrix.
+    """
+    order = _stable_order(cols, shape[1])
+    order = order[_stable_order(rows[order], shape[0])]
+    cell = rows[order] * shape[1] + cols[order]
+    starts = np.ones(cell.size, dtype=bool)
+    np.not_equal(cell[1:], cell[:-1], out=starts[1:])
+    first = np.flatnonzero(starts)  # interaction of each cell
+    cell = cell[first]
+    count = np.diff(first, append=order.size)
+    latest = None if times is None else np.maximum.reduceat(times[order], first)
+    with np.errstate(over="ignore"):  # an error below
+        if values is None:
+            data = count if duplicates == "sum" else np.ones(cell.size)
+        elif duplicates == "sum":
+            data = np.add.reduceat(values[order], first)
+        elif duplicates == "binary":
+            data = np.maximum.reduceat(values[order], first) > 0
+        else:
+            if latest is not None:
+                order = np.where(times[order] == np.repeat(latest, count), order, -1)
+            data = values[np.maximum.reduceat(order, first)]
+        stored = data.astype(dtype)
+    if not np.isfinite(stored).all():
+        raise ValueError(f"Values up to {data.max()} are too large for {dtype.__name__}.")
+
+    kept = stored != 0
+    cell = cell[kept]
+    index_dtype = _index_dtype(max(cell.size, shape[1]))
+    indptr = np.searchsorted(cell, np.arange(shape[0] + 1) * shape[1]).astype(index_dtype)
+    matrix = sp.csr_array(
+        (stored[kept], (cell % shape[1]).astype(index_dtype), indptr), shape=shape
+    )
+    if latest is None:
+        return matrix, None
+    # Copies, as a change of structure in one matrix must not reach the other.
+    structure = matrix.indices.copy(), matrix.indptr.copy()
+    return matrix, sp.csr_array((latest[kept], *structure), shape=shape)
+
+
+def _named_columns(X: Any, names: tuple[Name, ...]) -> tuple:
+    available = getattr(X, "columns", None)
+    if available is None:
+        available = getattr(getattr(X, "dtype", None), "names", None)
+    if available is None:
+        raise TypeError(
+            "X must be a DataFrame, a structured array or a tuple of columns "
+            f"(users, items, values, times), got {type(X).__name__}."
+        )
+    for name in names:
+        if name is not None and name not in available:
+            raise ValueError(f"X has no column {name!r}, it has {list(available)}.")
+    return tuple(None if name is None else X[name] for name in names)
+
+
+def _as_values(values: Any) -> np.ndarray:
+    values = np.asarray(values)
+    if values.ndim != 1:
+        raise ValueError(f"values must be one-dimensional, got an array of shape {values.shape}.")
+    if values.dtype.kind not in "biuf":
+        raise ValueError(f"values must be numbers, got an array of {values.dtype}.")
+    values = values.astype(np.float64, copy=False)
+    for wrong, what in ((~np.isfinite(values), "finite"), (values < 0, "non-negative")):
+        if wrong.any():
+            row = wrong.argmax()
+            raise ValueError(f"values must be {what}, got {values[row]} in row {row}.")
+    return values
+
+
+def _as_times(times: Any) -> np.ndarray:
+    if getattr(getattr(times, "dtype", None), "tz", None) is not None:  # pandas, with time zone
+        times = times.to_numpy(dtype="datetime64[us]")
+    times = np.asarray(times)
+    if times.ndim != 1:
+        raise ValueError(f"times must be one-dimensional, got an array of shape {times.shape}.")
+    if times.dtype.kind not in "iufM":
+        raise ValueError(f"times must be numbers or datetime64, got an array of {times.dtype}.")
+    wrong = np.isnat(times) if times.dtype.kind == "M" else ~np.isfinite(times)
+    if wrong.any():
+        row = wrong.argmax()
+        raise ValueError(f"times must be finite, got {times[row]} in row {row}.")
+    if times.dtype.kind == "M":
+        times = times.astype("datetime64[us]")
+    return times.astype(np.float64 if times.dtype.kind == "f" else np.int64, copy=False)
+
+
+def _stable_order(codes: np.ndarray, n_codes: int) -> np.ndarray:
+    """Return what sorts integers from 0 to n_codes - 1, equal ones as they come.
+
+    scipy turns columns of one entry each into rows by counting, faster than any sort compares.
+    """
+    n = codes.size
+    index_dtype = _index_dtype(max(n, n_codes))
+    indptr = np.arange(n + 1, dtype=index_dtype)
+    one_per_column = (np.ones(n, dtype=bool), codes.astype(index_dtype), indptr)
+    return sp.csc_array(one_per_column, shape=(n_codes, n)).tocsr().indices
+
+
+def _index_dtype(largest: int) -> type:
+    """Return the smaller type of scipy's two for indices, which it would not choose by itself."""
+    return np.int32 if largest <= np.iinfo(np.int32).max else np.int64
