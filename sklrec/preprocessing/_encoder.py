@@ -17,7 +17,9 @@ from ._ids import as_ids, distinct, positions
 from ._table import assemble, read_table
 
 
-class InteractionEncoder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
+class InteractionEncoder(  # type: ignore[call-arg]
+    TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
+):
     """Turn a table of interactions into a matrix of users by items, and rankings back into ids.
 
     The table has one row for each interaction. It is one of

@@ -49,6 +49,8 @@ def assemble(
 
     `rows` and `cols` are the position of each interaction in the matrix.
     """
+    if values is None:
+        values = np.ones(rows.size)
     order = _stable_order(cols, shape[1])
     order = order[_stable_order(rows[order], shape[0])]
     cell = rows[order] * shape[1] + cols[order]
@@ -56,20 +58,18 @@ def assemble(
     np.not_equal(cell[1:], cell[:-1], out=starts[1:])
     first = np.flatnonzero(starts)  # interaction of each cell
     cell = cell[first]
-    count = np.diff(first, append=order.size)
     latest = None if times is None else np.maximum.reduceat(times[order], first)
     with np.errstate(over="ignore"):  # an error below
-        if values is None:
-            data = count if duplicates == "sum" else np.ones(cell.size)
-        elif duplicates == "sum":
+        if duplicates == "sum":
             data = np.add.reduceat(values[order], first)
         elif duplicates == "binary":
             data = np.maximum.reduceat(values[order], first) > 0
         else:
-            if latest is not None:
+            if times is not None:
+                count = np.diff(first, append=order.size)
                 order = np.where(times[order] == np.repeat(latest, count), order, -1)
             data = values[np.maximum.reduceat(order, first)]
-        stored = data.astype(dtype)
+        stored: np.ndarray = data.astype(dtype)
     if not np.isfinite(stored).all():
         raise ValueError(f"Values up to {data.max()} are too large for {dtype.__name__}.")
 
@@ -145,6 +145,6 @@ def _stable_order(codes: np.ndarray, n_codes: int) -> np.ndarray:
     return sp.csc_array(one_per_column, shape=(n_codes, n)).tocsr().indices
 
 
-def _index_dtype(largest: int) -> type:
+def _index_dtype(largest: int) -> np.dtype:
     """Return the smaller type of scipy's two for indices, which it would not choose by itself."""
-    return np.int32 if largest <= np.iinfo(np.int32).max else np.int64
+    return np.dtype(np.int32 if largest <= np.iinfo(np.int32).max else np.int64)

@@ -16,7 +16,7 @@ from .._sklearn import Interval, _fit_context
 from ..base import canonical_csr
 
 
-class BM25Transformer(
+class BM25Transformer(  # type: ignore[call-arg]
     OneToOneFeatureMixin, TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
 ):
     r"""Weigh interactions by BM25, with users as documents and items as terms.
