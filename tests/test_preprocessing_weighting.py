@@ -16,16 +16,8 @@ from sklrec.linear import EASE
 from sklrec.preprocessing import BM25Transformer
 
 
-@parametrize_with_checks(
-    [
-        BM25Transformer(),
-        BM25Transformer(b=0.0),
-        BM25Transformer(b=1.0),
-        BM25Transformer(k1=0.0),
-        BM25Transformer(k1=100.0),
-    ]
-)
-def test_scikit_learns_checks_pass(estimator, check):
+@parametrize_with_checks([BM25Transformer(k1=0.0), BM25Transformer(k1=100.0)])
+def test_scikit_learns_checks_pass_for_any_k1(estimator, check):
     check(estimator)
 
 

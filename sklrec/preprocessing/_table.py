@@ -58,7 +58,7 @@ def assemble(
     np.not_equal(cell[1:], cell[:-1], out=starts[1:])
     first = np.flatnonzero(starts)  # interaction of each cell
     cell = cell[first]
-    latest = None if times is None else np.maximum.reduceat(times[order], first)
+    latest: Any = None if times is None else np.maximum.reduceat(times[order], first)
     with np.errstate(over="ignore"):  # an error below
         if duplicates == "sum":
             data = np.add.reduceat(values[order], first)
