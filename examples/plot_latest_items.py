@@ -1,0 +1,79 @@
+"""
+===============================
+Hiding each user's latest items
+===============================
+
+Without further word, :class:`~sklrec.metrics.RankingScorer` hides a random share of what a test
+user liked. What a recommender meets in use is harder: it must find what comes next. Given as ``y``,
+a matrix of the entries to hide, a search scores exactly that.
+"""
+
+# %%
+# Ratings and their times
+# -----------------------
+# ``timestamps`` has the entries of ``data``, in seconds. Films with fewer than ten ratings are left
+# out to keep the example fast.
+import os
+
+import numpy as np
+
+from sklrec.datasets import fetch_movielens, make_interactions
+from sklrec.preprocessing import filter_interactions
+
+try:
+    ratings = fetch_movielens("latest-small", data_home=os.environ.get("SKLREC_DATA"), n_retries=0)
+    X, times = ratings.data, ratings.timestamps
+except OSError as error:
+    print(f"No MovieLens: {error}")
+    print("Going on with MADE ratings at random times: latest and random ones will not differ.")
+    X = make_interactions(
+        600, 1000, n_interactions=60_000, popularity_exponent=0.6, ratings=True, random_state=0
+    ).data
+    times = X.copy()
+    times.data = np.random.default_rng(0).integers(1, 10**9, times.nnz)
+
+X, users, films = filter_interactions(X, min_per_item=10)
+times = times[users][:, films]
+
+# %%
+# What to hide
+# ------------
+# Given the times, :func:`~sklrec.model_selection.split_interactions` takes the latest fifth of the
+# films each user liked. This held-out part is the ``y`` of the search: the search hands the rows of
+# the test users to the scorer. The models are still fitted on the whole rows of the other users, so
+# the question is what comes next for a new user, not what comes next on a given day.
+from sklearn.model_selection import GridSearchCV
+from sklearn.preprocessing import Binarizer
+
+from sklrec.dummy import PopularityRecommender
+from sklrec.linear import EASE
+from sklrec.metrics import RankingScorer
+from sklrec.model_selection import StrongGeneralizationSplit, split_interactions
+from sklrec.pipeline import Pipeline
+
+_, latest = split_interactions(X, test_size=0.2, threshold=3.5, time=times)
+_, random = split_interactions(X, test_size=0.2, threshold=3.5, random_state=0)
+
+search = GridSearchCV(
+    Pipeline([("positives", Binarizer(threshold=3.5)), ("model", EASE())]),
+    [
+        {"model": [PopularityRecommender()]},
+        {"model": [EASE()], "model__lambda_": [50, 200, 800]},
+    ],
+    scoring=RankingScorer("ndcg@100", threshold=3.5),
+    cv=StrongGeneralizationSplit(3, test_size=0.2, random_state=0),
+    error_score="raise",
+)
+scores = {}
+for hidden, y in [("random", random), ("latest", latest)]:
+    scores[hidden] = search.fit(X, y).cv_results_["mean_test_score"]
+
+print("NDCG@100 where the hidden fifth of the liked films is")
+print(f"{'random':>6} {'latest':>7}")
+for i, params in enumerate(search.cv_results_["params"]):
+    model, lambda_ = type(params["model"]).__name__, params.get("model__lambda_", "")
+    print(f"{scores['random'][i]:>6.3f} {scores['latest'][i]:>7.3f}  {model} {lambda_}")
+
+# %%
+# The latest films are harder to find, for every model. Which ``lambda_`` is best may change too, so
+# a search should hide what the recommender is to find.
