@@ -103,25 +103,40 @@ class RankingScorer:
             Mean over the users with something to find.
         """
         parsed = parse_metrics(self.metrics)
+        fold_in, held_out = self.hide(X, y)
+        ranking = rank_unseen(estimator, fold_in, k=max(k for _, k in parsed.values()), like=X)
+        scores = {name: metric(held_out, ranking, k=k) for name, (metric, k) in parsed.items()}
+        return scores[self.metrics] if isinstance(self.metrics, str) else scores
+
+    def hide(self, X: Any, y: Any = None) -> tuple[sp.csr_array, sp.csr_array]:
+        """Split rows as a call does before it ranks.
+
+        Parameters
+        ----------
+        X : {array-like, sparse array} of shape (n_users, n_items)
+            Whole rows of test users.
+        y : {array-like, sparse array} of shape (n_users, n_items) or None, default=None
+            Nonzero at the entries of X to hide; without it a random share is hidden.
+
+        Returns
+        -------
+        fold_in : CSR array of shape (n_users, n_items)
+            What is not hidden.
+        held_out : CSR array of shape (n_users, n_items)
+            The relevant part of what is hidden.
+        """
         # bool is an int, but True as a seed is a mistake.
         if not isinstance(self.random_state, Integral) or isinstance(self.random_state, bool):
             raise ValueError(
                 "random_state must be an int, so that all candidates meet the same hidden "
                 f"entries, got {self.random_state!r}."
             )
-        given, X = X, stored_entries(X)
+        X = stored_entries(X)
         if y is None:
-            fold_in, held_out = split_interactions(
+            return split_interactions(
                 X, self.test_size, threshold=self.threshold, random_state=int(self.random_state)
             )
-        else:
-            fold_in, held_out = self._hide(X, stored_entries(y))
-        ranking = rank_unseen(estimator, fold_in, k=max(k for _, k in parsed.values()), like=given)
-        scores = {name: metric(held_out, ranking, k=k) for name, (metric, k) in parsed.items()}
-        return scores[self.metrics] if isinstance(self.metrics, str) else scores
-
-    def _hide(self, X: sp.csr_array, y: sp.csr_array) -> tuple[sp.csr_array, sp.csr_array]:
-        """Split X into what `y` does not hide, and the relevant part of what it hides."""
+        y = stored_entries(y)
         if y.shape != X.shape:
             raise ValueError(f"y must have the shape of X, {X.shape}, got {y.shape}.")
         position = sp.csr_array((np.arange(1, X.nnz + 1), X.indices, X.indptr), shape=X.shape)
