@@ -11,7 +11,7 @@ a matrix of the entries to hide, a search scores exactly that.
 # %%
 # Ratings and their times
 # -----------------------
-# ``timestamps`` has the entries of ``data``, in seconds. Films with fewer than ten ratings are left
+# ``timestamps`` has the entries of ``data``, in seconds. Films with fewer than 20 ratings are left
 # out to keep the example fast.
 import os
 
@@ -32,7 +32,7 @@ except OSError as error:
     times = X.copy()
     times.data = np.random.default_rng(0).integers(1, 10**9, times.nnz)
 
-X, users, films = filter_interactions(X, min_per_item=10)
+X, users, films = filter_interactions(X, min_per_item=20)
 times = times[users][:, films]
 
 # %%
@@ -75,5 +75,5 @@ for i, params in enumerate(search.cv_results_["params"]):
     print(f"{scores['random'][i]:>6.3f} {scores['latest'][i]:>7.3f}  {model} {lambda_}")
 
 # %%
-# The latest films are harder to find, for every model. Which ``lambda_`` is best may change too, so
-# a search should hide what the recommender is to find.
+# On MovieLens the latest films are harder to find, for every model. Which ``lambda_`` is best may
+# change too, so a search should hide what the recommender is to find.

@@ -1,0 +1,111 @@
+"""Configuration of Sphinx."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
+
+import sklrec
+
+ROOT = Path(__file__).parent.parent
+
+project = "sklrec"
+author = "The sklrec developers"
+copyright = author
+version = release = sklrec.__version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "numpydoc",
+    "myst_parser",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["_build", "changes", "sg_execution_times.rst"]
+templates_path = ["_templates"]
+default_role = "code"
+add_module_names = False
+
+autosummary_generate = True
+autodoc_typehints = "none"  # the docstrings hold the types
+numpydoc_show_class_members = False
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "within_subsection_order": "ExampleTitleSortKey",
+    "reference_url": {"sklrec": None},
+    "doc_module": "sklrec",
+    "backreferences_dir": None,
+    "download_all_examples": False,
+    "show_memory": False,
+    "write_computation_times": False,
+}
+
+html_theme = "pydata_sphinx_theme"
+html_title = "sklrec"
+html_static_path = ["_static"]
+html_css_files = ["sklrec.css"]
+html_show_sourcelink = False
+html_copy_source = False
+html_math_renderer = "mathml"
+html_theme_options = {
+    "navbar_align": "left",
+    "navbar_end": ["theme-switcher"],
+    "footer_start": ["copyright"],
+    "footer_end": [],
+    "secondary_sidebar_items": ["page-toc"],
+    "show_prev_next": False,
+}
+html_context = {"default_mode": "auto"}
+html_favicon = "_static/favicon.svg"
+# Pages without others beside them, and those that need the width for code.
+html_sidebars = {
+    page: []
+    for page in (
+        "index",
+        "install",
+        "new_model",
+        "contributing",
+        "changelog",
+        "references",
+        "auto_examples/*",
+    )
+}
+
+
+def visit_math(translator, node):
+    """Write a formula as MathML, which browsers draw without any script."""
+    is_block = isinstance(node, nodes.math_block)
+    # docutils knows no fixed sizes of brackets.
+    source = re.sub(r"\\[Bb]igg?(?=[()|])", "", node.astext())
+    formula = tex2mathml(source, as_block=is_block)
+    translator.body.append(f'<div class="math">{formula}</div>' if is_block else formula)
+    raise nodes.SkipNode
+
+
+def skip_foreign_members(app, what, name, member, skip, options):
+    """Leave out what a class inherits from scikit-learn, which documents it."""
+    function = getattr(member, "fget", member)
+    return skip or not str(getattr(function, "__module__", None)).startswith("sklrec")
+
+
+def add_unreleased_changes(app, docname, source):
+    """Show the fragments in docs/changes, which a release collects into the changelog."""
+    if docname != "changelog":
+        return
+    for fragment in (ROOT / "docs" / "changes").glob("*.md"):
+        app.env.note_dependency(str(fragment))
+    marker = "<!-- towncrier release notes start -->\n"
+    command = [sys.executable, "-m", "towncrier", "build", "--draft", "--version", "Unreleased"]
+    draft = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    source[0] = source[0].replace(marker, marker + draft)
+
+
+def setup(app):
+    app.add_html_math_renderer("mathml", (visit_math, None), (visit_math, None))
+    app.connect("autodoc-skip-member", skip_foreign_members)
+    app.connect("source-read", add_unreleased_changes)
