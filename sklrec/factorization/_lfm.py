@@ -1,0 +1,312 @@
+"""The latent factor model of explicit values."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.random import RandomState
+from numpy.typing import ArrayLike
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils.metaestimators import available_if
+
+from .._linalg import dot_on_threads
+from .._sklearn import Interval, StrOptions, _fit_context, fit_progress
+from ..base import BaseRecommender, SimilarItemsMixin
+from ._lfm_solvers import State, alternate, descend, ridge_rows, solve_biases, with_ones
+
+
+class LFM(SimilarItemsMixin, BaseRecommender):
+    r"""Latent factor model: the value of an entry from a user bias, an item bias and factors.
+
+    Without factors, the default, it is the baseline of [1]_ (equation 4):
+
+    .. math:: \min_{\alpha, \beta} \sum_{(u, i)} (\alpha + \beta_u + \beta_i - T_{ui})^2
+        + \lambda \Big(\sum_u \beta_u^2 + \sum_i \beta_i^2\Big)
+
+    over the entries of T that are stored. With ``n_components > 0`` the fit is :math:`\alpha +
+    \beta_u + \beta_i + \gamma_u \cdot \gamma_i`, and :math:`\lambda (\sum_u \|\gamma_u\|^2 +
+    \sum_i \|\gamma_i\|^2)` joins the penalty [2]_.
+
+    It learns from the differences between stored values, such as ratings, and not from what is
+    stored and what is not. A matrix of ones holds nothing to learn and is refused. It predicts how
+    much a user would like an item if they met it, which is another question than what they will
+    choose: expect models of implicit feedback, even popularity, to rank better.
+
+    A new user's bias and factors are the ridge regression of the values in their row on the items
+    they belong to, so users that ``fit`` has seen are not kept.
+
+    Parameters
+    ----------
+    n_components : int, default=0
+        Number of factors. With 0 all users get the same ranking, but for what they have seen.
+    lambda_ : float, default=5.4
+        L2 penalty on the biases and factors; larger is smoother. In the units of the number of
+        entries of a user or an item: the fewer they have, the nearer to zero they stay. Worth a
+        search between 1 and 100 on a logarithmic scale.
+    threshold : float or None, default=None
+        Learn from the labels ``value > threshold``, 1 or 0, instead of the values.
+    solver : {"exact", "gd"}, default="exact"
+        "exact" solves one linear system for ``n_components=0``; with factors it alternates
+        between the exact solutions for the users and for the items. "gd" is plain gradient
+        descent as in [1]_. Without factors there is one minimum, which both reach; with factors
+        they may end at different ones.
+    learning_rate : float, default=1e-4
+        Length of a step of "gd" relative to the gradient. The largest that works is about 1 / (d +
+        `lambda_`), with d the largest number of entries of a user or an item.
+    max_iter : int, default=10_000
+        Largest number of iterations. One linear system counts as one.
+    tol : float, default=1e-7
+        Stop when an iteration lowers the loss by no more than this, relative to the loss. One
+        linear system is always solved to the precision of float64.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the first factors.
+
+    Attributes
+    ----------
+    intercept_ : float
+        The constant :math:`\alpha`, which is not penalised.
+    item_bias_ : ndarray of shape (n_items,)
+        Bias of each item, in the precision of X; zero for items without entries.
+    components_ : ndarray of shape (n_components, n_items)
+        Factors of each item (column), in the precision of X. Those of the exact solver are
+        orthogonal and in descending order of their norms.
+    loss_curve_ : list of float
+        The objective, a sum, after each iteration.
+    n_iter_ : int
+        Number of iterations.
+    n_features_in_ : int
+        Number of items.
+    feature_names_in_ : ndarray of shape (n_items,)
+        Names of the items where X is a DataFrame with names.
+
+    See Also
+    --------
+    sklrec.linear.EASE : Learns from what is stored and what is not.
+
+    Notes
+    -----
+    The second derivative of the objective by :math:`\alpha` is twice the number of entries, so
+    that gradient descent on it would diverge with the learning rate of [1]_ from 10,000 entries
+    on. Here each step takes the best :math:`\alpha`, the mean of what the biases and factors
+    leave. That is gradient descent too, on the objective minimised over :math:`\alpha`.
+
+    Stored zeros count as not stored, as everywhere in this package.
+
+    References
+    ----------
+    .. [1] S. Peng, C. Spears, H. Qiu and T. Jiang, "CSE 258 Assignment 2", UC San Diego.
+    .. [2] Y. Koren, R. Bell and C. Volinsky, "Matrix Factorization Techniques for Recommender
+       Systems", Computer 42(8), 2009.
+
+    Examples
+    --------
+    >>> from scipy.sparse import csr_array
+    >>> from sklrec.factorization import LFM
+    >>> X = csr_array([[5, 3, 0, 1], [4, 0, 4, 1], [1, 1, 5, 0]])
+    >>> lfm = LFM(lambda_=1.0).fit(X)
+    >>> lfm.item_bias_.round(2)
+    array([ 0.45, -0.45,  1.36, -1.36], dtype=float32)
+    >>> lfm.predict_ranking(csr_array([[5, 0, 0, 0]]), k=3)
+    array([[2, 1, 3]])
+    """
+
+    _parameter_constraints: dict = {
+        "n_components": [Interval(Integral, 0, None, closed="left")],
+        "lambda_": [Interval(Real, 0, None, closed="neither")],
+        "threshold": [Interval(Real, 0, None, closed="left"), None],
+        "solver": [StrOptions({"exact", "gd"})],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        n_components: int = 0,
+        *,
+        lambda_: float = 5.4,
+        threshold: float | None = None,
+        solver: str = "exact",
+        learning_rate: float = 1e-4,
+        max_iter: int = 10_000,
+        tol: float = 1e-7,
+        random_state: int | RandomState | None = None,
+    ) -> None:
+        self.n_components = n_components
+        self.lambda_ = lambda_
+        self.threshold = threshold
+        self.solver = solver
+        self.learning_rate = learning_rate
+        self.max_iter = max_iter
+        self.tol = tol
+        self.random_state = random_state
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: ArrayLike, y: Any = None) -> LFM:
+        """Learn the intercept, the item biases and the item factors.
+
+        Parameters
+        ----------
+        X : {array-like, sparse array} of shape (n_users, n_items)
+            Values such as ratings, positive where observed; zeros are not observed.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : LFM
+            The fitted model.
+
+        Raises
+        ------
+        ValueError
+            If X has no stored values or all of them are equal, if `learning_rate` is too large
+            for X, or `lambda_` too small to solve for the parameters.
+
+        Warns
+        -----
+        UserWarning
+            If `threshold` gives all values the same label.
+        ConvergenceWarning
+            If `max_iter` iterations were not enough.
+        """
+        X = self._check_X(X, reset=True)
+        T = self._targets(X)
+        self._check_differences(X, T)
+        one_system = self.solver == "exact" and self.n_components == 0
+        max_iter = 1 if one_system else self.max_iter
+        losses: list[float] = []
+        converged = stopped = False
+        with fit_progress(self, X, max_subtasks=max_iter) as step:
+            for state in self._states(T):
+                fitted = {
+                    "intercept_": state.intercept,
+                    "item_bias_": state.items[:, 0].astype(X.dtype),
+                    "components_": state.items[:, 1:].T.astype(X.dtype, order="C"),
+                }
+                losses.append(state.loss)
+                stopped = step("iteration", **fitted)
+                converged = one_system or (
+                    len(losses) > 1 and losses[-2] - losses[-1] <= self.tol * losses[-2]
+                )
+                if converged or stopped or len(losses) == max_iter:
+                    break
+        for name, value in fitted.items():
+            setattr(self, name, value)
+        self.loss_curve_ = losses
+        self.n_iter_ = len(losses)
+        if not (converged or stopped):
+            warnings.warn(
+                f"LFM had not converged after max_iter={self.max_iter} iterations; "
+                "use more, or a larger tol.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return self
+
+    def decision_function(self, X: ArrayLike) -> np.ndarray:
+        """Predict the value of all items for each user.
+
+        Parameters
+        ----------
+        X : {array-like, sparse array} of shape (n_users, n_items)
+            Values of each user, known from ``fit`` or not.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_users, n_items)
+            Values, or labels where there is a `threshold`, with the bias and the factors that fit
+            the row best; both zero for an empty row.
+        """
+        X = self._check_X(X, reset=False)
+        T = self._targets(X)
+        Q = np.vstack([self.item_bias_, self.components_]).T.astype(np.float64)
+        target = T.data - self.intercept_ - Q[T.indices, 0]
+        (P,) = ridge_rows(T, with_ones(Q), [target], self.lambda_)
+        P = P.astype(X.dtype)
+        # As a product of a sparse matrix, in which each row is computed alone: the last digits of
+        # a dense product depend on the size of the batch.
+        scores = dot_on_threads(sp.csr_array(P[:, 1:]), self.components_)
+        scores += self.item_bias_
+        scores += X.dtype.type(self.intercept_) + P[:, :1]
+        return scores
+
+    @available_if(lambda self: self.n_components > 0)
+    def similar_items(self, item: int | ArrayLike, k: int = 10) -> np.ndarray:
+        """Rank the items most similar to an item, by the cosine of their factors.
+
+        Only with ``n_components > 0``.
+
+        Parameters
+        ----------
+        item : int or array-like of int of shape (n_queries,)
+            Index of the item, or of several.
+        k : int, default=10
+            Number of items to rank.
+
+        Returns
+        -------
+        ranking : ndarray of shape (k,) or (n_queries, k), dtype int64
+            Item indices, most similar first, without the item itself; -1 past the last item.
+
+        Raises
+        ------
+        NotFittedError
+            If the model is not fitted.
+        ValueError
+            If there is no such item or `k` is not a positive integer.
+        """
+        return super().similar_items(item, k)
+
+    def _item_similarity(self, items: np.ndarray) -> np.ndarray:
+        Q = self.components_.T.astype(np.float64)
+        norm = np.linalg.norm(Q, axis=1, keepdims=True)
+        Q /= np.where(norm > 0, norm, 1)  # items without entries have no direction
+        return Q[items] @ Q.T
+
+    def _targets(self, X: sp.csr_array) -> sp.csr_array:
+        """Return what is learned: the stored values, or their labels, in float64."""
+        # Compared in the precision of X, in which the threshold 0.1 equals a stored 0.1.
+        above = X.data if self.threshold is None else X.data > X.dtype.type(self.threshold)
+        return sp.csr_array((above.astype(np.float64), X.indices, X.indptr), shape=X.shape)
+
+    def _check_differences(self, X: sp.csr_array, T: sp.csr_array) -> None:
+        if T.nnz == 0:
+            raise ValueError(f"X of shape {X.shape} has no stored values for LFM to learn from.")
+        if X.data.min() == X.data.max():
+            raise ValueError(
+                f"All {X.nnz} stored values of X are {X.data[0]:g}, but LFM learns from "
+                "differences between them; pass ratings, or use EASE or PopularityRecommender, "
+                "which learn from ones."
+            )
+        if T.data.min() == T.data.max():
+            side = "above" if T.data[0] else "at most"
+            warnings.warn(
+                f"All {X.nnz} stored values of X are {side} threshold={self.threshold}, between "
+                f"{X.data.min():g} and {X.data.max():g}: all labels are {T.data[0]:g}, so there "
+                "is nothing to learn and all items get equal scores.",
+                UserWarning,
+                stacklevel=4,
+            )
+
+    def _states(self, T: sp.csr_array) -> Iterator[State]:
+        """Return the solver's iterations."""
+        rng = check_random_state(self.random_state)
+        if self.solver == "gd":
+            return descend(T, self.lambda_, self.n_components, rng, self.learning_rate)
+        if self.n_components > 0:
+            return alternate(T, self.lambda_, self.n_components, rng)
+        return iter([solve_biases(T, self.lambda_)])
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.recommender_tags.personalized = self.n_components > 0
+        tags.recommender_tags.learns_from_values = True
+        return tags

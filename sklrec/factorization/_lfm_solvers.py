@@ -1,0 +1,278 @@
+"""Solvers of the latent factor model: all minimise the objective of :class:`LFM`.
+
+Users and items have one row of parameters each: a bias in column 0, then the factors. With
+``Z = with_ones(Q)``, which has ones in place of the item biases Q[:, 0], the observed values of
+user u are fitted by ``intercept + Q[:, 0] + Z @ P[u]``: ridge regression where Q is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.random import RandomState
+from scipy.sparse.linalg import LinearOperator, cg
+from sklearn.utils import gen_batches
+
+# Matrices solved at once, and factors gathered at once, stay below this many bytes.
+BATCH_BYTES = 2**25
+
+# Residual of the conjugate gradients relative to the right-hand side, both scaled by the diagonal.
+# Above the rounding error of the products; the loss is then exact in float64.
+CG_TOLERANCE = 1e-12
+CG_MAX_ITER = 2_000
+
+# Standard deviation of the first factors: far from zero, where the gradient of the factors is
+# zero too, and small enough to leave the first fit to the biases.
+FACTOR_SCALE = 0.1
+
+# A loss that rises by less, relative to itself, has come to rest but for rounding.
+ROUNDING = 1e-12
+
+
+class State(NamedTuple):
+    """Where a solver stands: what a fitted model keeps, and the objective there."""
+
+    intercept: float
+    items: np.ndarray  # (n_items, 1 + n_components)
+    loss: float
+
+
+def with_ones(parameters: np.ndarray) -> np.ndarray:
+    """Return `parameters` with ones in place of the biases: what the other side's bias meets."""
+    Z = parameters.astype(np.float64)
+    Z[:, 0] = 1
+    return Z
+
+
+def ridge_rows(
+    T: sp.csr_array, Z: np.ndarray, targets: list[np.ndarray], lambda_: float
+) -> np.ndarray:
+    """Solve the ridge regression of each row's stored entries on the rows of `Z` they point to.
+
+    Each row is computed alone, so that its solution is the same in every batch.
+
+    Parameters
+    ----------
+    T : CSR array of shape (n_rows, n)
+        Which entries are observed.
+    Z : ndarray of shape (n, p)
+        Features of the columns of T.
+    targets : list of ndarray of shape (nnz,)
+        What to regress, in the order of T's entries.
+    lambda_ : float
+        Penalty on the squared norm of a solution.
+
+    Returns
+    -------
+    solutions : ndarray of shape (len(targets), n_rows, p)
+        Zero where a row has no entries.
+
+    Raises
+    ------
+    ValueError
+        If the penalty is lost beside the features and a row has no unique solution.
+    """
+    rhs = np.stack([_with_values(T, t) @ Z for t in targets], axis=-1)  # (n_rows, p, n_targets)
+    if Z.shape[1] == 1:  # a bias alone: Z is all ones
+        return np.moveaxis(rhs / (np.diff(T.indptr) + lambda_)[:, None, None], -1, 0)
+    solutions = np.empty_like(rhs)
+    for rows in gen_batches(T.shape[0], max(1, BATCH_BYTES // (8 * Z.shape[1] ** 2))):
+        A = np.empty((rows.stop - rows.start, Z.shape[1], Z.shape[1]))
+        for A_u, (start, end) in zip(
+            A, pairwise(T.indptr[rows.start : rows.stop + 1]), strict=True
+        ):
+            Z_u = Z[T.indices[start:end]]
+            np.matmul(Z_u.T, Z_u, out=A_u)
+        A[:, np.arange(Z.shape[1]), np.arange(Z.shape[1])] += lambda_
+        try:
+            solutions[rows] = np.linalg.solve(A, rhs[rows])
+        except np.linalg.LinAlgError as error:
+            raise ValueError(
+                f"lambda_={lambda_} is too small for a unique solution in float64; "
+                "use a larger one."
+            ) from error
+    return np.moveaxis(solutions, -1, 0)
+
+
+def solve_biases(T: sp.csr_array, lambda_: float) -> State:
+    """Minimise the objective without factors: one linear system, by conjugate gradients.
+
+    The user biases are eliminated in closed form, which leaves the intercept and the item biases.
+    The matrix of that system, of items by items, is never formed.
+
+    Parameters
+    ----------
+    T : CSR array of shape (n_users, n_items), float64
+        Observed values.
+    lambda_ : float
+        Penalty on the squared biases.
+
+    Returns
+    -------
+    state : State
+        The minimum.
+
+    Raises
+    ------
+    ValueError
+        If `lambda_` is too small for the conjugate gradients to converge.
+    """
+    pattern = _with_values(T, np.ones(T.nnz))
+    mean = T.data.mean()  # near the intercept: taking it off first keeps digits
+    centred = _with_values(T, T.data - mean)
+    n_of_user, n_of_item = np.diff(T.indptr), np.bincount(T.indices, minlength=T.shape[1])
+    w = 1 / (n_of_user + lambda_)  # a user's best bias is w times the sum of their residuals
+
+    def eliminate(sum_of_user: np.ndarray, sum_of_item: np.ndarray) -> np.ndarray:
+        """Take the best user biases off the equations of the intercept and of the items."""
+        # The intercept's is a difference of large numbers, but 1 - n w is lambda_ w.
+        weighted = w * sum_of_user
+        return np.concatenate([[lambda_ * weighted.sum()], sum_of_item - pattern.T @ weighted])
+
+    def matvec(x: np.ndarray) -> np.ndarray:
+        intercept, item_bias = scale[0] * x[0], scale[1:] * x[1:]
+        sum_of_user = n_of_user * intercept + pattern @ item_bias
+        sum_of_item = n_of_item * intercept + (n_of_item + lambda_) * item_bias
+        return scale * eliminate(sum_of_user, sum_of_item)
+
+    diagonal = np.concatenate([[lambda_ * (w @ n_of_user)], n_of_item + lambda_ - pattern.T @ w])
+    scale = 1 / np.sqrt(diagonal)
+    x, failed = cg(
+        LinearOperator((scale.size, scale.size), matvec=matvec, dtype=np.float64),
+        scale * eliminate(centred.sum(axis=1), centred.sum(axis=0)),
+        rtol=CG_TOLERANCE,
+        atol=0.0,
+        maxiter=CG_MAX_ITER,
+    )
+    if failed:
+        raise ValueError(
+            f"lambda_={lambda_} is too small: the conjugate gradients had not converged after "
+            f"{CG_MAX_ITER} iterations; use a larger one."
+        )
+    x *= scale
+    P = w * (centred.sum(axis=1) - n_of_user * x[0] - pattern @ x[1:])
+    return _state(T, mean + x[0], P[:, None], x[1:, None], lambda_)[0]
+
+
+def alternate(
+    T: sp.csr_array, lambda_: float, n_components: int, rng: RandomState
+) -> Iterator[State]:
+    """Solve exactly for the intercept and all users, then for all items, and so on.
+
+    Starts from the best biases, so that no fit is worse than the one without factors. The factors
+    of the items are orthogonal, and in descending order of their norms.
+
+    Parameters
+    ----------
+    T : CSR array of shape (n_users, n_items), float64
+        Observed values.
+    lambda_ : float
+        Penalty on the squared biases and factors.
+    n_components : int
+        Number of factors.
+    rng : RandomState
+        Source of the first item factors.
+
+    Yields
+    ------
+    state : State
+        After each pass over users and items; the loss never rises.
+    """
+    by_item = T.T.tocsr()
+    factors = rng.normal(scale=FACTOR_SCALE, size=(T.shape[1], n_components))
+    Q = np.hstack([solve_biases(T, lambda_).items, factors])
+    while True:
+        # With an intercept a the users' solution is P0 - a P1. The best a makes their biases sum
+        # to zero: the derivative by a is the sum of those by the biases, but for the penalty.
+        targets = [T.data - Q[T.indices, 0], np.ones(T.nnz)]
+        P0, P1 = ridge_rows(T, with_ones(Q), targets, lambda_)
+        intercept = P0[:, 0].sum() / P1[:, 0].sum()
+        P = P0 - intercept * P1
+        target = by_item.data - intercept - P[by_item.indices, 0]
+        (Q,) = ridge_rows(by_item, with_ones(P), [target], lambda_)
+        _balance(P[:, 1:], Q[:, 1:])
+        yield _state(T, intercept, P, Q, lambda_)[0]
+
+
+def descend(
+    T: sp.csr_array, lambda_: float, n_components: int, rng: RandomState, learning_rate: float
+) -> Iterator[State]:
+    """Follow the gradient of the biases and factors, with the best intercept at each step.
+
+    Parameters
+    ----------
+    T : CSR array of shape (n_users, n_items), float64
+        Observed values.
+    lambda_ : float
+        Penalty on the squared biases and factors.
+    n_components : int
+        Number of factors.
+    rng : RandomState
+        Source of the first factors; the biases start at zero.
+    learning_rate : float
+        Length of a step, relative to the gradient.
+
+    Yields
+    ------
+    state : State
+        After each step.
+
+    Raises
+    ------
+    ValueError
+        If the loss rises, or overflows.
+    """
+    P, Q = (rng.normal(scale=FACTOR_SCALE, size=(n, 1 + n_components)) for n in T.shape)
+    P[:, 0] = Q[:, 0] = 0
+    state, residual = _state(T, None, P, Q, lambda_)
+    while True:
+        R = _with_values(T, residual)
+        # Half the gradients with their signs turned.
+        dP, dQ = R @ with_ones(Q) - lambda_ * P, R.T @ with_ones(P) - lambda_ * Q
+        with np.errstate(over="ignore", invalid="ignore"):
+            P, Q = P + 2 * learning_rate * dP, Q + 2 * learning_rate * dQ
+            previous, (state, residual) = state, _state(T, None, P, Q, lambda_)
+        if not state.loss <= previous.loss * (1 + ROUNDING):
+            raise ValueError(
+                f"learning_rate={learning_rate} is too large: a step took the loss from "
+                f"{previous.loss:.6g} to {state.loss:.6g}; use a smaller one, or solver='exact'."
+            )
+        yield state
+
+
+def _balance(P: np.ndarray, Q: np.ndarray) -> None:
+    """Change the basis of the factors in place to where ``P @ Q.T`` has the smallest penalty.
+
+    That is its singular value decomposition, with the singular values shared out evenly. Left to
+    themselves, the alternating solutions need thousands of iterations to even out their norms.
+    """
+    (U, R), (V, S) = np.linalg.qr(P), np.linalg.qr(Q)
+    left, singular, right = np.linalg.svd(R @ S.T, full_matrices=False)
+    P[:], Q[:] = 0, 0  # where there are fewer users or items than factors, some are not needed
+    P[:, : singular.size] = U @ left * np.sqrt(singular)
+    Q[:, : singular.size] = V @ right.T * np.sqrt(singular)
+
+
+def _state(
+    T: sp.csr_array, intercept: float | None, P: np.ndarray, Q: np.ndarray, lambda_: float
+) -> tuple[State, np.ndarray]:
+    """Return the state and the residuals of T's entries; without an intercept at the best one."""
+    residual = T.data - np.repeat(P[:, 0], np.diff(T.indptr)) - Q[T.indices, 0]
+    if P.shape[1] > 1:
+        user = np.repeat(np.arange(T.shape[0]), np.diff(T.indptr))
+        for part in gen_batches(T.nnz, max(1, BATCH_BYTES // (8 * P.shape[1]))):
+            residual[part] -= np.einsum("ij,ij->i", P[user[part], 1:], Q[T.indices[part], 1:])
+    if intercept is None:
+        intercept = residual.mean()
+    residual -= intercept
+    loss = residual @ residual + lambda_ * (np.vdot(P, P) + np.vdot(Q, Q))
+    return State(float(intercept), Q, float(loss)), residual
+
+
+def _with_values(T: sp.csr_array, values: np.ndarray) -> sp.csr_array:
+    """Return `T` with other values at its entries."""
+    return sp.csr_array((values, T.indices, T.indptr), shape=T.shape)
