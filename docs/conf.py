@@ -93,6 +93,11 @@ def skip_foreign_members(app, what, name, member, skip, options):
     return skip or not str(getattr(function, "__module__", None)).startswith("sklrec")
 
 
+def escape_initials(app, what, name, obj, options, lines):
+    """Keep a reference that begins with an initial from being read as a list that begins at H."""
+    lines[:] = [re.sub(r"^(\.\. \[[^]]+\] )([A-Z])\. ", r"\1\\\2. ", line) for line in lines]
+
+
 def add_unreleased_changes(app, docname, source):
     """Show the fragments in docs/changes, which a release collects into the changelog."""
     if docname != "changelog":
@@ -102,10 +107,12 @@ def add_unreleased_changes(app, docname, source):
     marker = "<!-- towncrier release notes start -->\n"
     command = [sys.executable, "-m", "towncrier", "build", "--draft", "--version", "Unreleased"]
     draft = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    draft = re.sub(r"^## Unreleased .*", "## Unreleased", draft, flags=re.MULTILINE)
     source[0] = source[0].replace(marker, marker + draft)
 
 
 def setup(app):
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math, None))
     app.connect("autodoc-skip-member", skip_foreign_members)
+    app.connect("autodoc-process-docstring", escape_initials, priority=900)  # after numpydoc
     app.connect("source-read", add_unreleased_changes)
