@@ -95,8 +95,10 @@ except ImportError:
     print("Searching without progress bars, which need scikit-learn 1.9 or later and rich.")
 else:
     search.set_callbacks(ProgressBar())
-search.fit(X)
+_ = search.fit(X)
 
+# %%
+# The candidates, best first:
 results = search.cv_results_
 print("\nNDCG@100 in the search")
 for candidate in np.argsort(-results["mean_test_score"], kind="stable"):

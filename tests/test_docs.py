@@ -1,11 +1,15 @@
 """The examples of the documentation run, and its recommender passes the checks."""
 
 import doctest
+import importlib
+import pkgutil
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
+import sklrec
 from sklrec.utils.estimator_checks import parametrize_with_checks
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -27,3 +31,11 @@ def test_examples_of_the_page_give_what_it_shows(page):
     result = doctest.testfile(str(page), module_relative=False, optionflags=FLAGS, encoding="utf-8")
     assert result.attempted > 0
     assert result.failed == 0
+
+
+def test_api_page_lists_every_public_name():
+    names = [module.name for module in pkgutil.walk_packages(sklrec.__path__, "sklrec.")]
+    modules = [importlib.import_module(name) for name in names if "._" not in name]
+    public = [f"{m.__name__}.{name}" for m in modules for name in getattr(m, "__all__", ())]
+    page = (DOCS / "api.rst").read_text("utf-8")
+    assert sorted(re.findall(r"^   (sklrec\.[\w.]+)$", page, flags=re.MULTILINE)) == sorted(public)
