@@ -39,7 +39,7 @@ def test_a_share_of_the_relevant_entries_is_held_out_rounded_up_but_one(test_siz
     _, held_out = split_interactions(X, test_size, threshold=threshold, random_state=0)
     for row, held in zip(X.toarray(), held_out.toarray(), strict=True):
         n = (row > threshold).sum()
-        # In whole hundredths: 0.95 * 20 must not become 19.000000000000004.
+        # In whole hundredths, free of rounding errors.
         wanted = -(-round(100 * test_size) * n // 100)
         assert (held > 0).sum() == min(wanted, max(n - 1, 0))
         assert (held[held > 0] > threshold).all()
@@ -56,7 +56,16 @@ def test_a_count_of_the_relevant_entries_is_held_out_but_one(count, threshold):
 
 @pytest.mark.parametrize(
     ("test_size", "n", "n_held_out"),
-    [(0.1, 30, 3), (0.2, 15, 3), (0.7, 10, 7), (0.2, 11, 3), (0.01, 2, 1), (1 / 3, 9, 3)],
+    [
+        (0.28, 25, 7),
+        (0.55, 100, 55),
+        (0.1, 30, 3),
+        (0.2, 15, 3),
+        (0.7, 10, 7),
+        (0.2, 11, 3),
+        (0.01, 2, 1),
+        (1 / 3, 9, 3),
+    ],
 )
 def test_rounding_by_hand(test_size, n, n_held_out):
     assert split_interactions(np.ones((1, n)), test_size)[1].nnz == n_held_out

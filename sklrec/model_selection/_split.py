@@ -357,5 +357,5 @@ def _number_of(test_size: float | int, n: np.ndarray) -> np.ndarray:
     """Return how many of `n` the size means; a share is rounded up."""
     if isinstance(test_size, Integral):
         return np.full(n.shape, test_size)
-    # Rounded first: 0.1 * 30 is 3.0000000000000004, which is meant to be 3.
+    # Rounded first: 0.28 * 25 is 7.000000000000001, which is meant to be 7.
     return np.ceil(np.round(test_size * n, 9)).astype(np.int64)
