@@ -335,7 +335,7 @@ def parse_metrics(metrics: str | Sequence[str]) -> dict[str, tuple[Callable, int
         If a name is not of this form, or there is none.
     """
     several = isinstance(metrics, Iterable) and not isinstance(metrics, str)
-    names = list(metrics) if several else [metrics]
+    names: list[Any] = list(metrics) if several else [metrics]
     if not names:
         raise ValueError("metrics must name at least one metric, got none.")
     parsed = {}
