@@ -1,5 +1,6 @@
 """Pipelines that rank."""
 
+import io
 import pickle
 
 import joblib
@@ -226,7 +227,16 @@ def test_a_search_over_a_step_and_its_parameters_refits_a_pipeline_that_ranks(ra
     assert not np.take_along_axis(seen, ranking, axis=1).any()
 
 
-def test_a_pipeline_shows_the_progress_of_its_steps(X):
-    pytest.importorskip("sklearn.callback", reason="scikit-learn 1.9 and later")
-    pipeline = make_pipeline(Binarizer(), EASE()).set_callbacks().fit(X)
-    assert pipeline.predict_ranking(X).shape == (60, 10)
+def test_a_pipeline_shows_the_progress_of_its_recommender(X):
+    callback = pytest.importorskip("sklearn.callback", reason="scikit-learn 1.9 and later")
+    rich = pytest.importorskip("rich")
+    shown = io.StringIO()
+    rich.reconfigure(file=shown, width=200)
+    try:
+        make_pipeline(Binarizer(), EASE()).set_callbacks(callback.ProgressBar()).fit(X)
+    finally:
+        rich.reconfigure()
+    bars = [line for line in shown.getvalue().splitlines() if "%" in line]
+    assert any("Pipeline - fit" in bar for bar in bars)
+    assert any("EASE - fit" in bar for bar in bars)
+    assert [bar for bar in bars if " 100%" not in bar] == []
