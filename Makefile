@@ -18,14 +18,14 @@ help:
 	@echo "make bench  measure speed and memory beside other libraries (an hour)"
 	@echo "make clean  remove the virtual environment and everything built"
 
-demo: $(VENV)/.test
+demo: $(VENV)/.demo
 	$(BIN)/python examples/plot_quickstart.py
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest
 
 test-oldest:
-	$(MAKE) $(VENV)-oldest/.test VENV=$(VENV)-oldest CONSTRAINTS=constraints-min.txt
+	$(MAKE) $(VENV)-oldest/.test VENV=$(VENV)-oldest CONSTRAINTS=constraints-min.txt EXTRAS=test
 	$(VENV)-oldest/bin/python -m pytest tests/test_common.py
 
 lint: $(VENV)/.lint
@@ -49,10 +49,14 @@ $(BIN)/python:
 	    { echo "sklrec needs Python 3.11 or later: make PYTHON=/path/to/python3.11 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.test $(VENV)/.docs $(VENV)/.bench: $(VENV)/.%: $(BIN)/python $(SETUP)
-	$(INSTALL) -e ".[$*]"
+$(VENV)/.demo: EXTRAS = test
+$(VENV)/.test: EXTRAS = test,neural
+$(VENV)/.docs: EXTRAS = docs,neural
+$(VENV)/.bench: EXTRAS = bench
+$(VENV)/.demo $(VENV)/.test $(VENV)/.docs $(VENV)/.bench: $(BIN)/python $(SETUP)
+	$(INSTALL) -e ".[$(EXTRAS)]"
 	@touch $@
 
-$(VENV)/.lint: $(VENV)/.test
+$(VENV)/.lint: $(VENV)/.demo
 	$(INSTALL) ruff mypy codespell
 	@touch $@

@@ -13,6 +13,7 @@ __all__ = [
     "linear",
     "metrics",
     "model_selection",
+    "neural",
     "pipeline",
     "preprocessing",
     "utils",

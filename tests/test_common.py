@@ -6,22 +6,46 @@ import sys
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks as sklearn_checks
 
-from sklrec.linear import EASE
-from sklrec.preprocessing import BM25Transformer
 from sklrec.utils import all_estimators
 from sklrec.utils.estimator_checks import parametrize_with_checks
 
-# Settings besides the defaults under which a model takes another path.
+# Settings with which a model is small enough for so many fits; the defaults of any other are.
+SMALL = {
+    name: {
+        "n_components": 8,
+        "hidden_layer_sizes": (16,),
+        "max_epochs": 30,
+        "batch_size": 64,
+        "learning_rate": 1e-2,
+    }
+    for name in ("MultDAE", "MultVAE")
+}
+
+NEURAL_REGIMES = [
+    {"likelihood": "gaussian"},
+    {"likelihood": "logistic"},
+    {"early_stopping": True, "validation_fraction": 0.2},
+    {"warm_start": True},
+    {"hidden_layer_sizes": ()},
+]
+
+# Settings besides the first under which a model takes another path.
 REGIMES = {
-    BM25Transformer: [{"b": 0.0}, {"b": 1.0}],
-    EASE: [{"lambda_": 1.0}],
+    "BM25Transformer": [{"b": 0.0}, {"b": 1.0}, {"k1": 0.0}],
+    "EASE": [{"lambda_": 1.0}],
+    "MultDAE": [*NEURAL_REGIMES, {"lambda_": 1e-4, "hidden_layer_sizes": (16, 12)}],
+    "MultVAE": [
+        *NEURAL_REGIMES,
+        {"beta": "peak", "early_stopping": True, "validation_fraction": 0.2},
+        {"n_annealing_steps": 0, "hidden_layer_sizes": (16, 12)},
+    ],
 }
 
 
 def instances(kind):
-    for _, estimator in all_estimators(kind):
-        for setting in [{}, *REGIMES.get(estimator, [])]:
-            instance = estimator(**setting)
+    for name, estimator in all_estimators(kind):
+        for setting in [{}, *REGIMES.get(name, [])]:
+            instance = estimator(**{**SMALL.get(name, {}), **setting})
             # What reads tables instead of matrices has tests of its own.
             if instance.__sklearn_tags__().input_tags.two_d_array:
                 yield instance

@@ -57,7 +57,7 @@ class EASE(SimilarItemsMixin, BaseRecommender):
 
     See Also
     --------
-    sklrec.preprocessing.BM25Transformer : Weights that often help before EASE.
+    sklrec.preprocessing.BM25Transformer : Weights to try before EASE.
 
     Notes
     -----

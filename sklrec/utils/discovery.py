@@ -16,6 +16,8 @@ from ..base import RecommenderMixin
 def all_estimators(kind: str | None = None) -> list[tuple[str, type[BaseEstimator]]]:
     """List the public estimators of sklrec that need no other estimator to be made.
 
+    Those that need an extra that is not installed, such as torch, are left out.
+
     Parameters
     ----------
     kind : {"recommender", "transformer"} or None, default=None
@@ -44,7 +46,10 @@ def all_estimators(kind: str | None = None) -> list[tuple[str, type[BaseEstimato
             continue
         module = importlib.import_module(package.name)
         for name in getattr(module, "__all__", ()):
-            value = getattr(module, name)
+            try:
+                value = getattr(module, name)
+            except ImportError:  # of an extra that is not installed
+                continue
             if _is_estimator(value) and kind in (None, _kind_of(value)):
                 found[name] = value
     return sorted(found.items())

@@ -1,0 +1,26 @@
+"""Neural recommenders, in torch through skorch."""
+
+import importlib
+from typing import Any
+
+__all__ = ["MultDAE", "MultVAE"]
+
+_MODULES = {"MultDAE": "_mult_dae", "MultVAE": "_mult_vae"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the models when they are first used, so that sklrec works without torch."""
+    if name not in __all__:
+        raise AttributeError(f"module 'sklrec.neural' has no attribute {name!r}")
+    try:
+        return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
+    except ModuleNotFoundError as error:
+        if error.name not in ("torch", "skorch"):
+            raise
+        raise ImportError(
+            f"{name} needs {error.name}, which is not installed: pip install 'sklrec[neural]'"
+        ) from error
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,495 @@
+"""Neural recommenders: a skorch net behind scikit-learn's contract."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_random_state, gen_batches
+from skorch.callbacks import Callback
+
+from .._memory import check_memory
+from .._sklearn import Interval, _fit_context, fit_progress
+from .._typing import MatrixLike
+from ..base import BaseRecommender, SimilarItemsMixin, canonical_csr
+from ..metrics import RankingScorer, evaluate
+from ._data import SparseBatch, SparseBatches, SparseRows
+from ._net import TorchNet
+
+# What early stopping watches on the validation users.
+VALIDATION_METRIC = "ndcg@100"
+
+# Users predicted at once: few enough to answer for one user without delay, and enough to make
+# the product with the last layer more than a walk through its weights.
+PREDICTION_ROWS = 64
+
+
+class BaseTorchRecommender(BaseRecommender):
+    """Base class of recommenders that are trained in epochs over batches of users.
+
+    A model writes ``_make_net(n_items)``, which returns an uninitialized :class:`TorchNet` and
+    calls ``_net_params()`` for the settings that all models share. Its module maps a
+    :class:`SparseBatch` to an output whose first element is :class:`ItemScores`; its criterion
+    maps that output and the batch to a loss. ``_epoch_values(net)`` may name values to keep in
+    the history of each epoch.
+    """
+
+    _parameter_constraints: dict = {
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "warm_start": ["boolean"],
+        "callbacks": ["array-like", None],
+        "device": [str],
+        "mixed_precision": ["boolean"],
+        "compile": ["boolean"],
+        "pickle_optimizer": ["boolean"],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    # What a model's __init__ assigns; scikit-learn asks that every class spells them out.
+    max_epochs: int
+    batch_size: int
+    learning_rate: float
+    early_stopping: bool
+    validation_fraction: float
+    n_iter_no_change: int
+    warm_start: bool
+    callbacks: list | None
+    device: str
+    mixed_precision: bool
+    compile: bool
+    pickle_optimizer: bool
+    random_state: Any
+    verbose: int
+
+    def _make_net(self, n_items: int) -> TorchNet:
+        raise NotImplementedError
+
+    def _epoch_values(self, net: TorchNet) -> dict[str, float]:
+        return {}
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self, X: MatrixLike, y: Any = None, *, X_val: MatrixLike = None, y_val: MatrixLike = None
+    ) -> BaseTorchRecommender:
+        """Train the network.
+
+        Parameters
+        ----------
+        X : {array-like, sparse array} of shape (n_users, n_items)
+            Interactions, non-negative.
+        y : None
+            Ignored.
+        X_val : {array-like, sparse array} of shape (n_validation_users, n_items) or None
+            Whole rows of users to validate on after each epoch, instead of a share of X. The
+            weights of the best epoch are kept.
+        y_val : sparse array of shape (n_validation_users, n_items) or None
+            Nonzero at the entries of `X_val` to hide; without it a random 20% of each row.
+
+        Returns
+        -------
+        self : estimator
+            The fitted model. After an interruption (Ctrl-C) it is usable, and a warning says so.
+
+        Raises
+        ------
+        ValueError
+            If the loss becomes infinite or NaN, or there are too few users to validate on.
+        MemoryError
+            If the machine or the GPU lacks the memory.
+        """
+        fresh = not (self.warm_start and hasattr(self, "net_"))
+        X = self._check_X(X, reset=fresh)
+        validation = self._validation_users(X_val, y_val)
+        return self._train(X, fresh=fresh, epochs=self.max_epochs, validation=validation)
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: MatrixLike, y: Any = None) -> BaseTorchRecommender:
+        """Train for one more epoch, on these users.
+
+        Parameters
+        ----------
+        X : {array-like, sparse array} of shape (n_users, n_items)
+            Interactions, non-negative.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : estimator
+            The model.
+        """
+        fresh = not hasattr(self, "net_")
+        X = self._check_X(X, reset=fresh)
+        return self._train(X, fresh=fresh, epochs=1, validation=None, hold_out=False)
+
+    def decision_function(self, X: MatrixLike) -> np.ndarray:
+        """Score all items for each user.
+
+        Parameters
+        ----------
+        X : {array-like, sparse array} of shape (n_users, n_items)
+            Interactions of each user, known from ``fit`` or not.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_users, n_items)
+            Outputs of the last layer, computed in float32, in the precision of X.
+        """
+        X = self._check_X(X, reset=False)
+        return self._scores(self.net_, X)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "net_")
+
+    def _train(
+        self,
+        X: sp.csr_array,
+        *,
+        fresh: bool,
+        epochs: int,
+        validation: tuple[sp.csr_array, sp.csr_array] | None,
+        hold_out: bool = True,
+    ) -> BaseTorchRecommender:
+        device = self._training_device()
+        if fresh:
+            self.__dict__.pop("net_", None)
+            self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+            self.loss_curve_: list[float] = []
+            self.validation_scores_: list[float] = []
+        if hold_out and self.early_stopping and validation is None:
+            X, validation = self._hold_out_users(X)
+        with (
+            _seeded([self._seed, len(self.loss_curve_)]),
+            _explained_out_of_memory(self.batch_size),
+        ):
+            net = self.net_ if not fresh else self._new_net(X.shape[1], device)
+            rows = SparseRows(X, device)
+            with fit_progress(self, X, max_subtasks=epochs) as step:
+                watch = _Watch(self, step, validation)
+                net.callbacks_ = [*net.callbacks_, ("watch", watch)]
+                net.interrupted_ = False
+                try:
+                    net.partial_fit(rows, None, epochs=epochs)
+                finally:
+                    net.callbacks_ = net.callbacks_[:-1]  # it holds users
+        self.net_ = net
+        self.n_iter_ = len(self.loss_curve_)
+        if net.interrupted_:
+            warnings.warn(
+                f"Training was interrupted after {watch.n_epochs} of {epochs} epochs; the model "
+                "is that of the best epoch, or the last.",
+                UserWarning,
+                stacklevel=3,
+            )
+        return self
+
+    def _new_net(self, n_items: int, device: torch.device) -> TorchNet:
+        net = self._make_net(n_items)
+        with torch.device("meta"):  # shapes without memory
+            blank = net.module(**net.get_params_for("module"))
+        n_weights = sum(weight.numel() for weight in blank.parameters())
+        # Weights, gradients and two moments; scores, their gradient and what makes them.
+        n_bytes = 4 * (4 * n_weights + 3 * self.batch_size * n_items)
+        if device.type == "cpu":
+            check_memory(
+                n_bytes,
+                f"{type(self).__name__} with {n_weights:,} weights on batches of {self.batch_size}",
+            )
+        return net.initialize()
+
+    def _net_params(self) -> dict[str, Any]:
+        """Return the settings of a net that all models share."""
+        device = self._training_device()
+        return {
+            "optimizer": torch.optim.Adam,
+            "optimizer__fused": True,
+            "lr": self.learning_rate,
+            "batch_size": self.batch_size,
+            "train_split": None,
+            "iterator_train": SparseBatches,
+            "iterator_train__shuffle": True,
+            "iterator_train__device": device,
+            "callbacks": self.callbacks,
+            "device": str(device),
+            "compile": self.compile,
+            "mixed_precision": self.mixed_precision,
+            "verbose": self.verbose,
+        }
+
+    def _training_device(self) -> torch.device:
+        if self.device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            device = torch.device(self.device)
+        except RuntimeError as error:
+            raise ValueError(
+                f"device must be 'auto', 'cpu', 'cuda' or 'cuda:<number>', got {self.device!r}."
+            ) from error
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise ValueError(
+                f"device={self.device!r} asks for a CUDA device, but torch finds none; "
+                "use device='auto' or 'cpu'."
+            )
+        return device
+
+    def _validation_users(
+        self, X_val: MatrixLike, y_val: MatrixLike
+    ) -> tuple[sp.csr_array, sp.csr_array] | None:
+        if X_val is None:
+            if y_val is not None:
+                raise ValueError("y_val says what to hide of X_val, which is missing.")
+            return None
+        fold_in, held_out = RankingScorer().hide(X_val, y_val)
+        if fold_in.shape[1] != self.n_features_in_:
+            raise ValueError(
+                f"X_val has {fold_in.shape[1]} items, but X has {self.n_features_in_}."
+            )
+        return fold_in, held_out
+
+    def _hold_out_users(
+        self, X: sp.csr_array
+    ) -> tuple[sp.csr_array, tuple[sp.csr_array, sp.csr_array]]:
+        """Take the validation users off X, from those with something to hide."""
+        eligible = np.flatnonzero(np.diff(X.indptr) >= 2)
+        n_validation = max(1, int(self.validation_fraction * X.shape[0]))
+        if X.shape[0] < 2 or eligible.size < n_validation:
+            raise ValueError(
+                f"early_stopping=True with validation_fraction={self.validation_fraction} needs "
+                f"{n_validation} users with at least 2 interactions and one more to train on, "
+                f"got {eligible.size} of n_samples={X.shape[0]}."
+            )
+        rng = np.random.RandomState(self._seed)
+        chosen = np.zeros(X.shape[0], dtype=bool)
+        chosen[rng.choice(eligible, n_validation, replace=False)] = True
+        return X[~chosen], RankingScorer(random_state=self._seed).hide(X[chosen], None)
+
+    def _scores(self, net: TorchNet, X: sp.csr_array) -> np.ndarray:
+        module = net.plain_module
+        return _in_equal_batches(net, X, lambda batch: module(batch)[0].dense(), X.shape[1])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the parameters, the fitted attributes, and the weights as numpy arrays."""
+        state = dict(super().__getstate__())
+        if "net_" in state:
+            net = state.pop("net_")
+            state["_weights"] = {
+                "module": _to_arrays(net.plain_module.state_dict()),
+                "criterion": _to_arrays(net.criterion_.state_dict()),
+            }
+            if self.pickle_optimizer:
+                state["_weights"]["optimizer"] = {
+                    name: _to_arrays(getattr(net, f"{name}_").state_dict())
+                    for name in net._optimizers
+                    if hasattr(net, f"{name}_")
+                }
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Make the net anew, on a device that this machine has."""
+        state = dict(state)
+        weights = state.pop("_weights", None)
+        super().__setstate__(state)
+        if weights is None:
+            return
+        with torch.random.fork_rng(devices=[]):
+            net = self._make_net_here().initialize()
+        net.plain_module.load_state_dict(_to_tensors(weights["module"]))
+        net.criterion_.load_state_dict(_to_tensors(weights["criterion"]))
+        for name, optimizer in weights.get("optimizer", {}).items():
+            getattr(net, f"{name}_").load_state_dict(_to_tensors(optimizer))
+        self.net_ = net
+
+    def _make_net_here(self) -> TorchNet:
+        try:
+            return self._make_net(self.n_features_in_)
+        except ValueError:  # trained on CUDA, of which there is none here
+            wanted, self.device = self.device, "cpu"
+            try:
+                return self._make_net(self.n_features_in_)
+            finally:
+                self.device = wanted
+
+
+class EmbeddingMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SimilarItemsMixin):
+    """Makes a transformer of a neural recommender, and gives its item vectors.
+
+    The module has ``encode(batch)``, which returns a tensor of shape (n_rows, n_components), and
+    ``item_layer``, an :class:`ItemLayer`.
+    """
+
+    def transform(self, X: MatrixLike) -> np.ndarray:
+        """Embed each user.
+
+        Parameters
+        ----------
+        X : {array-like, sparse array} of shape (n_users, n_items)
+            Interactions of each user, known from ``fit`` or not.
+
+        Returns
+        -------
+        embeddings : ndarray of shape (n_users, n_components)
+            The latent mean, in the precision of X.
+        """
+        X = self._check_X(X, reset=False)
+        module = self.net_.plain_module
+        return _in_equal_batches(self.net_, X, module.encode, self.n_components)
+
+    @property
+    def item_embeddings_(self) -> np.ndarray:
+        """Weights of the last layer, ndarray of shape (n_items, n_hidden), float32."""
+        return self.net_.plain_module.item_layer.weight.detach().cpu().numpy()
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.n_components
+
+    def _item_similarity(self, items: np.ndarray) -> np.ndarray:
+        vectors = self.item_embeddings_
+        vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        return vectors[items] @ vectors.T
+
+
+class _Watch(Callback):
+    """After each epoch: validate, keep the best weights, report progress, stop when asked."""
+
+    def __init__(
+        self,
+        recommender: BaseTorchRecommender,
+        step: Any,
+        validation: tuple[sp.csr_array, sp.csr_array] | None,
+    ) -> None:
+        self.recommender = recommender
+        self.step = step
+        self.validation = validation
+        self.best_score = -np.inf
+        self.best_weights: dict | None = None
+        self.n_without_gain = 0
+        self.n_epochs = 0
+
+    def on_epoch_end(self, net: TorchNet, **kwargs: Any) -> None:
+        loss = net.history[-1, "train_loss"]
+        if not np.isfinite(loss):
+            raise ValueError(
+                f"The training loss became {loss} in epoch {len(net.history)}; use a smaller "
+                f"learning_rate than {self.recommender.learning_rate}."
+            )
+        self.n_epochs += 1
+        self.recommender.loss_curve_.append(float(loss))
+        for name, value in self.recommender._epoch_values(net).items():
+            net.history.record(name, value)
+        if self.validation is not None:
+            self._validate(net)
+        if self.step(f"epoch {len(net.history)}") or self._has_come_to_rest():
+            raise KeyboardInterrupt  # skorch's way to end training
+
+    def _validate(self, net: TorchNet) -> None:
+        fold_in, held_out = self.validation
+        scores = evaluate(_Scores(self.recommender, net), fold_in, held_out, VALIDATION_METRIC)
+        score = scores.mean[VALIDATION_METRIC]
+        net.history.record("validation_score", score)
+        self.recommender.validation_scores_.append(score)
+        self.n_without_gain += 1
+        if score > self.best_score:
+            self.best_score, self.n_without_gain = score, 0
+            self.best_weights = deepcopy(net.plain_module.state_dict())
+            self.recommender.best_epoch_ = len(net.history)
+
+    def _has_come_to_rest(self) -> bool:
+        patience = self.recommender.n_iter_no_change
+        return self.recommender.early_stopping and self.n_without_gain >= patience
+
+    def on_train_end(self, net: TorchNet, **kwargs: Any) -> None:
+        if self.best_weights is not None:
+            net.plain_module.load_state_dict(self.best_weights)
+
+
+class _Scores:
+    """The scores of a net in training, for :func:`evaluate`."""
+
+    def __init__(self, recommender: BaseTorchRecommender, net: TorchNet) -> None:
+        self.recommender = recommender
+        self.net = net
+
+    def decision_function(self, X: sp.csr_array) -> np.ndarray:
+        return self.recommender._scores(self.net, canonical_csr(X))
+
+
+def _in_equal_batches(
+    net: TorchNet,
+    X: sp.csr_array,
+    function: Callable[[SparseBatch], torch.Tensor],
+    n_outputs: int,
+) -> np.ndarray:
+    """Apply `function` to all rows of X, without training, in batches of one size.
+
+    The last digits of a product of matrices depend on their shapes. In batches of one size, the
+    last one filled up with empty rows, what comes out for a user does not depend on the others.
+    """
+    outputs = np.empty((X.shape[0], n_outputs), dtype=X.dtype)
+    net.plain_module.eval()
+    with torch.inference_mode(), _explained_out_of_memory(PREDICTION_ROWS):
+        for rows in gen_batches(X.shape[0], PREDICTION_ROWS):
+            n_rows = rows.stop - rows.start
+            padded = X[rows]
+            padded.resize(PREDICTION_ROWS, X.shape[1])
+            batch = SparseRows(padded)[torch.arange(PREDICTION_ROWS)]
+            output = function(batch.to(torch.device(net.device)))
+            outputs[rows] = output[:n_rows].float().cpu().numpy()
+    return outputs
+
+
+@contextmanager
+def _seeded(entropy: list[int]) -> Iterator[None]:
+    """Seed torch inside the block and put the global generators back afterwards."""
+    seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def _explained_out_of_memory(n_rows: int) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise MemoryError(
+            f"The GPU is out of memory with {n_rows} users at once; use a smaller batch_size, "
+            f"a smaller network, mixed_precision=True or device='cpu'. ({error})"
+        ) from error
+
+
+def _to_arrays(state: Any) -> Any:
+    """Replace the tensors of a state by numpy arrays."""
+    if isinstance(state, torch.Tensor):
+        return state.detach().cpu().numpy()
+    if isinstance(state, dict):
+        return {key: _to_arrays(value) for key, value in state.items()}
+    if isinstance(state, list):
+        return [_to_arrays(value) for value in state]
+    return state
+
+
+def _to_tensors(state: Any) -> Any:
+    """Undo :func:`_to_arrays`."""
+    if isinstance(state, np.ndarray):
+        return torch.from_numpy(state.copy())
+    if isinstance(state, dict):
+        return {key: _to_tensors(value) for key, value in state.items()}
+    if isinstance(state, list):
+        return [_to_tensors(value) for value in state]
+    return state

@@ -1,0 +1,103 @@
+"""Layers that two models or more share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ._data import SparseBatch
+from ._losses import ItemScores
+
+
+class SparseLinear(nn.Module):
+    """A linear layer of sparse rows: ``x @ weight + bias``, one multiplication a stored entry."""
+
+    def __init__(self, n_items: int, n_outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(n_items, n_outputs))  # (n_items, n_outputs)
+        self.bias = nn.Parameter(torch.empty(n_outputs))
+        initialize(self)
+
+    @torch.compiler.disable  # sizes differ from batch to batch
+    def forward(self, batch: SparseBatch) -> torch.Tensor:
+        """Return a tensor of shape (n_rows, n_outputs)."""
+        if self.weight.device.type == "cpu":
+            return _SparseProduct.apply(batch, self.weight) + self.bias
+        product = F.embedding_bag(
+            batch.items, self.weight, batch.offsets, mode="sum", per_sample_weights=batch.values
+        )
+        return product + self.bias
+
+
+class _SparseProduct(torch.autograd.Function):
+    """Product of sparse rows and dense weights by scipy.
+
+    On a CPU its gradient takes a fifteenth of the time of that of torch's embedding_bag.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, batch: SparseBatch, weight: torch.Tensor) -> torch.Tensor:
+        ctx.batch = batch
+        return torch.from_numpy(batch.to_scipy() @ weight.detach().numpy())
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[None, torch.Tensor]:
+        product = ctx.batch.to_scipy().T @ gradient.contiguous().numpy()
+        return None, torch.from_numpy(product)
+
+
+class SparseEncoder(nn.Module):
+    """Rows divided by their norm and thinned by dropout, through tanh layers to a linear output."""
+
+    def __init__(
+        self, n_items: int, hidden_layer_sizes: Sequence[int], n_outputs: int, dropout: float
+    ) -> None:
+        super().__init__()
+        sizes = [*hidden_layer_sizes, n_outputs]
+        self.dropout = dropout
+        self.first = SparseLinear(n_items, sizes[0])
+        self.hidden = nn.Sequential(
+            *(
+                layer
+                for n_in, n_out in pairwise(sizes)
+                for layer in (nn.Tanh(), initialize(nn.Linear(n_in, n_out)))
+            )
+        )
+
+    def forward(self, batch: SparseBatch) -> torch.Tensor:
+        """Return a tensor of shape (n_rows, n_outputs)."""
+        batch = batch.normalized().dropout(self.dropout, training=self.training)
+        return self.hidden(self.first(batch))
+
+
+class ItemLayer(nn.Linear):
+    """A last layer with one output an item, whose rows of weights are item vectors."""
+
+    def reset_parameters(self) -> None:
+        """Draw the weights."""
+        initialize(self)
+
+    def forward(self, hidden: torch.Tensor) -> ItemScores:
+        """Return the scores as a product that is not yet multiplied out."""
+        return ItemScores(hidden, self.weight, self.bias)
+
+
+def tanh_layers(sizes: Sequence[int]) -> nn.Sequential:
+    """Return dense layers of these sizes with a tanh after each; none for a single size."""
+    layers: list[nn.Module] = []
+    for n_in, n_out in pairwise(sizes):
+        layers += [initialize(nn.Linear(n_in, n_out)), nn.Tanh()]
+    return nn.Sequential(*layers)
+
+
+def initialize(layer: nn.Module) -> nn.Module:
+    """Draw weights as Glorot does, and biases as the authors of Mult-VAE do."""
+    nn.init.xavier_uniform_(layer.weight)
+    nn.init.trunc_normal_(layer.bias, std=0.001, a=-0.002, b=0.002)
+    return layer

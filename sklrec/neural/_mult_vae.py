@@ -1,0 +1,284 @@
+"""Variational autoencoder with multinomial likelihood."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import NamedTuple
+
+import scipy.sparse as sp
+import torch
+from numpy.random import RandomState
+from sklearn.base import clone
+from torch import nn
+
+from .._sklearn import Interval, StrOptions
+from ._base import BaseTorchRecommender, EmbeddingMixin
+from ._data import SparseBatch
+from ._losses import ItemScores, Likelihood, gaussian_kl, likelihood_named
+from ._modules import ItemLayer, SparseEncoder, tanh_layers
+from ._net import TorchNet
+
+
+class MultVAE(EmbeddingMixin, BaseTorchRecommender):
+    r"""Variational autoencoder of users' interactions, Mult-VAE.
+
+    A user's interactions are drawn from a multinomial over the items whose logits are a neural
+    network of a latent Gaussian vector [1]_. Training maximises (equation 6 of [1]_)
+
+    .. math:: \mathbb{E}_{q(z_u|x_u)}[\log p(x_u|z_u)] - \beta \, \mathrm{KL}(q(z_u|x_u)\|p(z_u))
+
+    with an encoder q whose input is divided by its Euclidean norm and thinned by dropout, and with
+    :math:`\beta` annealed from 0. Scores are the logits at the latent mean.
+
+    Parameters
+    ----------
+    n_components : int, default=200
+        Dimension of the latent vector. Worth a search between 50 and 400.
+    hidden_layer_sizes : sequence of int, default=(600,)
+        Sizes of the encoder's hidden layers; the decoder mirrors them.
+    dropout : float, default=0.5
+        Probability with which an interaction is left out of the encoder's input in training.
+    likelihood : {"multinomial", "gaussian", "logistic"}, default="multinomial"
+        Of the interactions given the latent vector: equations 2, 3 and 4 of [1]_.
+    confidence : float, default=10.0
+        Weight of a stored entry beside one of any other, for the Gaussian likelihood.
+    beta : float or "peak", default=0.2
+        Weight of the KL term at the end of the annealing. "peak" does what [1]_ recommends: train
+        once with annealing towards 1, take the value at the epoch with the best validation score,
+        and train again with it. That needs ``early_stopping=True`` or validation users.
+    n_annealing_steps : int, default=20_000
+        Number of gradient steps in which the weight of the KL term would rise linearly from 0 to
+        1; it stops at `beta`. 0 means no annealing. The default is about that of figure 1 in
+        [1]_; the authors' code has 200,000 for MovieLens-20M.
+    max_epochs : int, default=200
+        Number of passes over the users.
+    batch_size : int, default=500
+        Users in a gradient step.
+    learning_rate : float, default=1e-3
+        Of the optimizer, Adam.
+    early_stopping : bool, default=False
+        Whether to hold out `validation_fraction` of the users, end training when NDCG@100 on
+        them has not grown for `n_iter_no_change` epochs, and keep the weights of the best epoch.
+    validation_fraction : float, default=0.1
+        Share of the users to hold out for early stopping.
+    n_iter_no_change : int, default=10
+        Epochs without a better validation score after which training ends.
+    warm_start : bool, default=False
+        Whether ``fit`` goes on from the weights of the last call.
+    callbacks : list of skorch callbacks or None, default=None
+        Called in training, as :class:`skorch.NeuralNet` does.
+    device : str, default="auto"
+        Where to compute: "cpu", "cuda", "cuda:1", or "auto" for CUDA where there is one.
+    mixed_precision : bool, default=False
+        Whether to multiply in bfloat16 on CUDA; no effect on a CPU.
+    compile : bool, default=False
+        Whether to compile the network with :func:`torch.compile`.
+    pickle_optimizer : bool, default=False
+        Whether a pickle holds the state of the optimizer, for ``partial_fit`` to go on as if it
+        had not been interrupted. It is twice the size of the weights.
+    random_state : int, RandomState instance or None, default=None
+        Seed of weights, batches, dropout and validation users. One seed on one device gives
+        identical scores.
+    verbose : int, default=0
+        1 prints a line for each epoch, by skorch.
+
+    Attributes
+    ----------
+    net_ : skorch.NeuralNet
+        The trained network.
+    item_embeddings_ : ndarray of shape (n_items, n_hidden)
+        Weights of the last layer.
+    n_iter_ : int
+        Number of epochs.
+    loss_curve_ : list of float
+        Mean loss over each epoch.
+    validation_scores_ : list of float
+        NDCG@100 of the validation users after each epoch.
+    best_epoch_ : int
+        Epoch with the best validation score, from 1; only with validation users.
+    beta_ : float
+        Weight of the KL term at the end of the annealing: `beta`, or what "peak" has found.
+    best_beta_ : float
+        Weight of the KL term in the best epoch; only with validation users.
+    n_features_in_ : int
+        Number of items.
+    feature_names_in_ : ndarray of shape (n_items,)
+        Names of the items where X is a DataFrame with names.
+
+    See Also
+    --------
+    MultDAE : Without latent noise and KL term.
+
+    References
+    ----------
+    .. [1] D. Liang et al., "Variational Autoencoders for Collaborative Filtering", WWW 2018.
+
+    Examples
+    --------
+    >>> from sklrec.datasets import make_interactions
+    >>> from sklrec.neural import MultVAE
+    >>> X = make_interactions(200, 50, random_state=0).data
+    >>> vae = MultVAE(16, hidden_layer_sizes=(32,), max_epochs=5, random_state=0).fit(X)
+    >>> vae.predict_ranking(X[:2], k=3).shape
+    (2, 3)
+    >>> vae.transform(X).shape
+    (200, 16)
+    """
+
+    _parameter_constraints: dict = {
+        **BaseTorchRecommender._parameter_constraints,
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "hidden_layer_sizes": ["array-like"],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "likelihood": [StrOptions({"multinomial", "gaussian", "logistic"})],
+        "confidence": [Interval(Real, 0, None, closed="neither")],
+        "beta": [Interval(Real, 0, None, closed="left"), StrOptions({"peak"})],
+        "n_annealing_steps": [Interval(Integral, 0, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        n_components: int = 200,
+        *,
+        hidden_layer_sizes: Sequence[int] = (600,),
+        dropout: float = 0.5,
+        likelihood: str = "multinomial",
+        confidence: float = 10.0,
+        beta: float | str = 0.2,
+        n_annealing_steps: int = 20_000,
+        max_epochs: int = 200,
+        batch_size: int = 500,
+        learning_rate: float = 1e-3,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        warm_start: bool = False,
+        callbacks: list | None = None,
+        device: str = "auto",
+        mixed_precision: bool = False,
+        compile: bool = False,
+        pickle_optimizer: bool = False,
+        random_state: int | RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
+        self.n_components = n_components
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.dropout = dropout
+        self.likelihood = likelihood
+        self.confidence = confidence
+        self.beta = beta
+        self.n_annealing_steps = n_annealing_steps
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.warm_start = warm_start
+        self.callbacks = callbacks
+        self.device = device
+        self.mixed_precision = mixed_precision
+        self.compile = compile
+        self.pickle_optimizer = pickle_optimizer
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _make_net(self, n_items: int) -> TorchNet:
+        return TorchNet(
+            MultVAEModule,
+            module__n_items=n_items,
+            module__n_components=self.n_components,
+            module__hidden_layer_sizes=tuple(self.hidden_layer_sizes),
+            module__dropout=self.dropout,
+            criterion=AnnealedELBO,
+            criterion__likelihood=likelihood_named(self.likelihood, self.confidence),
+            criterion__beta=self.beta_,
+            criterion__n_annealing_steps=self.n_annealing_steps,
+            **self._net_params(),
+        )
+
+    def _train(
+        self,
+        X: sp.csr_array,
+        *,
+        fresh: bool,
+        epochs: int,
+        validation: tuple[sp.csr_array, sp.csr_array] | None,
+        hold_out: bool = True,
+    ) -> MultVAE:
+        how = {"fresh": fresh, "epochs": epochs, "validation": validation, "hold_out": hold_out}
+        if fresh and self.beta == "peak":
+            if validation is None and not (hold_out and self.early_stopping):
+                raise ValueError(
+                    "beta='peak' needs validation users to find the peak: use "
+                    "early_stopping=True or X_val."
+                )
+            annealing = clone(self).set_params(beta=1.0)
+            self.beta_ = annealing._train(X, **how).best_beta_
+        elif fresh:
+            self.beta_ = self.beta
+        super()._train(X, **how)
+        if self.validation_scores_:
+            self.best_beta_ = self.net_.history[self.best_epoch_ - 1, "beta"]
+        return self
+
+    def _epoch_values(self, net: TorchNet) -> dict[str, float]:
+        return {"beta": float(net.criterion_.annealed_beta())}
+
+
+class VAEOutput(NamedTuple):
+    """What the module makes of a batch."""
+
+    scores: ItemScores
+    mu: torch.Tensor  # (n_rows, n_components)
+    logvar: torch.Tensor  # (n_rows, n_components)
+
+
+class MultVAEModule(nn.Module):
+    """Encoder to a latent Gaussian, decoder to a logit for each item."""
+
+    def __init__(
+        self, n_items: int, n_components: int, hidden_layer_sizes: Sequence[int], dropout: float
+    ) -> None:
+        super().__init__()
+        self.encoder = SparseEncoder(n_items, hidden_layer_sizes, 2 * n_components, dropout)
+        self.decoder = tanh_layers([n_components, *reversed(hidden_layer_sizes)])
+        self.item_layer = ItemLayer(
+            hidden_layer_sizes[0] if hidden_layer_sizes else n_components, n_items
+        )
+
+    def encode(self, batch: SparseBatch) -> torch.Tensor:
+        """Return the latent mean, of shape (n_rows, n_components)."""
+        return self.encoder(batch).chunk(2, dim=1)[0]
+
+    def forward(self, batch: SparseBatch) -> VAEOutput:
+        """Return scores at a sample of the latent vector in training, else at its mean."""
+        mu, logvar = self.encoder(batch).chunk(2, dim=1)  # (n_rows, n_components) each
+        z = mu + torch.randn_like(mu) * (0.5 * logvar).exp() if self.training else mu
+        return VAEOutput(self.item_layer(self.decoder(z)), mu, logvar)
+
+
+class AnnealedELBO(nn.Module):
+    """Negative log-likelihood plus KL, whose weight grows with the number of training steps."""
+
+    def __init__(self, likelihood: Likelihood, beta: float, n_annealing_steps: int) -> None:
+        super().__init__()
+        self.likelihood = likelihood
+        self.beta = beta
+        self.n_annealing_steps = n_annealing_steps
+        self.register_buffer("n_steps", torch.zeros(()))
+
+    def annealed_beta(self) -> torch.Tensor:
+        """Return the weight of the KL term at this step."""
+        if self.n_annealing_steps == 0:
+            return torch.full_like(self.n_steps, self.beta)
+        return (self.n_steps / self.n_annealing_steps).clamp(max=self.beta)
+
+    def forward(self, output: VAEOutput, batch: SparseBatch) -> torch.Tensor:
+        """Return the loss, a mean over users."""
+        nll = output.scores.nll(batch, self.likelihood)
+        loss = nll + self.annealed_beta() * gaussian_kl(output.mu, output.logvar)
+        if self.training:
+            self.n_steps += 1
+        return loss
