@@ -227,6 +227,7 @@ def test_a_search_over_a_step_and_its_parameters_refits_a_pipeline_that_ranks(ra
     assert not np.take_along_axis(seen, ranking, axis=1).any()
 
 
+@pytest.mark.filterwarnings("ignore:The estimator Binarizer does not support callbacks")
 def test_a_pipeline_shows_the_progress_of_its_recommender(X):
     callback = pytest.importorskip("sklearn.callback", reason="scikit-learn 1.9 and later")
     rich = pytest.importorskip("rich")
