@@ -323,8 +323,12 @@ def test_threshold_is_compared_in_the_precision_of_the_values():
     assert_array_equal(LFM(threshold=np.float64(0.1)).fit(X).item_bias_.argmax(), 1)
 
 
-def test_threshold_that_leaves_one_label_warns_and_scores_all_items_equal(ratings):
-    lfm = LFM(threshold=20)
+@pytest.mark.parametrize("solver", ["exact", "gd"])
+@pytest.mark.parametrize("n_components", [0, 2])
+def test_threshold_that_leaves_one_label_warns_and_scores_all_items_equal(
+    ratings, n_components, solver
+):
+    lfm = LFM(n_components, solver=solver, threshold=20)
     with pytest.warns(UserWarning, match=r"at most threshold=20.*all labels are 0"):
         lfm.fit(ratings)
     assert_array_equal(lfm.decision_function(ratings), np.zeros(ratings.shape))

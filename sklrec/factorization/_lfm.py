@@ -180,11 +180,9 @@ class LFM(SimilarItemsMixin, BaseRecommender):
         X = self._check_X(X, reset=True)
         T = self._targets(X)
         self._check_differences(X, T)
-        one_system = self.solver == "exact" and self.n_components == 0
-        max_iter = 1 if one_system else self.max_iter
         losses: list[float] = []
         converged = stopped = False
-        with fit_progress(self, X, max_subtasks=max_iter) as step:
+        with fit_progress(self, X, max_subtasks=self.max_iter) as step:
             for state in self._states(T):
                 fitted = {
                     "intercept_": state.intercept,
@@ -193,10 +191,10 @@ class LFM(SimilarItemsMixin, BaseRecommender):
                 }
                 losses.append(state.loss)
                 stopped = step("iteration", **fitted)
-                converged = one_system or (
+                converged = state.is_minimum or (
                     len(losses) > 1 and losses[-2] - losses[-1] <= self.tol * losses[-2]
                 )
-                if converged or stopped or len(losses) == max_iter:
+                if converged or stopped or len(losses) == self.max_iter:
                     break
         for name, value in fitted.items():
             setattr(self, name, value)
@@ -299,6 +297,9 @@ class LFM(SimilarItemsMixin, BaseRecommender):
     def _states(self, T: sp.csr_array) -> Iterator[State]:
         """Return the solver's iterations."""
         rng = check_random_state(self.random_state)
+        if T.data.min() == T.data.max():  # one label: factors would take long to vanish
+            zeros = np.zeros((T.shape[1], 1 + self.n_components))
+            return iter([State(float(T.data[0]), zeros, 0.0, is_minimum=True)])
         if self.solver == "gd":
             return descend(T, self.lambda_, self.n_components, rng, self.learning_rate)
         if self.n_components > 0:

@@ -39,6 +39,7 @@ class State(NamedTuple):
     intercept: float
     items: np.ndarray  # (n_items, 1 + n_components)
     loss: float
+    is_minimum: bool = False  # whether there is nothing left to improve
 
 
 def with_ones(parameters: np.ndarray) -> np.ndarray:
@@ -155,7 +156,8 @@ def solve_biases(T: sp.csr_array, lambda_: float) -> State:
         )
     x *= scale
     P = w * (centred.sum(axis=1) - n_of_user * x[0] - pattern @ x[1:])
-    return _state(T, mean + x[0], P[:, None], x[1:, None], lambda_)[0]
+    state, _ = _state(T, mean + x[0], P[:, None], x[1:, None], lambda_)
+    return state._replace(is_minimum=True)
 
 
 def alternate(
