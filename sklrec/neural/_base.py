@@ -59,6 +59,8 @@ class BaseTorchRecommender(BaseRecommender):
         "verbose": ["verbose"],
     }
 
+    net_: TorchNet
+
     # What a model's __init__ assigns; scikit-learn asks that every class spells them out.
     max_epochs: int
     batch_size: int
@@ -392,12 +394,11 @@ class _Watch(Callback):
         for name, value in self.recommender._epoch_values(net).items():
             net.history.record(name, value)
         if self.validation is not None:
-            self._validate(net)
+            self._validate(net, *self.validation)
         if self.step(f"epoch {len(net.history)}") or self._has_come_to_rest():
             raise KeyboardInterrupt  # skorch's way to end training
 
-    def _validate(self, net: TorchNet) -> None:
-        fold_in, held_out = self.validation
+    def _validate(self, net: TorchNet, fold_in: sp.csr_array, held_out: sp.csr_array) -> None:
         scores = evaluate(_Scores(self.recommender, net), fold_in, held_out, VALIDATION_METRIC)
         score = scores.mean[VALIDATION_METRIC]
         net.history.record("validation_score", score)

@@ -87,8 +87,10 @@ class SparseBatch:
         return self._map(torch.Tensor.pin_memory)
 
     def _map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> SparseBatch:
-        tensors = {name: value for name, value in vars(self).items() if name != "n_items"}
-        return replace(self, **{name: function(value) for name, value in tensors.items()})
+        fields = vars(self) | {
+            name: function(value) for name, value in vars(self).items() if name != "n_items"
+        }
+        return SparseBatch(**fields)
 
 
 class SparseRows(torch.utils.data.Dataset):

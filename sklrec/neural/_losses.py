@@ -53,7 +53,14 @@ class _ItemLikelihood(torch.autograd.Function):
     """Last layer and likelihood in one, with the gradient by the scores in place of the scores."""
 
     @staticmethod
-    def forward(ctx: Any, hidden, weight, bias, batch, likelihood):
+    def forward(
+        ctx: Any,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor,
+        batch: SparseBatch,
+        likelihood: Likelihood,
+    ) -> torch.Tensor:
         if torch.is_autocast_enabled(hidden.device.type):
             dtype = torch.get_autocast_dtype(hidden.device.type)
             with torch.autocast(hidden.device.type, enabled=False):
@@ -68,7 +75,7 @@ class _ItemLikelihood(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad_loss):
+    def backward(ctx: Any, grad_loss: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         hidden, weight, gradient = ctx.saved_tensors
         grads = gradient @ weight, gradient.T @ hidden, gradient.sum(dim=0)
         hidden, weight, bias = (

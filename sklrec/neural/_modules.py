@@ -83,7 +83,7 @@ class ItemLayer(nn.Linear):
         """Draw the weights."""
         initialize(self)
 
-    def forward(self, hidden: torch.Tensor) -> ItemScores:
+    def forward(self, hidden: torch.Tensor) -> ItemScores:  # type: ignore[override]
         """Return the scores as a product that is not yet multiplied out."""
         return ItemScores(hidden, self.weight, self.bias)
 
@@ -96,7 +96,7 @@ def tanh_layers(sizes: Sequence[int]) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def initialize(layer: nn.Module) -> nn.Module:
+def initialize(layer: nn.Linear | SparseLinear) -> nn.Linear | SparseLinear:
     """Draw weights as Glorot does, and biases as the authors of Mult-VAE do."""
     nn.init.xavier_uniform_(layer.weight)
     nn.init.trunc_normal_(layer.bias, std=0.001, a=-0.002, b=0.002)

@@ -207,7 +207,6 @@ class MultVAE(EmbeddingMixin, BaseTorchRecommender):
         validation: tuple[sp.csr_array, sp.csr_array] | None,
         hold_out: bool = True,
     ) -> MultVAE:
-        how = {"fresh": fresh, "epochs": epochs, "validation": validation, "hold_out": hold_out}
         if fresh and self.beta == "peak":
             if validation is None and not (hold_out and self.early_stopping):
                 raise ValueError(
@@ -215,10 +214,11 @@ class MultVAE(EmbeddingMixin, BaseTorchRecommender):
                     "early_stopping=True or X_val."
                 )
             annealing = clone(self).set_params(beta=1.0)
-            self.beta_ = annealing._train(X, **how).best_beta_
+            annealing._train(X, fresh=True, epochs=epochs, validation=validation, hold_out=hold_out)
+            self.beta_ = annealing.best_beta_
         elif fresh:
             self.beta_ = self.beta
-        super()._train(X, **how)
+        super()._train(X, fresh=fresh, epochs=epochs, validation=validation, hold_out=hold_out)
         if self.validation_scores_:
             self.best_beta_ = self.net_.history[self.best_epoch_ - 1, "beta"]
         return self
@@ -267,6 +267,7 @@ class AnnealedELBO(nn.Module):
         self.likelihood = likelihood
         self.beta = beta
         self.n_annealing_steps = n_annealing_steps
+        self.n_steps: torch.Tensor
         self.register_buffer("n_steps", torch.zeros(()))
 
     def annealed_beta(self) -> torch.Tensor:

@@ -47,12 +47,13 @@ class TorchNet(skorch.NeuralNet):
     @property
     def plain_module(self) -> nn.Module:
         """The module as it was before ``torch.compile``, under which its names change."""
-        return getattr(self.module_, "_orig_mod", self.module_)
+        module: nn.Module = self.module_
+        return getattr(module, "_orig_mod", module)
 
     def initialize_optimizer(self, triggered_directly: bool | None = None) -> TorchNet:
         """Make one optimizer for each part, all with the settings ``optimizer__...``."""
         if "optimizer" not in self.prefixes_:
-            self.prefixes_ = [*self.prefixes_, "optimizer"]
+            self.prefixes_: list[str] = [*self.prefixes_, "optimizer"]
         for part, prefixes in self._parts().items():
             named = [
                 (name, parameter)
@@ -82,7 +83,7 @@ class TorchNet(skorch.NeuralNet):
         """Let gradients reach the parameters of `part` alone; the module knows which it is."""
         self.part_ = part
         if self.parts:
-            self.plain_module.training_part = part
+            self.plain_module.training_part = part  # type: ignore[assignment]
             prefixes = tuple(self.parts[part])
             for name, parameter in self.plain_module.named_parameters():
                 parameter.requires_grad_(name.startswith(prefixes))
