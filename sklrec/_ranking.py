@@ -132,13 +132,16 @@ def rank_in_batches(
     ranking : ndarray of shape (n_users, k), dtype int64
         Item indices, best first, -1 past the last item that may be ranked.
     """
-    parts = [
-        top_k(
-            decision_function(_safe_indexing(X, rows)), k, seen=seen[rows] if exclude_seen else None
-        )
-        for rows in row_batches(*seen.shape)
-    ]
-    return np.concatenate(parts)
+    ranking = np.empty((seen.shape[0], k), dtype=np.int64)
+    for rows in row_batches(*seen.shape):
+        scores = np.asarray(decision_function(_safe_indexing(X, rows)))
+        if scores.shape != (rows.stop - rows.start, seen.shape[1]):
+            raise ValueError(
+                "decision_function must return a score for each item of each user, of shape "
+                f"{(rows.stop - rows.start, seen.shape[1])}, got {scores.shape}."
+            )
+        ranking[rows] = top_k(scores, k, seen=seen[rows] if exclude_seen else None)
+    return ranking
 
 
 def row_batches(n_rows: int, n_items: int) -> Iterator[slice]:

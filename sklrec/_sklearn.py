@@ -24,6 +24,7 @@ from sklearn.utils._param_validation import (
 
 try:  # scikit-learn 1.9 and later
     from sklearn.callback import CallbackSupportMixin
+    from sklearn.callback._callback_support import callback_management_context
 
     SUPPORTS_CALLBACKS = True
 except ImportError:
@@ -61,24 +62,51 @@ def n_threads() -> int:
 
 @contextmanager
 def fit_progress(estimator: Any, X: Any, *, max_subtasks: int) -> Iterator[Callable[..., bool]]:
-    """Report the progress of a fit to the callbacks set on `estimator`.
+    """Report the progress of a fit to the callbacks set on an estimator.
 
-    Yields ``step(name, **fitted)``, to be called at the end of each of at most `max_subtasks`
-    steps with the fitted attributes the estimator would have if it stopped there. It returns
-    whether a callback asks to stop. Must run inside a method decorated by ``_fit_context``.
+    A context manager around the steps of ``fit``. Where scikit-learn has no callbacks, before
+    version 1.9, it does nothing.
+
+    Parameters
+    ----------
+    estimator : estimator
+        With :class:`sklearn.callback.CallbackSupportMixin` among its bases.
+    X : {array-like, sparse array} of shape (n_users, n_items)
+        What is fitted.
+    max_subtasks : int
+        The largest number of steps.
+
+    Yields
+    ------
+    step : callable
+        ``step(name, **fitted)``, to be called at the end of each step with the fitted attributes
+        the estimator would have if it stopped there. Returns whether a callback asks to stop.
+
+    Examples
+    --------
+    >>> from sklrec.base import BaseRecommender, fit_progress
+    >>> class Constant(BaseRecommender):
+    ...     def fit(self, X, y=None):
+    ...         X = self._check_X(X, reset=True)
+    ...         with fit_progress(self, X, max_subtasks=1) as step:
+    ...             step("nothing to learn")
+    ...         return self
+    >>> Constant().fit([[1, 0]])
+    Constant()
     """
     if not SUPPORTS_CALLBACKS:
         yield lambda name, **fitted: False
         return
-    task = estimator._init_callback_context(max_subtasks=max_subtasks)
-    task.call_on_fit_task_begin(estimator=estimator, X=X)
+    with callback_management_context(estimator):
+        task = estimator._init_callback_context(max_subtasks=max_subtasks)
+        task.call_on_fit_task_begin(estimator=estimator, X=X)
 
-    def step(name: str, **fitted: Any) -> bool:
-        subtask = task.subcontext(task_name=name)
-        subtask.call_on_fit_task_begin(estimator=estimator, X=X)
-        return subtask.call_on_fit_task_end(
-            estimator=estimator, X=X, reconstruction_attributes=fitted or None
-        )
+        def step(name: str, **fitted: Any) -> bool:
+            subtask = task.subcontext(task_name=name)
+            subtask.call_on_fit_task_begin(estimator=estimator, X=X)
+            return subtask.call_on_fit_task_end(
+                estimator=estimator, X=X, reconstruction_attributes=fitted or None
+            )
 
-    yield step
-    task.call_on_fit_task_end(estimator=estimator, X=X)
+        yield step
+        task.call_on_fit_task_end(estimator=estimator, X=X)

@@ -14,10 +14,16 @@ from sklearn.utils import Tags, check_array
 from sklearn.utils.validation import check_is_fitted, check_non_negative, validate_data
 
 from ._ranking import rank_in_batches, top_k
-from ._sklearn import CallbackSupportMixin
+from ._sklearn import CallbackSupportMixin, fit_progress
 from ._typing import MatrixLike
 
-__all__ = ["BaseRecommender", "RecommenderMixin", "RecommenderTags", "SimilarItemsMixin"]
+__all__ = [
+    "BaseRecommender",
+    "RecommenderMixin",
+    "RecommenderTags",
+    "SimilarItemsMixin",
+    "fit_progress",
+]
 
 
 @dataclass(slots=True)
@@ -119,8 +125,8 @@ class RecommenderMixin:
 class BaseRecommender(CallbackSupportMixin, RecommenderMixin, BaseEstimator):
     """Base class of the recommenders of this package.
 
-    A model writes ``fit``, which calls ``_check_X(X, reset=True)``, and ``decision_function``,
-    which calls ``_check_X(X, reset=False)``.
+    A model writes ``fit``, which calls ``_check_X(X, reset=True)`` and reports its steps through
+    :func:`fit_progress`, and ``decision_function``, which calls ``_check_X(X, reset=False)``.
     """
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -188,8 +194,9 @@ class SimilarItemsMixin:
 
 
 def stored_entries(X: MatrixLike) -> sp.csr_array:
-    """Return the nonzero entries of `X`, of any numeric type, as a canonical CSR array."""
+    """Return the entries of non-negative `X`, of any numeric type, as a canonical CSR array."""
     X = check_array(X, accept_sparse="csr", dtype="numeric")
+    check_non_negative(X, "sklrec")
     return canonical_csr(X)
 
 

@@ -89,3 +89,10 @@ def test_batches_rank_as_one(monkeypatch):
     ranking = rank_in_batches(decision_function, X, X, k=6)
     assert_array_equal(ranking, by_stable_sort(scores, 6, X))
     assert calls == [7, 7, 7, 7, 2]
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 4), (2, 5)])
+def test_scores_of_another_shape_are_an_error_that_names_both(shape):
+    X = sp.csr_array(np.eye(3, 5))
+    with pytest.raises(ValueError, match=r"of shape \(3, 5\), got"):
+        rank_in_batches(lambda rows: np.zeros(shape), X, X, k=2)

@@ -7,7 +7,11 @@ import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_array_equal
 
-from sklrec.model_selection import split_interactions
+from sklrec.model_selection import (
+    StrongGeneralizationSplit,
+    split_interactions,
+    strong_generalization_split,
+)
 
 
 def ratings(n_users=40, n_items=25, seed=0):
@@ -284,3 +288,22 @@ def test_a_bad_size_of_the_held_out_part_is_refused(test_size):
 def test_interactions_of_no_matrix_cannot_be_split(X):
     with pytest.raises(ValueError, match=r"2D|minimum of 1|NaN|infinity|not compatible"):
         split_interactions(X)
+
+
+@pytest.mark.parametrize("threshold", [None, "3.5", np.nan])
+def test_threshold_must_be_a_number(threshold):
+    with pytest.raises(ValueError, match="threshold must be a number"):
+        split_interactions(np.ones((2, 3)), threshold=threshold)
+
+
+@pytest.mark.parametrize(
+    "split",
+    [
+        split_interactions,
+        lambda X: strong_generalization_split(X, n_heldout=1),
+        lambda X: next(StrongGeneralizationSplit().split(X)),
+    ],
+)
+def test_negative_interactions_are_refused(split):
+    with pytest.raises(ValueError, match="Negative values in data"):
+        split(-np.ones((10, 6)))

@@ -172,6 +172,8 @@ def split_interactions(
     (array([[0, 1, 4, 0, 5]]), array([[5, 0, 0, 0, 0]]))
     """
     _check_share_or_count(test_size)
+    if not isinstance(threshold, Real) or np.isnan(threshold):
+        raise ValueError(f"threshold must be a number, got {threshold!r}.")
     X = stored_entries(X)
     row = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
     relevant = np.flatnonzero(X.data > threshold)
