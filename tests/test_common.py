@@ -33,6 +33,14 @@ NEURAL_REGIMES = [
 REGIMES = {
     "BM25Transformer": [{"b": 0.0}, {"b": 1.0}, {"k1": 0.0}],
     "EASE": [{"lambda_": 1.0}],
+    "LFM": [
+        {"solver": "gd"},
+        {"threshold": 3.5},
+        {"solver": "gd", "threshold": 3.5},
+        {"n_components": 3, "tol": 1e-3},
+        {"n_components": 3, "tol": 1e-3, "threshold": 3.5},
+        {"n_components": 3, "solver": "gd", "learning_rate": 2e-4, "tol": 1e-5},
+    ],
     "MultDAE": [*NEURAL_REGIMES, {"lambda_": 1e-4, "hidden_layer_sizes": (16, 12)}],
     "MultVAE": [
         *NEURAL_REGIMES,
@@ -53,6 +61,7 @@ def instances(kind):
 
 @parametrize_with_checks(list(instances("recommender")))
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
+@pytest.mark.filterwarnings("ignore:All .* stored values of X are:UserWarning")  # of one label
 def test_recommender(estimator, check):
     check(estimator)
 

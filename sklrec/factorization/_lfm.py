@@ -17,6 +17,7 @@ from sklearn.utils.metaestimators import available_if
 
 from .._linalg import dot_on_threads
 from .._sklearn import Interval, StrOptions, _fit_context, fit_progress
+from .._typing import MatrixLike
 from ..base import BaseRecommender, SimilarItemsMixin
 from ._lfm_solvers import State, alternate, descend, ridge_rows, solve_biases, with_ones
 
@@ -149,7 +150,7 @@ class LFM(SimilarItemsMixin, BaseRecommender):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike, y: Any = None) -> LFM:
+    def fit(self, X: MatrixLike, y: Any = None) -> LFM:
         """Learn the intercept, the item biases and the item factors.
 
         Parameters
@@ -209,7 +210,7 @@ class LFM(SimilarItemsMixin, BaseRecommender):
             )
         return self
 
-    def decision_function(self, X: ArrayLike) -> np.ndarray:
+    def decision_function(self, X: MatrixLike) -> np.ndarray:
         """Predict the value of all items for each user.
 
         Parameters

@@ -6,11 +6,11 @@ from numbers import Integral
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_non_negative
 
 from .._sklearn import Interval, validate_params
+from .._typing import MatrixLike
 from ..base import canonical_csr
 
 
@@ -23,7 +23,7 @@ from ..base import canonical_csr
     prefer_skip_nested_validation=True,
 )
 def filter_interactions(
-    X: ArrayLike, *, min_per_user: int = 1, min_per_item: int = 1, iterate: bool = False
+    X: MatrixLike, *, min_per_user: int = 1, min_per_item: int = 1, iterate: bool = False
 ) -> tuple[sp.csr_array, np.ndarray, np.ndarray]:
     """Drop users and items with few interactions.
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, check_non_negative, validate_data
 
 from .._sklearn import Interval, _fit_context
+from .._typing import MatrixLike
 from ..base import canonical_csr
 
 
@@ -94,7 +94,7 @@ class BM25Transformer(  # type: ignore[call-arg]
         self.b = b
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike, y: Any = None) -> BM25Transformer:
+    def fit(self, X: MatrixLike, y: Any = None) -> BM25Transformer:
         """Learn how frequent each item is, and the mean length of a row.
 
         Parameters
@@ -121,7 +121,7 @@ class BM25Transformer(  # type: ignore[call-arg]
         self.average_length_ = float(X.data.sum(dtype=np.float64) / n_users)
         return self
 
-    def transform(self, X: ArrayLike) -> sp.csr_array:
+    def transform(self, X: MatrixLike) -> sp.csr_array:
         """Weigh interactions.
 
         Parameters
@@ -159,7 +159,7 @@ class BM25Transformer(  # type: ignore[call-arg]
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
-    def _check_X(self, X: ArrayLike, *, reset: bool) -> sp.csr_array:
+    def _check_X(self, X: MatrixLike, *, reset: bool) -> sp.csr_array:
         X = validate_data(self, X, accept_sparse="csr", dtype=(np.float32, np.float64), reset=reset)
         check_non_negative(X, "BM25Transformer")
         return canonical_csr(X)

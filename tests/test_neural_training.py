@@ -1,0 +1,313 @@
+"""Training of neural recommenders: what is kept, what is refused, what stops it."""
+
+import pickle
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from numpy.testing import assert_array_equal
+
+torch = pytest.importorskip("torch")
+
+from torch import nn  # noqa: E402
+
+from sklrec.datasets import make_interactions  # noqa: E402
+from sklrec.metrics import RankingScorer, evaluate  # noqa: E402
+from sklrec.neural import MultDAE, MultVAE  # noqa: E402
+from sklrec.neural._data import SparseBatches, SparseRows  # noqa: E402
+from sklrec.neural._losses import multinomial_nll  # noqa: E402
+from sklrec.neural._mult_dae import MultDAEModule, NegativeLogLikelihood  # noqa: E402
+from sklrec.neural._net import TorchNet  # noqa: E402
+
+SMALL = {
+    "n_components": 8,
+    "hidden_layer_sizes": (16,),
+    "max_epochs": 4,
+    "batch_size": 32,
+    "learning_rate": 1e-2,
+    "random_state": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def X():
+    return make_interactions(150, 60, random_state=0).data
+
+
+class InterruptIn:
+    """A skorch callback that presses Ctrl-C in an epoch."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def initialize(self):
+        return self
+
+    def on_batch_begin(self, net, **kwargs):
+        if len(net.history) == self.epoch:
+            raise KeyboardInterrupt
+
+    def __getattr__(self, name):
+        if name.startswith("on_"):
+            return lambda *args, **kwargs: None
+        raise AttributeError(name)
+
+
+def test_best_weights_of_validation_are_kept(X):
+    model = MultVAE(**SMALL).set_params(max_epochs=30, learning_rate=0.1)
+    fold_in, held_out = RankingScorer().hide(X[100:])
+    model.fit(X[:100], X_val=X[100:], y_val=held_out)
+    scores = model.validation_scores_
+    assert len(scores) == model.n_iter_ == 30
+    assert model.best_epoch_ == 1 + int(np.argmax(scores))
+    assert evaluate(model, fold_in, held_out, "ndcg@100").mean["ndcg@100"] == max(scores)
+
+
+def test_early_stopping_ends_training_when_nothing_is_gained(X):
+    model = MultDAE(**SMALL, early_stopping=True, n_iter_no_change=2, validation_fraction=0.3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # it is no interruption
+        model.set_params(max_epochs=500, learning_rate=0.1).fit(X)
+    assert model.n_iter_ < 500
+    assert model.n_iter_ == model.best_epoch_ + 2
+
+
+def test_interruption_leaves_a_usable_model_and_a_warning(X):
+    model = MultVAE(**SMALL, callbacks=[InterruptIn(epoch=3)])
+    with pytest.warns(UserWarning, match="interrupted after 2 of 4 epochs"):
+        model.fit(X)
+    assert model.n_iter_ == len(model.loss_curve_) == 2
+    assert model.predict_ranking(X[:3]).shape == (3, 10)
+
+
+def test_loss_that_becomes_nan_is_an_error_that_names_the_epoch_and_the_rate(X):
+    with pytest.raises(ValueError, match=r"became nan in epoch 1.*learning_rate than 1e\+30"):
+        MultVAE(**SMALL).set_params(learning_rate=1e30).fit(X)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_where_there_is_none_is_an_error_and_auto_is_not(X):
+    with pytest.raises(ValueError, match="device='cuda' asks for a CUDA device"):
+        MultVAE(**SMALL, device="cuda").fit(X)
+    assert MultVAE(**SMALL, device="auto").fit(X).net_.device == "cpu"
+
+
+def test_unknown_device_is_an_error(X):
+    with pytest.raises(ValueError, match="device must be 'auto'"):
+        MultVAE(**SMALL, device="abacus").fit(X)
+
+
+def test_gpu_out_of_memory_says_what_to_change(X, monkeypatch):
+    def exhausted(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(MultDAEModule, "forward", exhausted)
+    with pytest.raises(MemoryError, match="use a smaller batch_size"):
+        MultDAE(**SMALL).fit(X)
+
+
+def test_network_beyond_the_memory_is_refused_before_it_is_made(X, monkeypatch):
+    monkeypatch.setattr("sklrec._memory.available_memory", lambda: 1000)
+    with pytest.raises(MemoryError, match=r"MultVAE with [\d,]+ weights on batches of 32 needs"):
+        MultVAE(**SMALL).fit(X)
+
+
+def test_one_user_is_fitted_and_early_stopping_says_it_needs_more(X):
+    user = X[[int(np.argmax(np.diff(X.indptr)))]]
+    assert MultVAE(**SMALL).fit(user).predict_ranking(user, k=2).shape == (1, 2)
+    with pytest.raises(ValueError, match="n_samples=1"):
+        MultVAE(**SMALL, early_stopping=True).fit(user)
+
+
+def test_batch_larger_than_the_data_is_one_batch(X):
+    model = MultVAE(**SMALL).set_params(batch_size=10_000).fit(X)
+    assert model.net_.history[-1, "train_batch_count"] == 1
+
+
+def test_users_without_items_are_fitted_and_scored(X):
+    with_empty = sp.csr_array(sp.vstack([X, sp.csr_array((3, 60))]))
+    scores = MultDAE(**SMALL).fit(with_empty).decision_function(with_empty[-3:])
+    assert np.isfinite(scores).all()
+    assert_array_equal(scores[0], scores[1])
+
+
+def test_validation_users_with_other_items_are_refused(X):
+    with pytest.raises(ValueError, match="X_val has 59 items, but X has 60"):
+        MultVAE(**SMALL).fit(X, X_val=X[:, :59])
+    with pytest.raises(ValueError, match="X_val, which is missing"):
+        MultVAE(**SMALL).fit(X, y_val=X)
+
+
+def test_one_seed_gives_identical_scores_and_leaves_the_global_generators(X):
+    torch_before, numpy_before = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    first, second = (MultVAE(**SMALL).fit(X).decision_function(X) for _ in range(2))
+    assert_array_equal(first, second)
+    assert torch.equal(torch.random.get_rng_state(), torch_before)
+    assert_array_equal(np.random.get_state()[1], numpy_before)  # noqa: NPY002
+
+
+def test_scores_of_a_user_do_not_depend_on_the_batch_to_the_last_bit(X):
+    model = MultVAE(**SMALL).fit(X)
+    scores = model.decision_function(X)
+    alone = np.vstack([model.decision_function(X[[user]]) for user in range(X.shape[0])])
+    assert_array_equal(alone, scores)
+
+
+def test_warm_start_goes_on_and_a_new_fit_begins_anew(X):
+    warm = MultDAE(**SMALL, warm_start=True).fit(X)
+    first = warm.loss_curve_[0]
+    warm.fit(X)
+    assert warm.n_iter_ == 8
+    assert warm.loss_curve_[4] < first
+    assert MultDAE(**SMALL).fit(X).fit(X).n_iter_ == 4
+
+
+def test_warm_start_refuses_other_items(X):
+    with pytest.raises(ValueError, match="59 features, but MultDAE is expecting 60"):
+        MultDAE(**SMALL, warm_start=True).fit(X).fit(X[:, :59])
+
+
+def test_epochs_of_partial_fit_train_as_those_of_fit_do(X):
+    model = MultDAE(**SMALL)
+    for _ in range(4):
+        model.partial_fit(X)
+    assert model.n_iter_ == 4
+    assert model.loss_curve_[-1] < model.loss_curve_[0]
+
+
+def test_pickle_is_hardly_larger_than_the_weights(X):
+    model = MultVAE(n_components=64, hidden_layer_sizes=(256,), max_epochs=1).fit(X)
+    n_bytes = sum(weight.nbytes for weight in model.net_.module_.state_dict().values())
+    assert len(pickle.dumps(model)) <= 1.1 * n_bytes
+
+
+def test_pickled_optimizer_goes_on_as_if_it_had_not_been_interrupted(X):
+    model = MultVAE(**SMALL, pickle_optimizer=True).fit(X)
+    copy = pickle.loads(pickle.dumps(model))
+    assert_array_equal(
+        copy.partial_fit(X).decision_function(X), model.partial_fit(X).decision_function(X)
+    )
+
+
+def test_pickle_without_optimizer_predicts_and_can_be_trained_on(X):
+    model = MultVAE(**SMALL).fit(X)
+    copy = pickle.loads(pickle.dumps(model))
+    assert_array_equal(copy.decision_function(X), model.decision_function(X))
+    assert copy.partial_fit(X).n_iter_ == 5
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_model_trained_on_cuda_loads_where_there_is_none(X):
+    model = MultVAE(**SMALL).fit(X)
+    state = {**model.__getstate__(), "device": "cuda"}
+    copy = MultVAE.__new__(MultVAE)
+    copy.__setstate__(state)
+    assert_array_equal(copy.decision_function(X), model.decision_function(X))
+    assert copy.device == "cuda"
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("mixed_precision", [False, True])
+def test_model_trained_on_cuda_scores_on_the_cpu_after_a_pickle(X, mixed_precision):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    model = MultVAE(**SMALL, device="cuda", mixed_precision=mixed_precision).fit(X)
+    copy = pickle.loads(pickle.dumps(model.set_params(device="cpu")))
+    assert copy.net_.device == "cpu"
+    np.testing.assert_allclose(
+        copy.decision_function(X), model.decision_function(X), rtol=1e-3, atol=1e-3
+    )
+
+
+@pytest.mark.gpu
+def test_one_seed_gives_identical_scores_on_cuda(X):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    first, second = (MultVAE(**SMALL, device="cuda").fit(X).decision_function(X) for _ in "ab")
+    assert_array_equal(first, second)
+
+
+@pytest.mark.slow
+def test_compiled_network_learns_and_is_pickled(X):
+    model = MultDAE(**SMALL, compile=True).fit(X)
+    assert model.loss_curve_[-1] < model.loss_curve_[0]
+    copy = pickle.loads(pickle.dumps(model))
+    assert_array_equal(copy.decision_function(X), model.decision_function(X))
+
+
+def test_network_is_on_the_callbacks_list_once_and_holds_no_users_afterwards(X):
+    model = MultVAE(**SMALL, early_stopping=True, validation_fraction=0.2).fit(X)
+    assert "watch" not in [name for name, _ in model.net_.callbacks_]
+
+
+class Recorder:
+    """A skorch callback that notes which weights each pass changes."""
+
+    def __init__(self):
+        self.passes = []
+        self.changed = []
+
+    def initialize(self):
+        return self
+
+    def on_pass_begin(self, net, part):
+        self.passes.append(part)
+
+    def on_batch_begin(self, net, **kwargs):
+        self.before = {n: w.detach().clone() for n, w in net.module_.named_parameters()}
+
+    def on_batch_end(self, net, **kwargs):
+        self.changed.append(
+            {
+                name.split(".")[0]
+                for name, weight in net.module_.named_parameters()
+                if not torch.equal(weight, self.before[name])
+            }
+        )
+
+    def __getattr__(self, name):
+        if name.startswith("on_"):
+            return lambda *args, **kwargs: None
+        raise AttributeError(name)
+
+
+def test_passes_train_their_part_alone_with_an_optimizer_of_its_own(X):
+    recorder = Recorder()
+    net = TorchNet(
+        MultDAEModule,
+        NegativeLogLikelihood,
+        module__n_items=60,
+        module__n_components=4,
+        module__hidden_layer_sizes=(),
+        module__dropout=0.5,
+        criterion__likelihood=multinomial_nll,
+        parts={"encoder": ["encoder"], "decoder": ["decoder", "item_layer"]},
+        passes=("encoder", "encoder", "decoder"),
+        optimizer=torch.optim.Adam,
+        iterator_train=SparseBatches,
+        batch_size=-1,
+        train_split=None,
+        callbacks=[recorder],
+        verbose=0,
+    )
+    net.fit(SparseRows(X.astype(np.float32)), None, epochs=2)
+    assert recorder.passes == ["encoder", "encoder", "decoder"] * 2
+    assert recorder.changed == [{"encoder"}, {"encoder"}, {"item_layer"}] * 2
+    assert isinstance(net.optimizer_encoder_, torch.optim.Adam)
+    assert isinstance(net.plain_module, nn.Module)
+
+
+def test_without_torch_the_error_names_the_extra():
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "import sklrec.neural\n"
+        "try: sklrec.neural.MultVAE\n"
+        "except ImportError as error: print(error)\n"
+        "from sklrec.utils import all_estimators; print('EASE' in dict(all_estimators()))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    expected = "MultVAE needs torch, which is not installed: pip install 'sklrec[neural]'"
+    assert out.stdout.splitlines() == [expected, "True"]
