@@ -94,8 +94,8 @@ class RankingScorer:
             Whole rows of test users.
         y : {array-like, sparse array} of shape (n_users, n_items) or None, default=None
             Nonzero at the entries of X to hide, such as each user's latest; without it a random
-            share is hidden. ``cross_validate`` takes it dense only, GridSearchCV sparse too. Hidden entries of X that are not above the threshold are neither
-            seen nor relevant.
+            share is hidden. Hidden entries of X that are not above the threshold are neither
+            seen nor relevant. GridSearchCV takes a sparse one, cross_validate only a dense one.
 
         Returns
         -------
