@@ -13,10 +13,10 @@ from sklrec._sklearn import SUPPORTS_CALLBACKS
 from sklrec.base import BaseRecommender, RecommenderMixin, RecommenderTags, SimilarItemsMixin
 from sklrec.dummy import PopularityRecommender, RandomRecommender
 from sklrec.linear import EASE
+from sklrec.utils._check_data import planted_groups
 from sklrec.utils.estimator_checks import (
     check_recommender,
     parametrize_with_checks,
-    planted_groups,
     recommender_checks,
 )
 

@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from copy import deepcopy
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 import torch
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import check_random_state, gen_batches
-from skorch.callbacks import Callback
+from sklearn.utils import check_random_state
 
 from .._memory import check_memory
 from .._sklearn import Interval, _fit_context, fit_progress
 from .._typing import MatrixLike
-from ..base import BaseRecommender, SimilarItemsMixin, canonical_csr
-from ..metrics import RankingScorer, evaluate
-from ._data import SparseBatch, SparseBatches, SparseRows
+from ..base import BaseRecommender
+from ..metrics import RankingScorer
+from ._data import SparseBatches, SparseRows
 from ._net import TorchNet
-
-# What early stopping watches on the validation users.
-VALIDATION_METRIC = "ndcg@100"
-
-# Users predicted at once: few enough to answer for one user without delay, and enough to make
-# the product with the last layer more than a walk through its weights.
-PREDICTION_ROWS = 64
+from ._prediction import explained_out_of_memory, in_equal_batches
+from ._state import seeded, to_arrays, to_tensors
+from ._watch import Watch
 
 
 class BaseTorchRecommender(BaseRecommender):
@@ -168,20 +159,21 @@ class BaseTorchRecommender(BaseRecommender):
     ) -> BaseTorchRecommender:
         device = self._training_device()
         if fresh:
-            self.__dict__.pop("net_", None)
+            for name in ("net_", "best_epoch_", "best_beta_"):
+                self.__dict__.pop(name, None)
             self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
             self.loss_curve_: list[float] = []
             self.validation_scores_: list[float] = []
         if hold_out and self.early_stopping and validation is None:
             X, validation = self._hold_out_users(X)
         with (
-            _seeded([self._seed, len(self.loss_curve_)]),
-            _explained_out_of_memory(self.batch_size),
+            seeded([self._seed, len(self.loss_curve_)]),
+            explained_out_of_memory(self.batch_size),
         ):
             net = self.net_ if not fresh else self._new_net(X.shape[1], device)
             rows = SparseRows(X, device)
             with fit_progress(self, X, max_subtasks=epochs) as step:
-                watch = _Watch(self, step, validation)
+                watch = Watch(self, step, validation)
                 net.callbacks_ = [*net.callbacks_, ("watch", watch)]
                 net.interrupted_ = False
                 try:
@@ -281,7 +273,7 @@ class BaseTorchRecommender(BaseRecommender):
 
     def _scores(self, net: TorchNet, X: sp.csr_array) -> np.ndarray:
         module = net.plain_module
-        return _in_equal_batches(net, X, lambda batch: module(batch)[0].dense(), X.shape[1])
+        return in_equal_batches(net, X, lambda batch: module(batch)[0].dense(), X.shape[1])
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the parameters, the fitted attributes, and the weights as numpy arrays."""
@@ -289,12 +281,12 @@ class BaseTorchRecommender(BaseRecommender):
         if "net_" in state:
             net = state.pop("net_")
             state["_weights"] = {
-                "module": _to_arrays(net.plain_module.state_dict()),
-                "criterion": _to_arrays(net.criterion_.state_dict()),
+                "module": to_arrays(net.plain_module.state_dict()),
+                "criterion": to_arrays(net.criterion_.state_dict()),
             }
             if self.pickle_optimizer:
                 state["_weights"]["optimizer"] = {
-                    name: _to_arrays(getattr(net, f"{name}_").state_dict())
+                    name: to_arrays(getattr(net, f"{name}_").state_dict())
                     for name in net._optimizers
                     if hasattr(net, f"{name}_")
                 }
@@ -309,10 +301,10 @@ class BaseTorchRecommender(BaseRecommender):
             return
         with torch.random.fork_rng(devices=[]):
             net = self._make_net_here().initialize()
-        net.plain_module.load_state_dict(_to_tensors(weights["module"]))
-        net.criterion_.load_state_dict(_to_tensors(weights["criterion"]))
+        net.plain_module.load_state_dict(to_tensors(weights["module"]))
+        net.criterion_.load_state_dict(to_tensors(weights["criterion"]))
         for name, optimizer in weights.get("optimizer", {}).items():
-            getattr(net, f"{name}_").load_state_dict(_to_tensors(optimizer))
+            getattr(net, f"{name}_").load_state_dict(to_tensors(optimizer))
         self.net_ = net
 
     def _make_net_here(self) -> TorchNet:
@@ -324,173 +316,3 @@ class BaseTorchRecommender(BaseRecommender):
                 return self._make_net(self.n_features_in_)
             finally:
                 self.device = wanted
-
-
-class EmbeddingMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SimilarItemsMixin):
-    """Makes a transformer of a neural recommender, and gives its item vectors.
-
-    The module has ``encode(batch)``, which returns a tensor of shape (n_rows, n_components), and
-    ``item_layer``, an :class:`ItemLayer`.
-    """
-
-    def transform(self, X: MatrixLike) -> np.ndarray:
-        """Embed each user.
-
-        Parameters
-        ----------
-        X : {array-like, sparse array} of shape (n_users, n_items)
-            Interactions of each user, known from ``fit`` or not.
-
-        Returns
-        -------
-        embeddings : ndarray of shape (n_users, n_components)
-            The latent mean, in the precision of X.
-        """
-        X = self._check_X(X, reset=False)
-        module = self.net_.plain_module
-        return _in_equal_batches(self.net_, X, module.encode, self.n_components)
-
-    @property
-    def item_embeddings_(self) -> np.ndarray:
-        """Weights of the last layer, ndarray of shape (n_items, n_hidden), float32."""
-        return self.net_.plain_module.item_layer.weight.detach().cpu().numpy()
-
-    @property
-    def _n_features_out(self) -> int:
-        return self.n_components
-
-    def _item_similarity(self, items: np.ndarray) -> np.ndarray:
-        vectors = self.item_embeddings_
-        vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-        return vectors[items] @ vectors.T
-
-
-class _Watch(Callback):
-    """After each epoch: validate, keep the best weights, report progress, stop when asked."""
-
-    def __init__(
-        self,
-        recommender: BaseTorchRecommender,
-        step: Any,
-        validation: tuple[sp.csr_array, sp.csr_array] | None,
-    ) -> None:
-        self.recommender = recommender
-        self.step = step
-        self.validation = validation
-        self.best_score = -np.inf
-        self.best_weights: dict | None = None
-        self.n_without_gain = 0
-        self.n_epochs = 0
-
-    def on_epoch_end(self, net: TorchNet, **kwargs: Any) -> None:
-        loss = net.history[-1, "train_loss"]
-        if not np.isfinite(loss):
-            raise ValueError(
-                f"The training loss became {loss} in epoch {len(net.history)}; use a smaller "
-                f"learning_rate than {self.recommender.learning_rate}."
-            )
-        self.n_epochs += 1
-        self.recommender.loss_curve_.append(float(loss))
-        for name, value in self.recommender._epoch_values(net).items():
-            net.history.record(name, value)
-        if self.validation is not None:
-            self._validate(net, *self.validation)
-        if self.step(f"epoch {len(net.history)}") or self._has_come_to_rest():
-            raise KeyboardInterrupt  # skorch's way to end training
-
-    def _validate(self, net: TorchNet, fold_in: sp.csr_array, held_out: sp.csr_array) -> None:
-        scores = evaluate(_Scores(self.recommender, net), fold_in, held_out, VALIDATION_METRIC)
-        score = scores.mean[VALIDATION_METRIC]
-        net.history.record("validation_score", score)
-        self.recommender.validation_scores_.append(score)
-        self.n_without_gain += 1
-        if score > self.best_score:
-            self.best_score, self.n_without_gain = score, 0
-            self.best_weights = deepcopy(net.plain_module.state_dict())
-            self.recommender.best_epoch_ = len(net.history)
-
-    def _has_come_to_rest(self) -> bool:
-        patience = self.recommender.n_iter_no_change
-        return self.recommender.early_stopping and self.n_without_gain >= patience
-
-    def on_train_end(self, net: TorchNet, **kwargs: Any) -> None:
-        if self.best_weights is not None:
-            net.plain_module.load_state_dict(self.best_weights)
-
-
-class _Scores:
-    """The scores of a net in training, for :func:`evaluate`."""
-
-    def __init__(self, recommender: BaseTorchRecommender, net: TorchNet) -> None:
-        self.recommender = recommender
-        self.net = net
-
-    def decision_function(self, X: sp.csr_array) -> np.ndarray:
-        return self.recommender._scores(self.net, canonical_csr(X))
-
-
-def _in_equal_batches(
-    net: TorchNet,
-    X: sp.csr_array,
-    function: Callable[[SparseBatch], torch.Tensor],
-    n_outputs: int,
-) -> np.ndarray:
-    """Apply `function` to all rows of X, without training, in batches of one size.
-
-    The last digits of a product of matrices depend on their shapes. In batches of one size, the
-    last one filled up with empty rows, what comes out for a user does not depend on the others.
-    """
-    outputs = np.empty((X.shape[0], n_outputs), dtype=X.dtype)
-    net.plain_module.eval()
-    with torch.inference_mode(), _explained_out_of_memory(PREDICTION_ROWS):
-        for rows in gen_batches(X.shape[0], PREDICTION_ROWS):
-            n_rows = rows.stop - rows.start
-            padded = X[rows]
-            padded.resize(PREDICTION_ROWS, X.shape[1])
-            batch = SparseRows(padded)[torch.arange(PREDICTION_ROWS)]
-            output = function(batch.to(torch.device(net.device)))
-            outputs[rows] = output[:n_rows].float().cpu().numpy()
-    return outputs
-
-
-@contextmanager
-def _seeded(entropy: list[int]) -> Iterator[None]:
-    """Seed torch inside the block and put the global generators back afterwards."""
-    seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        yield
-
-
-@contextmanager
-def _explained_out_of_memory(n_rows: int) -> Iterator[None]:
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise MemoryError(
-            f"The GPU is out of memory with {n_rows} users at once; use a smaller batch_size, "
-            f"a smaller network, mixed_precision=True or device='cpu'. ({error})"
-        ) from error
-
-
-def _to_arrays(state: Any) -> Any:
-    """Replace the tensors of a state by numpy arrays."""
-    if isinstance(state, torch.Tensor):
-        return state.detach().cpu().numpy()
-    if isinstance(state, dict):
-        return {key: _to_arrays(value) for key, value in state.items()}
-    if isinstance(state, list):
-        return [_to_arrays(value) for value in state]
-    return state
-
-
-def _to_tensors(state: Any) -> Any:
-    """Undo :func:`_to_arrays`."""
-    if isinstance(state, np.ndarray):
-        return torch.from_numpy(state.copy())
-    if isinstance(state, dict):
-        return {key: _to_tensors(value) for key, value in state.items()}
-    if isinstance(state, list):
-        return [_to_tensors(value) for value in state]
-    return state

@@ -13,8 +13,9 @@ from sklearn.base import clone
 from torch import nn
 
 from .._sklearn import Interval, StrOptions
-from ._base import BaseTorchRecommender, EmbeddingMixin
+from ._base import BaseTorchRecommender
 from ._data import SparseBatch
+from ._embedding import EmbeddingMixin
 from ._losses import ItemScores, Likelihood, gaussian_kl, likelihood_named
 from ._modules import ItemLayer, SparseEncoder, tanh_layers
 from ._net import TorchNet

@@ -25,10 +25,19 @@ from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import check_estimator, estimator_checks_generator
 
-from ..base import RecommenderTags
 from ..metrics import RankingScorer, evaluate
 from ..model_selection import StrongGeneralizationSplit, split_interactions
 from ..pipeline import make_pipeline
+from ._check_data import (
+    ByChance,
+    CountTasks,
+    assert_raises,
+    fitted,
+    planted_groups,
+    seeded,
+    tags_of,
+    with_reversed_rows,
+)
 
 __all__ = ["check_recommender", "parametrize_with_checks", "recommender_checks"]
 
@@ -106,7 +115,7 @@ def recommender_checks(estimator: BaseEstimator) -> Iterator[Callable[[BaseEstim
     check : callable
         ``check(estimator)``.
     """
-    tags = _tags_of(estimator)
+    tags = tags_of(estimator)
     yield check_never_ranks_what_was_seen
     yield check_ends_with_minus_one
     yield check_ranking_follows_the_scores
@@ -135,26 +144,9 @@ def recommender_checks(estimator: BaseEstimator) -> Iterator[Callable[[BaseEstim
         yield check_similar_items
 
 
-def planted_groups(tags: RecommenderTags, n_users: int = 120, n_items: int = 30) -> sp.csr_array:
-    """Return interactions of three groups of users, each with its own items, some more popular.
-
-    Ones, or ratings from 1 to 5 for a model that learns from values: high for the user's own
-    items, low for others, lowest for the least popular items. Popular items have high indices,
-    so that scores without any difference, of which the lowest index comes first, are no good.
-    """
-    rng = np.random.default_rng(0)
-    item = np.arange(n_items)
-    own = np.arange(n_users)[:, None] % 3 == item % 3
-    chance = np.where(own, 0.9, 0.25) * np.linspace(0.1, 1, n_items)
-    X = (rng.random((n_users, n_items)) < chance).astype(np.float64)
-    if tags.learns_from_values:
-        X *= np.clip(np.where(own, 5, 2) - 2 * (item < 0.3 * n_items), 1, 5)
-    return sp.csr_array(X)
-
-
 def check_never_ranks_what_was_seen(estimator: BaseEstimator) -> None:
     """Check that no item of a user's row is in the user's ranking."""
-    model, X = _fitted(estimator)
+    model, X = fitted(estimator)
     ranking = model.predict_ranking(X, k=5)
     users = np.repeat(np.arange(X.shape[0]), 5)
     seen = X.toarray()[users, ranking.ravel()] > 0
@@ -164,7 +156,7 @@ def check_never_ranks_what_was_seen(estimator: BaseEstimator) -> None:
 
 def check_ends_with_minus_one(estimator: BaseEstimator) -> None:
     """Check that with fewer than k items left, or in the catalogue, the ranking ends with -1."""
-    model, X = _fitted(estimator)
+    model, X = fitted(estimator)
     n_items = X.shape[1]
     ranking = model.predict_ranking(X, k=n_items + 3)
     assert ranking.shape == (X.shape[0], n_items + 3)
@@ -174,7 +166,7 @@ def check_ends_with_minus_one(estimator: BaseEstimator) -> None:
 
 def check_ranking_follows_the_scores(estimator: BaseEstimator) -> None:
     """Check that the ranking is the stable order of the scores, ties to the lower index."""
-    model, X = _fitted(estimator)
+    model, X = fitted(estimator)
     scores = model.decision_function(X)
     assert isinstance(scores, np.ndarray)
     assert scores.shape == X.shape
@@ -186,12 +178,12 @@ def check_ranking_follows_the_scores(estimator: BaseEstimator) -> None:
 
 def check_beats_a_random_ranking(estimator: BaseEstimator) -> None:
     """Check that on planted groups NDCG@10 beats that of random rankings by a margin."""
-    X = planted_groups(_tags_of(estimator), n_users=360)  # a third of them leave little to chance
-    threshold = 3.5 if _tags_of(estimator).learns_from_values else 0
+    X = planted_groups(tags_of(estimator), n_users=360)  # a third of them leave little to chance
+    threshold = 3.5 if tags_of(estimator).learns_from_values else 0
     fold_in, held_out = split_interactions(X[240:], threshold=threshold, random_state=0)
-    model = _seeded(estimator).fit(X[:240])
+    model = seeded(estimator).fit(X[:240])
     found = evaluate(model, fold_in, held_out, "ndcg@10").mean["ndcg@10"]
-    by_chance = evaluate(_ByChance(), fold_in, held_out, "ndcg@10").mean["ndcg@10"]
+    by_chance = evaluate(ByChance(), fold_in, held_out, "ndcg@10").mean["ndcg@10"]
     assert found > by_chance + FLOOR, f"NDCG@10 {found:.3f}, of a random ranking {by_chance:.3f}"
 
 
@@ -206,17 +198,17 @@ def check_checkerboard(estimator: BaseEstimator) -> None:
     same = (user + item) % 2 == 0
     missing = 2 * (user // 2 % (n_items // 2)) + user % 2  # of the user's own colour
     X = np.where(same & (item != missing), 5.0, 0.0)
-    if _tags_of(estimator).learns_from_values:
+    if tags_of(estimator).learns_from_values:
         X[~same & ((user // 2 + item // 2) % 2 == 0)] = 1
     else:
         X[X > 0] = 1
-    ranking = _seeded(estimator).fit(sp.csr_array(X)).predict_ranking(sp.csr_array(X), k=1)
+    ranking = seeded(estimator).fit(sp.csr_array(X)).predict_ranking(sp.csr_array(X), k=1)
     assert_array_equal(ranking, missing)
 
 
 def check_pickle_and_joblib_round_trip(estimator: BaseEstimator) -> None:
     """Check that a model that was pickled, or dumped by joblib, scores as before."""
-    model, X = _fitted(estimator)
+    model, X = fitted(estimator)
     scores = model.decision_function(X)
     assert_array_equal(pickle.loads(pickle.dumps(model)).decision_function(X), scores)
     file = io.BytesIO()
@@ -226,10 +218,10 @@ def check_pickle_and_joblib_round_trip(estimator: BaseEstimator) -> None:
 
 def check_pickle_holds_no_users(estimator: BaseEstimator) -> None:
     """Check that the size of a pickle does not grow with the number of users."""
-    X = planted_groups(_tags_of(estimator))
+    X = planted_groups(tags_of(estimator))
     n_bytes = []
     for users in (X, sp.vstack([X] * 20, format="csr")):
-        model = _seeded(estimator).fit(users)
+        model = seeded(estimator).fit(users)
         model.__dict__.pop("loss_curve_", None)  # as long as the fit was
         n_bytes.append(len(pickle.dumps(model)))
     few, many = n_bytes
@@ -238,7 +230,7 @@ def check_pickle_holds_no_users(estimator: BaseEstimator) -> None:
 
 def check_input_types_agree(estimator: BaseEstimator) -> None:
     """Check that dense, all sparse formats, unsorted indices and DataFrames score the same."""
-    model, X = _fitted(estimator)
+    model, X = fitted(estimator)
     scores = model.decision_function(X)
     unseen = np.argwhere(X.toarray() == 0)[0]
     stored_zero = sp.csr_array(sp.coo_array(
@@ -246,16 +238,16 @@ def check_input_types_agree(estimator: BaseEstimator) -> None:
     ))  # fmt: skip
     for other in [
         X.toarray(), sp.csr_matrix(X), sp.csc_array(X), sp.coo_array(X), sp.lil_array(X),
-        _with_reversed_rows(X), stored_zero,
+        with_reversed_rows(X), stored_zero,
     ]:  # fmt: skip
-        refitted = _seeded(estimator).fit(other)
+        refitted = seeded(estimator).fit(other)
         assert_allclose(refitted.decision_function(other), scores, rtol=1e-6, atol=1e-9)
         assert_array_equal(refitted.predict_ranking(other), refitted.predict_ranking(X))
     if find_spec("pandas"):
         import pandas as pd
 
         frame = pd.DataFrame(X.toarray(), columns=[f"item {i}" for i in range(X.shape[1])])
-        refitted = _seeded(estimator).fit(frame)
+        refitted = seeded(estimator).fit(frame)
         assert_array_equal(refitted.feature_names_in_, frame.columns)
         assert_allclose(refitted.decision_function(frame), scores, rtol=1e-6, atol=1e-9)
         assert_array_equal(refitted.predict_ranking(frame), model.predict_ranking(X))
@@ -263,24 +255,24 @@ def check_input_types_agree(estimator: BaseEstimator) -> None:
 
 def check_precision_follows_X(estimator: BaseEstimator) -> None:
     """Check that float32 scores like float64, and that integers and booleans become float32."""
-    model, X = _fitted(estimator)
+    model, X = fitted(estimator)
     scores = model.decision_function(X)
     assert scores.dtype in (np.float64, np.float32)
-    narrow = _seeded(estimator).fit(X.astype(np.float32)).decision_function(X.astype(np.float32))
+    narrow = seeded(estimator).fit(X.astype(np.float32)).decision_function(X.astype(np.float32))
     assert narrow.dtype == np.float32
     assert_allclose(narrow, scores, rtol=1e-3, atol=1e-3 * np.abs(scores).max())
     for dtype in (np.int64, np.uint8):
-        whole = _seeded(estimator).fit(X.astype(dtype)).decision_function(X.astype(dtype))
+        whole = seeded(estimator).fit(X.astype(dtype)).decision_function(X.astype(dtype))
         assert whole.dtype == np.float32
         assert_array_equal(whole, narrow)
-    if not _tags_of(estimator).learns_from_values:
-        truth = _seeded(estimator).fit(X.astype(bool)).decision_function(X.astype(bool))
+    if not tags_of(estimator).learns_from_values:
+        truth = seeded(estimator).fit(X.astype(bool)).decision_function(X.astype(bool))
         assert_array_equal(truth, narrow)
 
 
 def check_score_is_independent_of_the_batch(estimator: BaseEstimator) -> None:
     """Check that a user's scores are the same alone, among others and in another order."""
-    model, X = _fitted(estimator)
+    model, X = fitted(estimator)
     scores = model.decision_function(X)
     alone = np.vstack([model.decision_function(X[[user]]) for user in range(10)])
     assert_allclose(alone, scores[:10], rtol=1e-6, atol=1e-9)
@@ -290,7 +282,7 @@ def check_score_is_independent_of_the_batch(estimator: BaseEstimator) -> None:
 
 def check_clone_and_refit_agree(estimator: BaseEstimator) -> None:
     """Check that a clone is unfitted, has the same parameters and learns the same."""
-    model, X = _fitted(estimator)
+    model, X = fitted(estimator)
     copy = clone(model)
     assert not hasattr(copy, "n_features_in_")
     assert copy.get_params().keys() == model.get_params().keys()
@@ -306,7 +298,7 @@ def check_global_generator_is_untouched(estimator: BaseEstimator) -> None:
     before = np.random.RandomState(813).get_state(legacy=False)
     np.random.set_state(before)  # noqa: NPY002
     try:
-        model, X = _fitted(estimator)
+        model, X = fitted(estimator)
         model.predict_ranking(X)
         assert_equal(np.random.get_state(legacy=False), before)  # noqa: NPY002
     finally:
@@ -315,12 +307,12 @@ def check_global_generator_is_untouched(estimator: BaseEstimator) -> None:
 
 def check_X_is_unchanged(estimator: BaseEstimator) -> None:
     """Check that neither fit nor prediction changes X, not even the order of its indices."""
-    in_order = planted_groups(_tags_of(estimator))
+    in_order = planted_groups(tags_of(estimator))
     in_order.data[::2] /= 2  # ones alone would hide a model that turns values into ones
     # Sorted indices too: X of another order is often copied before a model can change it.
-    for X in (in_order, _with_reversed_rows(in_order)):
+    for X in (in_order, with_reversed_rows(in_order)):
         before = [part.copy() for part in (X.data, X.indices, X.indptr)]
-        model = _seeded(estimator).fit(X)
+        model = seeded(estimator).fit(X)
         model.decision_function(X)
         model.predict_ranking(X)
         for part, copy in zip((X.data, X.indices, X.indptr), before, strict=True):
@@ -329,62 +321,62 @@ def check_X_is_unchanged(estimator: BaseEstimator) -> None:
 
 def check_users_without_items(estimator: BaseEstimator) -> None:
     """Check that users without items and items without users give finite scores."""
-    tags = _tags_of(estimator)
+    tags = tags_of(estimator)
     X = planted_groups(tags).toarray()
     X[5] = 0
     X[:, 7] = 0
-    scores = _seeded(estimator).fit(sp.csr_array(X)).decision_function(sp.csr_array(X[:6]))
+    scores = seeded(estimator).fit(sp.csr_array(X)).decision_function(sp.csr_array(X[:6]))
     assert np.isfinite(scores).all()
 
 
 def check_one_user(estimator: BaseEstimator) -> None:
     """Check that a single user is fitted or refused by a ValueError, and can be ranked."""
-    X = planted_groups(_tags_of(estimator))
+    X = planted_groups(tags_of(estimator))
     with suppress(ValueError):
-        _seeded(estimator).fit(X[:1]).predict_ranking(X)
-    assert _seeded(estimator).fit(X).predict_ranking(X[:1]).shape == (1, 10)
+        seeded(estimator).fit(X[:1]).predict_ranking(X)
+    assert seeded(estimator).fit(X).predict_ranking(X[:1]).shape == (1, 10)
 
 
 def check_bad_input_is_refused(estimator: BaseEstimator) -> None:
     """Check that NaN, infinite, negative, 1-d, empty and ill-fitting X raise a ValueError."""
-    model, X = _fitted(estimator)
+    model, X = fitted(estimator)
     dense = X.toarray()
     for value in (np.nan, np.inf, -1.0):
         bad = dense.copy()
         bad[3, 2] = value
-        for method in (_seeded(estimator).fit, model.decision_function, model.predict_ranking):
-            _assert_raises(ValueError, method, bad)
-            _assert_raises(ValueError, method, sp.csr_array(bad))
+        for method in (seeded(estimator).fit, model.decision_function, model.predict_ranking):
+            assert_raises(ValueError, method, bad)
+            assert_raises(ValueError, method, sp.csr_array(bad))
     for bad in (dense[0], dense[:0], dense[:, :0], [["a"] * dense.shape[1]]):
-        for method in (_seeded(estimator).fit, model.decision_function, model.predict_ranking):
-            _assert_raises(ValueError, method, bad)
+        for method in (seeded(estimator).fit, model.decision_function, model.predict_ranking):
+            assert_raises(ValueError, method, bad)
     for bad in (dense[:, :-1], np.hstack([dense, dense])):
         for method in (model.decision_function, model.predict_ranking):
-            _assert_raises(ValueError, method, bad)
+            assert_raises(ValueError, method, bad)
     for k in (0, -1, 2.5, "ten", None):
-        _assert_raises(ValueError, partial(model.predict_ranking, k=k), X)
+        assert_raises(ValueError, partial(model.predict_ranking, k=k), X)
 
 
 def check_score_is_the_scorer(estimator: BaseEstimator) -> None:
     """Check that ``score`` is RankingScorer with its defaults."""
-    model, X = _fitted(estimator)
+    model, X = fitted(estimator)
     assert model.score(X) == RankingScorer()(model, X)
 
 
 def check_pipeline(estimator: BaseEstimator) -> None:
     """Check that a pipeline with a step that changes nothing ranks and scores the same."""
-    model, X = _fitted(estimator)
+    model, X = fitted(estimator)
     step = FunctionTransformer(accept_sparse=True, check_inverse=False)
-    pipeline = make_pipeline(step, _seeded(estimator)).fit(X)
+    pipeline = make_pipeline(step, seeded(estimator)).fit(X)
     assert_array_equal(pipeline.predict_ranking(X, k=4), model.predict_ranking(X, k=4))
     assert pipeline.score(X) == model.score(X)
 
 
 def check_cross_validate(estimator: BaseEstimator) -> None:
     """Check that cross_validate with several metrics gives a finite score for each split."""
-    X = planted_groups(_tags_of(estimator))
+    X = planted_groups(tags_of(estimator))
     scores = cross_validate(
-        _seeded(estimator), X, scoring=RankingScorer(["ndcg@10", "recall@5"]),
+        seeded(estimator), X, scoring=RankingScorer(["ndcg@10", "recall@5"]),
         cv=StrongGeneralizationSplit(2, random_state=0), error_score="raise",
     )  # fmt: skip
     assert np.isfinite(scores["test_ndcg@10"]).all()
@@ -393,10 +385,10 @@ def check_cross_validate(estimator: BaseEstimator) -> None:
 
 def check_grid_search(estimator: BaseEstimator) -> None:
     """Check that GridSearchCV gives the same scores in one process and in two."""
-    X = planted_groups(_tags_of(estimator))
+    X = planted_groups(tags_of(estimator))
     alone, together = (
         GridSearchCV(
-            _seeded(estimator), {}, scoring=RankingScorer("ndcg@10"), n_jobs=n_jobs,
+            seeded(estimator), {}, scoring=RankingScorer("ndcg@10"), n_jobs=n_jobs,
             cv=StrongGeneralizationSplit(2, random_state=0), error_score="raise",
         ).fit(X).cv_results_["mean_test_score"]
         for n_jobs in (1, 2)
@@ -406,9 +398,9 @@ def check_grid_search(estimator: BaseEstimator) -> None:
 
 def check_set_callbacks(estimator: BaseEstimator) -> None:
     """Check that a callback meets begin and end of each task and leaves nothing behind."""
-    callback = _CountTasks()
-    model = _seeded(estimator).set_callbacks(callback)
-    model.fit(planted_groups(_tags_of(estimator)))
+    callback = CountTasks()
+    model = seeded(estimator).set_callbacks(callback)
+    model.fit(planted_groups(tags_of(estimator)))
     assert callback.n_begun == callback.n_ended > 1
     assert callback.is_torn_down
     assert not hasattr(model, "_callback_fit_ctx")
@@ -416,73 +408,14 @@ def check_set_callbacks(estimator: BaseEstimator) -> None:
 
 def check_similar_items(estimator: BaseEstimator) -> None:
     """Check that no item is similar to itself and that an unknown item is an error."""
-    model, X = _fitted(estimator)
+    model, X = fitted(estimator)
     n_items = X.shape[1]
     ranking = model.similar_items([4, 0], k=n_items)
     assert_array_equal(np.sort(ranking[0, :-1]), np.delete(np.arange(n_items), 4))
     assert_array_equal(ranking[:, -1], -1)
     assert_array_equal(model.similar_items(4, k=n_items), ranking[0])
     for bad in (-1, n_items, 1.5, "4", [[0]]):
-        _assert_raises(ValueError, model.similar_items, bad)
-
-
-class _ByChance:
-    """Scores that know nothing, to compare with."""
-
-    def decision_function(self, X: sp.csr_array) -> np.ndarray:
-        return np.random.default_rng(0).random(X.shape)
-
-
-class _CountTasks:
-    """A callback that counts."""
-
-    def __init__(self) -> None:
-        self.n_begun = self.n_ended = 0
-        self.is_torn_down = False
-
-    def setup(self, estimator: BaseEstimator, context: Any) -> None:
-        pass
-
-    def on_fit_task_begin(self, estimator: BaseEstimator, context: Any) -> None:
-        self.n_begun += 1
-
-    def on_fit_task_end(self, estimator: BaseEstimator, context: Any) -> None:
-        self.n_ended += 1
-
-    def teardown(self, estimator: BaseEstimator, context: Any) -> None:
-        self.is_torn_down = True
-
-
-def _tags_of(estimator: BaseEstimator) -> RecommenderTags:
-    return estimator.__sklearn_tags__().recommender_tags
-
-
-def _seeded(estimator: BaseEstimator) -> BaseEstimator:
-    """Return an unfitted copy with a fixed seed."""
-    copy = clone(estimator)
-    if "random_state" in copy.get_params():
-        copy.set_params(random_state=0)
-    return copy
-
-
-def _fitted(estimator: BaseEstimator) -> tuple[Any, sp.csr_array]:
-    X = planted_groups(_tags_of(estimator))
-    return _seeded(estimator).fit(X), X
-
-
-def _with_reversed_rows(X: sp.csr_array) -> sp.csr_array:
-    """Return the same matrix with the indices of each row in descending order."""
-    row = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
-    order = np.lexsort((-X.indices, row))
-    return sp.csr_array((X.data[order], X.indices[order], X.indptr.copy()), shape=X.shape)
-
-
-def _assert_raises(error: type[Exception], function: Callable, argument: Any) -> None:
-    try:
-        function(argument)
-    except error:
-        return
-    raise AssertionError(f"{function} accepts what it must refuse: {argument!r}")
+        assert_raises(ValueError, model.similar_items, bad)
 
 
 def _name_of(value: Any) -> str:

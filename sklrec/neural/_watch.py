@@ -1,0 +1,84 @@
+"""What happens after each epoch."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+from skorch.callbacks import Callback
+
+from ..base import canonical_csr
+from ..metrics import evaluate
+from ._net import TorchNet
+
+if TYPE_CHECKING:
+    from ._base import BaseTorchRecommender
+
+# What early stopping watches on the validation users.
+VALIDATION_METRIC = "ndcg@100"
+
+
+class Watch(Callback):
+    """After each epoch: validate, keep the best weights, report progress, stop when asked."""
+
+    def __init__(
+        self,
+        recommender: BaseTorchRecommender,
+        step: Any,
+        validation: tuple[sp.csr_array, sp.csr_array] | None,
+    ) -> None:
+        self.recommender = recommender
+        self.step = step
+        self.validation = validation
+        self.best_score = -np.inf
+        self.best_weights: dict | None = None
+        self.n_without_gain = 0
+        self.n_epochs = 0
+
+    def on_epoch_end(self, net: TorchNet, **kwargs: Any) -> None:
+        loss = net.history[-1, "train_loss"]
+        if not np.isfinite(loss):
+            raise ValueError(
+                f"The training loss became {loss} in epoch {len(net.history)}; use a smaller "
+                f"learning_rate than {self.recommender.learning_rate}."
+            )
+        self.n_epochs += 1
+        self.recommender.loss_curve_.append(float(loss))
+        for name, value in self.recommender._epoch_values(net).items():
+            net.history.record(name, value)
+        if self.validation is not None:
+            self._validate(net, *self.validation)
+        if self.step(f"epoch {len(net.history)}") or self._has_come_to_rest():
+            raise KeyboardInterrupt  # skorch's way to end training
+
+    def _validate(self, net: TorchNet, fold_in: sp.csr_array, held_out: sp.csr_array) -> None:
+        scores = evaluate(_Scores(self.recommender, net), fold_in, held_out, VALIDATION_METRIC)
+        score = scores.mean[VALIDATION_METRIC]
+        net.history.record("validation_score", score)
+        self.recommender.validation_scores_.append(score)
+        self.n_without_gain += 1
+        if score > self.best_score:
+            self.best_score, self.n_without_gain = score, 0
+            self.best_weights = deepcopy(net.plain_module.state_dict())
+            self.recommender.best_epoch_ = len(net.history)
+
+    def _has_come_to_rest(self) -> bool:
+        patience = self.recommender.n_iter_no_change
+        return self.recommender.early_stopping and self.n_without_gain >= patience
+
+    def on_train_end(self, net: TorchNet, **kwargs: Any) -> None:
+        if self.best_weights is not None:
+            net.plain_module.load_state_dict(self.best_weights)
+
+
+class _Scores:
+    """The scores of a net in training, for :func:`evaluate`."""
+
+    def __init__(self, recommender: BaseTorchRecommender, net: TorchNet) -> None:
+        self.recommender = recommender
+        self.net = net
+
+    def decision_function(self, X: sp.csr_array) -> np.ndarray:
+        return self.recommender._scores(self.net, canonical_csr(X))

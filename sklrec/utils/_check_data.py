@@ -1,0 +1,88 @@
+"""Data, models and helpers that the checks of recommenders need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.base import BaseEstimator, clone
+
+from ..base import RecommenderTags
+
+
+def planted_groups(tags: RecommenderTags, n_users: int = 120, n_items: int = 30) -> sp.csr_array:
+    """Return interactions of three groups of users, each with its own items, some more popular.
+
+    Ones, or ratings from 1 to 5 for a model that learns from values: high for the user's own
+    items, low for others, lowest for the least popular items. Popular items have high indices,
+    so that scores without any difference, of which the lowest index comes first, are no good.
+    """
+    rng = np.random.default_rng(0)
+    item = np.arange(n_items)
+    own = np.arange(n_users)[:, None] % 3 == item % 3
+    chance = np.where(own, 0.9, 0.25) * np.linspace(0.1, 1, n_items)
+    X = (rng.random((n_users, n_items)) < chance).astype(np.float64)
+    if tags.learns_from_values:
+        X *= np.clip(np.where(own, 5, 2) - 2 * (item < 0.3 * n_items), 1, 5)
+    return sp.csr_array(X)
+
+
+class ByChance:
+    """Scores that know nothing, to compare with."""
+
+    def decision_function(self, X: sp.csr_array) -> np.ndarray:
+        return np.random.default_rng(0).random(X.shape)
+
+
+class CountTasks:
+    """A callback that counts."""
+
+    def __init__(self) -> None:
+        self.n_begun = self.n_ended = 0
+        self.is_torn_down = False
+
+    def setup(self, estimator: BaseEstimator, context: Any) -> None:
+        pass
+
+    def on_fit_task_begin(self, estimator: BaseEstimator, context: Any) -> None:
+        self.n_begun += 1
+
+    def on_fit_task_end(self, estimator: BaseEstimator, context: Any) -> None:
+        self.n_ended += 1
+
+    def teardown(self, estimator: BaseEstimator, context: Any) -> None:
+        self.is_torn_down = True
+
+
+def tags_of(estimator: BaseEstimator) -> RecommenderTags:
+    return estimator.__sklearn_tags__().recommender_tags
+
+
+def seeded(estimator: BaseEstimator) -> BaseEstimator:
+    """Return an unfitted copy with a fixed seed."""
+    copy = clone(estimator)
+    if "random_state" in copy.get_params():
+        copy.set_params(random_state=0)
+    return copy
+
+
+def fitted(estimator: BaseEstimator) -> tuple[Any, sp.csr_array]:
+    X = planted_groups(tags_of(estimator))
+    return seeded(estimator).fit(X), X
+
+
+def with_reversed_rows(X: sp.csr_array) -> sp.csr_array:
+    """Return the same matrix with the indices of each row in descending order."""
+    row = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
+    order = np.lexsort((-X.indices, row))
+    return sp.csr_array((X.data[order], X.indices[order], X.indptr.copy()), shape=X.shape)
+
+
+def assert_raises(error: type[Exception], function: Callable, argument: Any) -> None:
+    try:
+        function(argument)
+    except error:
+        return
+    raise AssertionError(f"{function} accepts what it must refuse: {argument!r}")
