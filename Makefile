@@ -40,6 +40,7 @@ docs: $(VENV)/.docs
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/speed_scorer.py
 	$(BIN)/python benchmarks/speed_ease.py
+	$(BIN)/python benchmarks/neural.py
 
 clean:
 	rm -rf $(VENV) $(VENV)-oldest docs/_build docs/auto_examples docs/generated build *.egg-info
@@ -52,7 +53,7 @@ $(BIN)/python:
 $(VENV)/.demo: EXTRAS = test
 $(VENV)/.test: EXTRAS = test,neural
 $(VENV)/.docs: EXTRAS = docs,neural
-$(VENV)/.bench: EXTRAS = bench
+$(VENV)/.bench: EXTRAS = bench,neural
 $(VENV)/.demo $(VENV)/.test $(VENV)/.docs $(VENV)/.bench: $(BIN)/python $(SETUP)
 	$(INSTALL) -e ".[$(EXTRAS)]"
 	@touch $@
