@@ -37,7 +37,7 @@ def X():
     return make_interactions(150, 60, random_state=0).data
 
 
-class InterruptIn:
+class PressCtrlC:
     """A skorch callback that presses Ctrl-C in an epoch."""
 
     def __init__(self, epoch):
@@ -76,7 +76,7 @@ def test_early_stopping_ends_training_when_nothing_is_gained(X):
 
 
 def test_interruption_leaves_a_usable_model_and_a_warning(X):
-    model = MultVAE(**SMALL, callbacks=[InterruptIn(epoch=3)])
+    model = MultVAE(**SMALL, callbacks=[PressCtrlC(epoch=3)])
     with pytest.warns(UserWarning, match="interrupted after 2 of 4 epochs"):
         model.fit(X)
     assert model.n_iter_ == len(model.loss_curve_) == 2
