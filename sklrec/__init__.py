@@ -14,6 +14,7 @@ __all__ = [
     "metrics",
     "model_selection",
     "neural",
+    "persistence",
     "pipeline",
     "preprocessing",
     "utils",
