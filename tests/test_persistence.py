@@ -264,6 +264,19 @@ def test_training_goes_on_from_the_loaded_weights_without_the_optimizer(ratings,
     assert abs(next_ - last) < 0.2 * (first - last)
 
 
+def test_model_for_a_device_that_is_not_there_loads_on_the_cpu(ratings, path, monkeypatch):
+    torch = pytest.importorskip("torch")
+    from sklrec.neural import MultVAE
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    model = MultVAE(4, hidden_layer_sizes=(8,), max_epochs=2, device="cpu", random_state=0)
+    save(model.fit(ratings), path)
+    rewrite(path, lambda document: document["params"].update(device="cuda"))
+    loaded = load(path)
+    assert loaded.device == "cuda"
+    assert_array_equal(loaded.decision_function(ratings), model.decision_function(ratings))
+
+
 @pytest.mark.gpu
 def test_model_trained_on_cuda_loads_without_it(ratings, path):
     torch = pytest.importorskip("torch")
