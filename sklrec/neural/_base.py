@@ -30,7 +30,7 @@ class BaseTorchRecommender(BaseRecommender):
     calls ``_net_params()`` for the settings that all models share. Its module maps a
     :class:`SparseBatch` to an output whose first element is :class:`ItemScores`; its criterion
     maps that output and the batch to a loss. ``_epoch_values(net)`` may name values to keep in
-    the history of each epoch.
+    the history of each epoch; that of the best epoch becomes the attribute ``best_<name>_``.
     """
 
     _parameter_constraints: dict = {

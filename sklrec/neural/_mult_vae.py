@@ -220,8 +220,6 @@ class MultVAE(EmbeddingMixin, BaseTorchRecommender):
         elif fresh:
             self.beta_ = self.beta
         super()._train(X, fresh=fresh, epochs=epochs, validation=validation, hold_out=hold_out)
-        if self.validation_scores_:
-            self.best_beta_ = self.net_.history[self.best_epoch_ - 1, "beta"]
         return self
 
     def _epoch_values(self, net: TorchNet) -> dict[str, float]:

@@ -68,6 +68,9 @@ class TorchNet(skorch.NeuralNet):
         self, iterator: Any, training: bool, prefix: str, step_fn: Any, **fit_params: Any
     ) -> None:
         """Go through the passes of an epoch, and remember it if the user interrupts one."""
+        if not training:
+            super().run_single_epoch(iterator, training, prefix, step_fn, **fit_params)
+            return
         try:
             for part in self.passes or self._parts():
                 self._begin_pass(part)

@@ -62,7 +62,9 @@ class Watch(Callback):
         if score > self.best_score:
             self.best_score, self.n_without_gain = score, 0
             self.best_weights = deepcopy(net.plain_module.state_dict())
-            self.recommender.best_epoch_ = len(net.history)
+            self.recommender.best_epoch_ = len(self.recommender.loss_curve_)
+            for name, value in self.recommender._epoch_values(net).items():
+                setattr(self.recommender, f"best_{name}_", value)
 
     def _has_come_to_rest(self) -> bool:
         patience = self.recommender.n_iter_no_change
