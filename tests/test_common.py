@@ -14,9 +14,9 @@ SMALL = {
     name: {
         "n_components": 8,
         "hidden_layer_sizes": (16,),
-        "max_epochs": 30,
+        "max_epochs": 15,
         "batch_size": 64,
-        "learning_rate": 1e-2,
+        "learning_rate": 2e-2,
     }
     for name in ("MultDAE", "MultVAE")
 }
