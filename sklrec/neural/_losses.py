@@ -77,9 +77,14 @@ class _ItemLikelihood(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_loss: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         hidden, weight, gradient = ctx.saved_tensors
-        grads = gradient @ weight, gradient.T @ hidden, gradient.sum(dim=0)
+        # grad_loss meets the small factors: the gradient of the weights is not gone through again.
+        grads = (
+            (gradient @ weight).mul_(grad_loss),
+            gradient.T @ (hidden * grad_loss),
+            gradient.sum(dim=0).mul_(grad_loss),
+        )
         hidden, weight, bias = (
-            grad.to(dtype).mul_(grad_loss) for grad, dtype in zip(grads, ctx.dtypes, strict=True)
+            grad.to(dtype) for grad, dtype in zip(grads, ctx.dtypes, strict=True)
         )
         return hidden, weight, bias, None, None
 
