@@ -21,12 +21,14 @@ help:
 demo: $(VENV)/.demo
 	$(BIN)/python examples/plot_quickstart.py
 
+# One thread: the matrices of the tests are small, and threads that wait for each other cost more
+# than they save, above all on a busy machine.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 test-oldest:
 	$(MAKE) $(VENV)-oldest/.test VENV=$(VENV)-oldest CONSTRAINTS=constraints-min.txt EXTRAS=test
-	$(VENV)-oldest/bin/python -m pytest tests/test_common.py
+	OMP_NUM_THREADS=1 $(VENV)-oldest/bin/python -m pytest tests/test_common.py
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff format --check .
