@@ -22,7 +22,7 @@ SMALL = {
 }
 
 NEURAL_REGIMES = [
-    {"likelihood": "gaussian"},
+    {"likelihood": "gaussian", "max_epochs": 30},
     {"likelihood": "logistic"},
     {"early_stopping": True, "validation_fraction": 0.2},
     {"warm_start": True},
