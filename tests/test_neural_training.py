@@ -152,10 +152,16 @@ def test_scores_of_a_user_do_not_depend_on_the_batch_to_the_last_bit(X):
 def test_warm_start_goes_on_and_a_new_fit_begins_anew(X):
     warm = MultDAE(**SMALL, warm_start=True).fit(X)
     first = warm.loss_curve_[0]
-    warm.fit(X)
+    warm.set_params(max_epochs=8).fit(X)
     assert warm.n_iter_ == 8
     assert warm.loss_curve_[4] < first
     assert MultDAE(**SMALL).fit(X).fit(X).n_iter_ == 4
+
+
+def test_warm_start_without_more_epochs_changes_nothing(X):
+    model = MultDAE(**SMALL, warm_start=True).fit(X)
+    scores = model.decision_function(X)
+    assert_array_equal(model.fit(X).decision_function(X), scores)
 
 
 def test_warm_start_refuses_other_items(X):
@@ -196,7 +202,7 @@ def test_model_stopped_early_is_trained_on_after_a_pickle(X):
     model = MultVAE(**SMALL, early_stopping=True, validation_fraction=0.2, warm_start=True).fit(X)
     copy = pickle.loads(pickle.dumps(model))
     assert copy.partial_fit(X).best_beta_ == model.best_beta_
-    assert copy.fit(X).n_iter_ == 9
+    assert copy.set_params(max_epochs=9).fit(X).n_iter_ == 9
     assert copy.best_epoch_ > 4
 
 

@@ -107,7 +107,10 @@ class BaseTorchRecommender(BaseRecommender):
         fresh = not (self.warm_start and hasattr(self, "net_"))
         X = self._check_X(X, reset=fresh)
         validation = self._validation_users(X_val, y_val)
-        return self._train(X, fresh=fresh, epochs=self.max_epochs, validation=validation)
+        epochs = self.max_epochs if fresh else self.max_epochs - self.n_iter_
+        if epochs <= 0:
+            return self
+        return self._train(X, fresh=fresh, epochs=epochs, validation=validation)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: MatrixLike, y: Any = None) -> BaseTorchRecommender:
@@ -264,7 +267,7 @@ class BaseTorchRecommender(BaseRecommender):
             raise ValueError(
                 f"early_stopping=True with validation_fraction={self.validation_fraction} needs "
                 f"{n_validation} users with at least 2 interactions and one more to train on, "
-                f"got {eligible.size} of n_samples={X.shape[0]}."
+                f"got {eligible.size} in X with n_samples={X.shape[0]}, n_features={X.shape[1]}."
             )
         rng = np.random.RandomState(self._seed)
         chosen = np.zeros(X.shape[0], dtype=bool)

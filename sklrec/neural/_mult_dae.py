@@ -57,7 +57,8 @@ class MultDAE(EmbeddingMixin, BaseTorchRecommender):
     n_iter_no_change : int, default=10
         Epochs without a better validation score after which training ends.
     warm_start : bool, default=False
-        Whether ``fit`` goes on from the weights of the last call.
+        Whether ``fit`` goes on where the last call ended, up to `max_epochs` in all, as the
+        ensembles of scikit-learn do: raise `max_epochs` to train for longer.
     callbacks : list of skorch callbacks or None, default=None
         Called in training, as :class:`skorch.NeuralNet` does.
     device : str, default="auto"

@@ -47,7 +47,8 @@ class MultVAE(EmbeddingMixin, BaseTorchRecommender):
     beta : float or "peak", default=0.2
         Weight of the KL term at the end of the annealing. "peak" does what [1]_ recommends: train
         once with annealing towards 1, take the value at the epoch with the best validation score,
-        and train again with it. That needs ``early_stopping=True`` or validation users.
+        and train again with it. That needs ``early_stopping=True`` or validation users;
+        ``partial_fit``, which has none, anneals towards 1.
     n_annealing_steps : int, default=20_000
         Number of gradient steps in which the weight of the KL term would rise linearly from 0 to
         1; it stops at `beta`. 0 means no annealing. The default is about that of figure 1 in
@@ -66,7 +67,8 @@ class MultVAE(EmbeddingMixin, BaseTorchRecommender):
     n_iter_no_change : int, default=10
         Epochs without a better validation score after which training ends.
     warm_start : bool, default=False
-        Whether ``fit`` goes on from the weights of the last call.
+        Whether ``fit`` goes on where the last call ended, up to `max_epochs` in all, as the
+        ensembles of scikit-learn do: raise `max_epochs` to train for longer.
     callbacks : list of skorch callbacks or None, default=None
         Called in training, as :class:`skorch.NeuralNet` does.
     device : str, default="auto"
@@ -208,8 +210,10 @@ class MultVAE(EmbeddingMixin, BaseTorchRecommender):
         validation: tuple[sp.csr_array, sp.csr_array] | None,
         hold_out: bool = True,
     ) -> MultVAE:
-        if fresh and self.beta == "peak":
-            if validation is None and not (hold_out and self.early_stopping):
+        if fresh and self.beta == "peak" and not hold_out:
+            self.beta_ = 1.0
+        elif fresh and self.beta == "peak":
+            if validation is None and not self.early_stopping:
                 raise ValueError(
                     "beta='peak' needs validation users to find the peak: use "
                     "early_stopping=True or X_val."
