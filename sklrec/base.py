@@ -95,7 +95,7 @@ class RecommenderMixin:
         return rank_in_batches(self.decision_function, X, seen, k=int(k), exclude_seen=exclude_seen)
 
     def score(self, X: MatrixLike, y: Any = None) -> float:
-        """Return the mean NDCG@100 when a part of each row is hidden and ranked from the rest.
+        """Return the mean ``ndcg@100`` when a part of each row is hidden and ranked from the rest.
 
         Parameters
         ----------

@@ -72,7 +72,7 @@ class Pipeline(sklearn.pipeline.Pipeline):
 
     @available_if(_ends_in_a_recommender)
     def score(self, X: MatrixLike, y: Any = None) -> float:
-        """Return the mean NDCG@100 when a part of each raw row is hidden and ranked from the rest.
+        """Return the mean ``ndcg@100`` when a part of each raw row is hidden and ranked back.
 
         Parameters
         ----------

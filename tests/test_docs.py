@@ -27,7 +27,8 @@ def test_recommender_of_the_docs_passes_all_checks(estimator, check):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_examples_of_the_page_give_what_it_shows(page):
-    pytest.importorskip("pandas")
+    for needed in ("pandas", "torch", "skorch", "safetensors"):
+        pytest.importorskip(needed)
     result = doctest.testfile(str(page), module_relative=False, optionflags=FLAGS, encoding="utf-8")
     assert result.attempted > 0
     assert result.failed == 0

@@ -12,7 +12,7 @@ from numpy.testing import assert_array_equal
 
 torch = pytest.importorskip("torch")
 
-from skorch.callbacks import Callback  # noqa: E402
+from skorch.callbacks import Callback, EarlyStopping, LRScheduler  # noqa: E402
 from torch import nn  # noqa: E402
 
 from sklrec.datasets import make_interactions  # noqa: E402
@@ -74,6 +74,40 @@ def test_interruption_leaves_a_usable_model_and_a_warning(X):
         model.fit(X)
     assert model.n_iter_ == len(model.loss_curve_) == 2
     assert model.predict_ranking(X[:3]).shape == (3, 10)
+
+
+def test_interruption_of_a_validation_is_an_interruption(X, monkeypatch):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sklrec.neural._watch.evaluate", interrupted)
+    with pytest.warns(UserWarning, match="interrupted after 1 of 4 epochs"):
+        MultVAE(**SMALL).fit(X, X_val=X[:50])
+
+
+def test_interruption_of_the_search_for_the_peak_leaves_the_model_it_has(X):
+    model = MultVAE(**SMALL, beta="peak", callbacks=[PressCtrlC(epoch=3)])
+    with pytest.warns(UserWarning, match="interrupted after 2 of 4 epochs"):
+        model.fit(X, X_val=X[:50])
+    assert model.n_iter_ == 2
+    assert model.beta == "peak"
+    assert model.predict_ranking(X[:3]).shape == (3, 10)
+
+
+def test_callbacks_of_skorch_find_optimizer_and_validation_score(X):
+    halve = LRScheduler(policy=torch.optim.lr_scheduler.ExponentialLR, gamma=0.5)
+    stop = EarlyStopping(monitor="validation_score", lower_is_better=False, patience=1)
+    model = MultDAE(**SMALL, callbacks=[halve, stop])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a callback that stops is no interruption
+        model.set_params(max_epochs=50).fit(X, X_val=X[:50])
+    assert model.n_iter_ < 50
+    assert model.net_.optimizer_.param_groups[0]["lr"] == 1e-2 * 0.5**model.n_iter_
+
+
+def test_device_changed_between_fits_moves_the_network(X):
+    model = MultDAE(**SMALL, device="cpu").fit(X).set_params(device="cpu:0")
+    assert model.partial_fit(X).net_.device == "cpu:0"
 
 
 def test_loss_that_becomes_nan_is_an_error_that_names_the_epoch_and_the_rate(X):

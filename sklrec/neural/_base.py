@@ -173,16 +173,23 @@ class BaseTorchRecommender(BaseRecommender):
             seeded([self._seed, len(self.loss_curve_)]),
             explained_out_of_memory(self.batch_size),
         ):
-            net = self.net_ if not fresh else self._new_net(X.shape[1], device)
+            if fresh:
+                net = self._new_net(X.shape[1], device)
+            elif self.net_.device != str(device):  # the parameter was changed
+                self.__setstate__(self.__getstate__())
+                net = self.net_
+            else:
+                net = self.net_
             rows = SparseRows(X, device)
             with fit_progress(self, X, max_subtasks=epochs) as step:
                 watch = Watch(self, step, validation)
-                net.callbacks_ = [*net.callbacks_, ("watch", watch)]
+                callbacks = net.callbacks_
+                net.callbacks_ = watch.among(callbacks)
                 net.interrupted_ = False
                 try:
                     net.partial_fit(rows, None, epochs=epochs)
                 finally:
-                    net.callbacks_ = net.callbacks_[:-1]  # it holds users
+                    net.callbacks_ = callbacks  # without the watch, which holds users
         self.net_ = net
         self.n_iter_ = len(self.loss_curve_)
         if net.interrupted_:

@@ -50,7 +50,7 @@ class MultDAE(EmbeddingMixin, BaseTorchRecommender):
     learning_rate : float, default=1e-3
         Of the optimizer, Adam.
     early_stopping : bool, default=False
-        Whether to hold out `validation_fraction` of the users, end training when NDCG@100 on
+        Whether to hold out `validation_fraction` of the users, end training when ``ndcg@100`` on
         them has not grown for `n_iter_no_change` epochs, and keep the weights of the best epoch.
     validation_fraction : float, default=0.1
         Share of the users to hold out for early stopping.
@@ -87,7 +87,7 @@ class MultDAE(EmbeddingMixin, BaseTorchRecommender):
     loss_curve_ : list of float
         Mean loss over each epoch, without the penalty.
     validation_scores_ : list of float
-        NDCG@100 of the validation users after each epoch.
+        ``ndcg@100`` of the validation users after each epoch.
     best_epoch_ : int
         Epoch with the best validation score, from 1; only with validation users.
     n_features_in_ : int

@@ -60,7 +60,7 @@ class MultVAE(EmbeddingMixin, BaseTorchRecommender):
     learning_rate : float, default=1e-3
         Of the optimizer, Adam.
     early_stopping : bool, default=False
-        Whether to hold out `validation_fraction` of the users, end training when NDCG@100 on
+        Whether to hold out `validation_fraction` of the users, end training when ``ndcg@100`` on
         them has not grown for `n_iter_no_change` epochs, and keep the weights of the best epoch.
     validation_fraction : float, default=0.1
         Share of the users to hold out for early stopping.
@@ -97,7 +97,7 @@ class MultVAE(EmbeddingMixin, BaseTorchRecommender):
     loss_curve_ : list of float
         Mean loss over each epoch.
     validation_scores_ : list of float
-        NDCG@100 of the validation users after each epoch.
+        ``ndcg@100`` of the validation users after each epoch.
     best_epoch_ : int
         Epoch with the best validation score, from 1; only with validation users.
     beta_ : float
@@ -219,10 +219,15 @@ class MultVAE(EmbeddingMixin, BaseTorchRecommender):
                     "early_stopping=True or X_val."
                 )
             annealing = clone(self).set_params(beta=1.0)
-            annealing._train(X, fresh=True, epochs=epochs, validation=validation, hold_out=hold_out)
+            annealing._train(X, fresh=True, epochs=epochs, validation=validation)
+            if annealing.net_.interrupted_:
+                params = self.get_params(deep=False)
+                self.__dict__.update(vars(annealing))
+                return self.set_params(**params)
             self.beta_ = annealing.best_beta_
+            del annealing  # its network need not live beside the next
         elif fresh:
-            self.beta_ = self.beta
+            self.beta_ = float(self.beta)
         super()._train(X, fresh=fresh, epochs=epochs, validation=validation, hold_out=hold_out)
         return self
 

@@ -51,9 +51,10 @@ class TorchNet(skorch.NeuralNet):
         return getattr(module, "_orig_mod", module)
 
     def initialize_optimizer(self, triggered_directly: bool | None = None) -> TorchNet:
-        """Make one optimizer for each part, all with the settings ``optimizer__...``."""
-        if "optimizer" not in self.prefixes_:
-            self.prefixes_: list[str] = [*self.prefixes_, "optimizer"]
+        """Make one optimizer for each part, all with the settings ``optimizer__...``.
+
+        ``optimizer_`` where there is one part, else ``optimizer_<part>_``.
+        """
         for part, prefixes in self._parts().items():
             named = [
                 (name, parameter)
@@ -61,7 +62,9 @@ class TorchNet(skorch.NeuralNet):
                 if name.startswith(tuple(prefixes))
             ]
             args, kwargs = self.get_params_for_optimizer("optimizer", named)
-            setattr(self, f"optimizer_{part}_", self.optimizer(*args, **kwargs))
+            setattr(self, self._optimizer_of(part), self.optimizer(*args, **kwargs))
+        if "optimizer" not in self.prefixes_:  # skorch knows optimizer_ by itself
+            self.prefixes_: list[str] = [*self.prefixes_, "optimizer"]
         return self
 
     def run_single_epoch(
@@ -82,6 +85,9 @@ class TorchNet(skorch.NeuralNet):
     def _parts(self) -> dict[str, list[str]]:
         return self.parts or {"all": [""]}
 
+    def _optimizer_of(self, part: str) -> str:
+        return f"optimizer_{part}_" if self.parts else "optimizer_"
+
     def _begin_pass(self, part: str) -> None:
         """Let gradients reach the parameters of `part` alone; the module knows which it is."""
         self.part_ = part
@@ -95,7 +101,7 @@ class TorchNet(skorch.NeuralNet):
                 callback.on_pass_begin(self, part=part)
 
     def _step_optimizer(self, step_fn: Any) -> None:
-        getattr(self, f"optimizer_{self.part_}_").step(step_fn)
+        getattr(self, self._optimizer_of(self.part_)).step(step_fn)
 
     def infer(self, x: Any, **fit_params: Any) -> Any:
         """Run the module on a batch."""

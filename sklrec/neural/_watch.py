@@ -1,4 +1,4 @@
-"""What happens after each epoch."""
+"""What happens after each epoch: it is validated, and training goes on or stops."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VALIDATION_METRIC = "ndcg@100"
 
 
 class Watch(Callback):
-    """After each epoch: validate, keep the best weights, report progress, stop when asked."""
+    """After each epoch: validate, keep the best weights and report progress."""
 
     def __init__(
         self,
@@ -36,6 +36,16 @@ class Watch(Callback):
         self.best_weights: dict | None = None
         self.n_without_gain = 0
         self.n_epochs = 0
+        self.must_stop = False
+
+    def among(self, callbacks: list[tuple[str, Callback]]) -> list[tuple[str, Callback]]:
+        """Return the callbacks of a net with the watch after the mean of the loss is known.
+
+        The user's come after it, so that they find the validation score in the history.
+        """
+        names = [name for name, _ in callbacks]
+        place = names.index("train_loss") + 1
+        return [*callbacks[:place], ("watch", self), *callbacks[place:], ("stop", Stop(self))]
 
     def on_epoch_end(self, net: TorchNet, **kwargs: Any) -> None:
         loss = net.history[-1, "train_loss"]
@@ -49,9 +59,12 @@ class Watch(Callback):
         for name, value in self.recommender._epoch_values(net).items():
             net.history.record(name, value)
         if self.validation is not None:
-            self._validate(net, *self.validation)
-        if self.step(f"epoch {len(net.history)}") or self._has_come_to_rest():
-            raise KeyboardInterrupt  # skorch's way to end training
+            try:
+                self._validate(net, *self.validation)
+            except KeyboardInterrupt:
+                net.interrupted_ = True
+                raise
+        self.must_stop = self.step(f"epoch {len(net.history)}") or self._has_come_to_rest()
 
     def _validate(self, net: TorchNet, fold_in: sp.csr_array, held_out: sp.csr_array) -> None:
         scores = evaluate(_Scores(self.recommender, net), fold_in, held_out, VALIDATION_METRIC)
@@ -73,6 +86,17 @@ class Watch(Callback):
     def on_train_end(self, net: TorchNet, **kwargs: Any) -> None:
         if self.best_weights is not None:
             net.plain_module.load_state_dict(self.best_weights)
+
+
+class Stop(Callback):
+    """Ends training when a watch says so, after all other callbacks have seen the epoch."""
+
+    def __init__(self, watch: Watch) -> None:
+        self.watch = watch
+
+    def on_epoch_end(self, net: TorchNet, **kwargs: Any) -> None:
+        if self.watch.must_stop:
+            raise KeyboardInterrupt  # skorch's way to end training
 
 
 class _Scores:
