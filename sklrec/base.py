@@ -10,9 +10,11 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
-from sklearn.utils import Tags, check_array
+from sklearn.utils import Tags
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, check_non_negative, validate_data
 
+from ._matrix import canonical_csr, stored_entries
 from ._ranking import rank_in_batches, top_k
 from ._sklearn import CallbackSupportMixin, fit_progress
 from ._typing import MatrixLike
@@ -149,9 +151,13 @@ class SimilarItemsMixin:
     """Adds ``similar_items`` to a model that can compare items with each other.
 
     A model writes ``_item_similarity(items)``, which returns an ndarray of shape
-    (len(items), n_items).
+    (len(items), n_items), and ``_compares_items()`` where that depends on its parameters.
     """
 
+    def _compares_items(self) -> bool:
+        return True
+
+    @available_if(lambda self: self._compares_items())
     def similar_items(self, item: int | ArrayLike, k: int = 10) -> np.ndarray:
         """Rank the items most similar to an item, by what the model has learnt.
 
@@ -191,23 +197,3 @@ class SimilarItemsMixin:
         )
         ranking = top_k(self._item_similarity(queries), int(k), seen=itself)
         return ranking if items.ndim else ranking[0]
-
-
-def stored_entries(X: MatrixLike) -> sp.csr_array:
-    """Return the entries of non-negative `X`, of any numeric type, as a canonical CSR array."""
-    X = check_array(X, accept_sparse="csr", dtype="numeric")
-    check_non_negative(X, "sklrec")
-    return canonical_csr(X)
-
-
-def canonical_csr(X: Any) -> sp.csr_array:
-    """Return `X` as a CSR array with sorted indices, duplicates summed and stored zeros dropped.
-
-    The arrays of `X` are shared where it has this form already and never changed.
-    """
-    X = sp.csr_array(X)
-    if not X.has_canonical_format or np.count_nonzero(X.data) < X.nnz:
-        X = X.copy()
-        X.sum_duplicates()
-        X.eliminate_zeros()
-    return X

@@ -10,10 +10,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from numpy.random import RandomState
-from numpy.typing import ArrayLike
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags, check_random_state
-from sklearn.utils.metaestimators import available_if
 
 from .._linalg import dot_on_threads
 from .._sklearn import Interval, StrOptions, _fit_context, fit_progress
@@ -46,6 +44,7 @@ class LFM(SimilarItemsMixin, BaseRecommender):
     ----------
     n_components : int, default=0
         Number of factors. With 0 all users get the same ranking, but for what they have seen.
+        With factors there is ``similar_items``, by the cosine of the items' factors.
     lambda_ : float, default=5.4
         L2 penalty on the biases and factors; larger is smoother. In the units of the number of
         entries of a user or an item: the fewer they have, the nearer to zero they stay. Worth a
@@ -237,32 +236,8 @@ class LFM(SimilarItemsMixin, BaseRecommender):
         scores += X.dtype.type(self.intercept_) + P[:, :1]
         return scores
 
-    @available_if(lambda self: self.n_components > 0)
-    def similar_items(self, item: int | ArrayLike, k: int = 10) -> np.ndarray:
-        """Rank the items most similar to an item, by the cosine of their factors.
-
-        Only with ``n_components > 0``.
-
-        Parameters
-        ----------
-        item : int or array-like of int of shape (n_queries,)
-            Index of the item, or of several.
-        k : int, default=10
-            Number of items to rank.
-
-        Returns
-        -------
-        ranking : ndarray of shape (k,) or (n_queries, k), dtype int64
-            Item indices, most similar first, without the item itself; -1 past the last item.
-
-        Raises
-        ------
-        NotFittedError
-            If the model is not fitted.
-        ValueError
-            If there is no such item or `k` is not a positive integer.
-        """
-        return super().similar_items(item, k)
+    def _compares_items(self) -> bool:
+        return self.n_components > 0
 
     def _item_similarity(self, items: np.ndarray) -> np.ndarray:
         Q = self.components_.T.astype(np.float64)

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import sem, t
 from sklearn.utils import Bunch
 
-from ..base import stored_entries
+from .._matrix import stored_entries
 from ._ranking import parse_metrics
 from ._scorer import rank_unseen
 

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike
 from sklearn.exceptions import UndefinedMetricWarning
 
-from ..base import stored_entries
+from .._matrix import stored_entries
 
 # What a rank's share of the hits is divided by.
 Denominator = Literal["min(k, n)", "n"]

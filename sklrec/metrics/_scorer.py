@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from .._matrix import canonical_csr, stored_entries, take_entries
 from .._ranking import rank_in_batches
-from ..base import canonical_csr, stored_entries
 from ..model_selection import split_interactions
-from ..model_selection._split import take_entries
 from ._ranking import parse_metrics
 
 

@@ -12,8 +12,8 @@ from numpy.random import RandomState
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import Bunch, check_random_state
 
+from .._matrix import canonical_csr, stored_entries, take_entries
 from .._typing import MatrixLike
-from ..base import canonical_csr, stored_entries
 
 
 class StrongGeneralizationSplit(BaseCrossValidator):
@@ -282,12 +282,6 @@ def strong_generalization_split(
         valid_users=valid,
         test_users=test,
     )
-
-
-def take_entries(X: sp.csr_array, chosen: np.ndarray) -> sp.csr_array:
-    """Return the stored entries of `X` that a boolean array of shape (nnz,) chooses."""
-    indptr = np.concatenate([[0], np.cumsum(chosen)])[X.indptr]
-    return sp.csr_array((X.data[chosen], X.indices[chosen], indptr), shape=X.shape)
 
 
 def _hide(X: sp.csr_array, test_size: float, seed: int) -> tuple[sp.csr_array, sp.csr_array]:

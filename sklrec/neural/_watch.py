@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from skorch.callbacks import Callback
 
-from ..base import canonical_csr
+from .._matrix import canonical_csr
 from ..metrics import evaluate
 from ._net import TorchNet
 

@@ -9,9 +9,9 @@ import scipy.sparse as sp
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_non_negative
 
+from .._matrix import canonical_csr
 from .._sklearn import Interval, validate_params
 from .._typing import MatrixLike
-from ..base import canonical_csr
 
 
 @validate_params(

@@ -11,9 +11,9 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, check_non_negative, validate_data
 
+from .._matrix import canonical_csr
 from .._sklearn import Interval, _fit_context
 from .._typing import MatrixLike
-from ..base import canonical_csr
 
 
 class BM25Transformer(  # type: ignore[call-arg]
