@@ -58,7 +58,9 @@ def top_k(scores: np.ndarray, k: int, *, seen: Any = None) -> np.ndarray:
     bound = _kth_best_bound(scores, n_ranked)
     if np.isnan(bound).any():
         row = int(np.flatnonzero(np.isnan(bound))[0])
-        raise ValueError(f"Scores must not be NaN, but row {row} has {_n_nan(scores[row])} NaN.")
+        raise ValueError(
+            f"Scores must not be NaN, but row {row} has {np.isnan(scores[row]).sum()} NaN."
+        )
     candidate = scores >= bound
     crowded = np.count_nonzero(candidate, axis=1) > 4 * n_ranked
     if crowded.any():
@@ -98,10 +100,6 @@ def _kth_best_bound(scores: np.ndarray, k: int) -> np.ndarray:
     bound = maxima[:, [n_groups - k]]
     bound[has_nan] = np.nan
     return bound
-
-
-def _n_nan(row: np.ndarray) -> int:
-    return int(np.count_nonzero(np.isnan(row)))
 
 
 def rank_in_batches(

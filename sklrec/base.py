@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from numbers import Integral
 from typing import Any
@@ -60,6 +61,8 @@ class RecommenderMixin:
     returns an ndarray of shape (n_users, n_items) with a score for each item.
     """
 
+    decision_function: Callable[[Any], np.ndarray]
+
     def predict_ranking(
         self, X: MatrixLike, *, k: int = 10, exclude_seen: bool = True
     ) -> np.ndarray:
@@ -89,8 +92,7 @@ class RecommenderMixin:
             If `k` is not a positive integer, or X is not what ``fit`` has seen.
         """
         check_is_fitted(self)
-        if not isinstance(k, Integral) or k < 1:
-            raise ValueError(f"k must be a positive integer, got {k!r}.")
+        _check_k(k)
         seen = stored_entries(X)
         if sp.issparse(X):
             X = sp.csr_array(X)  # other sparse formats have no rows to slice
@@ -154,6 +156,9 @@ class SimilarItemsMixin:
     (len(items), n_items), and ``_compares_items()`` where that depends on its parameters.
     """
 
+    n_features_in_: int
+    _item_similarity: Callable[[np.ndarray], np.ndarray]
+
     def _compares_items(self) -> bool:
         return True
 
@@ -181,8 +186,7 @@ class SimilarItemsMixin:
             If there is no such item or `k` is not a positive integer.
         """
         check_is_fitted(self)
-        if not isinstance(k, Integral) or k < 1:
-            raise ValueError(f"k must be a positive integer, got {k!r}.")
+        _check_k(k)
         items = np.asarray(item)
         if items.ndim > 1 or not np.issubdtype(items.dtype, np.integer):
             raise ValueError(f"item must be an integer or a list of integers, got {item!r}.")
@@ -197,3 +201,8 @@ class SimilarItemsMixin:
         )
         ranking = top_k(self._item_similarity(queries), int(k), seen=itself)
         return ranking if items.ndim else ranking[0]
+
+
+def _check_k(k: int) -> None:
+    if not isinstance(k, Integral) or k < 1:
+        raise ValueError(f"k must be a positive integer, got {k!r}.")

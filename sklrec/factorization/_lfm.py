@@ -11,6 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.random import RandomState
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.utils import Tags, check_random_state
 
 from .._linalg import dot_on_threads
@@ -241,9 +242,7 @@ class LFM(SimilarItemsMixin, BaseRecommender):
 
     def _item_similarity(self, items: np.ndarray) -> np.ndarray:
         Q = self.components_.T.astype(np.float64)
-        norm = np.linalg.norm(Q, axis=1, keepdims=True)
-        Q /= np.where(norm > 0, norm, 1)  # items without entries have no direction
-        return Q[items] @ Q.T
+        return cosine_similarity(Q[items], Q)
 
     def _targets(self, X: sp.csr_array) -> sp.csr_array:
         """Return what is learned: the stored values, or their labels, in float64."""

@@ -162,8 +162,8 @@ class BaseTorchRecommender(BaseRecommender):
     ) -> BaseTorchRecommender:
         device = self._training_device()
         if fresh:
-            for name in ("net_", "best_epoch_", "best_beta_"):
-                self.__dict__.pop(name, None)
+            for name in [name for name in vars(self) if name == "net_" or name.startswith("best_")]:
+                delattr(self, name)
             self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
             self.loss_curve_: list[float] = []
             self.validation_scores_: list[float] = []
@@ -173,13 +173,9 @@ class BaseTorchRecommender(BaseRecommender):
             seeded([self._seed, len(self.loss_curve_)]),
             explained_out_of_memory(self.batch_size),
         ):
-            if fresh:
-                net = self._new_net(X.shape[1], device)
-            elif self.net_.device != str(device):  # the parameter was changed
+            if not fresh and self.net_.device != str(device):  # the parameter was changed
                 self.__setstate__(self.__getstate__())
-                net = self.net_
-            else:
-                net = self.net_
+            net = self._new_net(X.shape[1], device) if fresh else self.net_
             rows = SparseRows(X, device)
             with fit_progress(self, X, max_subtasks=epochs) as step:
                 watch = Watch(self, step, validation)
@@ -279,7 +275,7 @@ class BaseTorchRecommender(BaseRecommender):
         rng = np.random.RandomState(self._seed)
         chosen = np.zeros(X.shape[0], dtype=bool)
         chosen[rng.choice(eligible, n_validation, replace=False)] = True
-        return X[~chosen], RankingScorer(random_state=self._seed).hide(X[chosen], None)
+        return X[~chosen], RankingScorer(random_state=self._seed).hide(X[chosen])
 
     def _scores(self, net: TorchNet, X: sp.csr_array) -> np.ndarray:
         module = net.plain_module

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.metrics.pairwise import cosine_similarity
 
 from .._typing import MatrixLike
 from ..base import SimilarItemsMixin
@@ -45,5 +46,4 @@ class EmbeddingMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SimilarI
 
     def _item_similarity(self, items: np.ndarray) -> np.ndarray:
         vectors = self.item_embeddings_
-        vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-        return vectors[items] @ vectors.T
+        return cosine_similarity(vectors[items], vectors)

@@ -44,6 +44,7 @@ def in_equal_batches(
 
 @contextmanager
 def explained_out_of_memory(n_rows: int) -> Iterator[None]:
+    """Say what to change when the GPU lacks the memory for `n_rows` users at once."""
     try:
         yield
     except torch.OutOfMemoryError as error:

@@ -9,7 +9,6 @@ import numpy as np
 import scipy.sparse as sp
 from skorch.callbacks import Callback
 
-from .._matrix import canonical_csr
 from ..metrics import evaluate
 from ._net import TorchNet
 
@@ -56,17 +55,24 @@ class Watch(Callback):
             )
         self.n_epochs += 1
         self.recommender.loss_curve_.append(float(loss))
-        for name, value in self.recommender._epoch_values(net).items():
+        values = self.recommender._epoch_values(net)
+        for name, value in values.items():
             net.history.record(name, value)
         if self.validation is not None:
             try:
-                self._validate(net, *self.validation)
+                self._validate(net, values, *self.validation)
             except KeyboardInterrupt:
                 net.interrupted_ = True
                 raise
         self.must_stop = self.step(f"epoch {len(net.history)}") or self._has_come_to_rest()
 
-    def _validate(self, net: TorchNet, fold_in: sp.csr_array, held_out: sp.csr_array) -> None:
+    def _validate(
+        self,
+        net: TorchNet,
+        values: dict[str, float],
+        fold_in: sp.csr_array,
+        held_out: sp.csr_array,
+    ) -> None:
         scores = evaluate(_Scores(self.recommender, net), fold_in, held_out, VALIDATION_METRIC)
         score = scores.mean[VALIDATION_METRIC]
         net.history.record("validation_score", score)
@@ -76,7 +82,7 @@ class Watch(Callback):
             self.best_score, self.n_without_gain = score, 0
             self.best_weights = deepcopy(net.plain_module.state_dict())
             self.recommender.best_epoch_ = len(self.recommender.loss_curve_)
-            for name, value in self.recommender._epoch_values(net).items():
+            for name, value in values.items():
                 setattr(self.recommender, f"best_{name}_", value)
 
     def _has_come_to_rest(self) -> bool:
@@ -107,4 +113,4 @@ class _Scores:
         self.net = net
 
     def decision_function(self, X: sp.csr_array) -> np.ndarray:
-        return self.recommender._scores(self.net, canonical_csr(X))
+        return self.recommender._scores(self.net, X)
