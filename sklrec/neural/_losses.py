@@ -7,6 +7,7 @@ and a likelihood turns the product into its own gradient in place: one such tens
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,8 @@ import torch
 import torch.nn.functional as F
 
 from ._data import SparseBatch
+
+LOG_2_PI = math.log(2 * math.pi)
 
 # From scores of shape (n_rows, n_items), which it may overwrite, and a batch to the negative
 # log-likelihood summed over items and averaged over users, and its gradient by the scores.
@@ -155,3 +158,8 @@ def likelihood_named(name: str, confidence: float) -> Likelihood:
 def gaussian_kl(mu: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
     """Return KL(N(mu, exp(logvar)) || N(0, I)), a sum over dimensions and a mean over rows."""
     return -0.5 * (1 + logvar - mu.square() - logvar.exp()).sum(dim=1).mean()
+
+
+def log_normal(z: torch.Tensor, mu: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
+    """Return the log-density of N(mu, exp(logvar)) at z, dimension by dimension."""
+    return -0.5 * (logvar + (z - mu).square() / logvar.exp() + LOG_2_PI)

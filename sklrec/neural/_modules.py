@@ -88,6 +88,44 @@ class ItemLayer(nn.Linear):
         return ItemScores(hidden, self.weight, self.bias)
 
 
+class DenselyConnected(nn.Module):
+    """Layers of one width, each of which also gets the sum of the outputs of all before it.
+
+    Each is linear, swish and layer norm, as in the encoder of RecVAE.
+
+    Parameters
+    ----------
+    n_inputs : int
+        Size of the input.
+    width : int
+        Size of each layer.
+    n_layers : int
+        Number of layers; none returns the input.
+    """
+
+    def __init__(self, n_inputs: int, width: int, n_layers: int) -> None:
+        super().__init__()
+        sizes = [n_inputs, *(n_layers * [width])]
+        self.linear = nn.ModuleList(initialize(nn.Linear(*pair)) for pair in pairwise(sizes))
+        self.norm = nn.ModuleList(nn.LayerNorm(width) for _ in self.linear)
+
+    def forward(self, h: torch.Tensor, skipped: torch.Tensor | None = None) -> torch.Tensor:
+        """Return a tensor of shape (n_rows, width).
+
+        Parameters
+        ----------
+        h : Tensor of shape (n_rows, n_inputs)
+            Input.
+        skipped : Tensor of shape (n_rows, width) or None
+            Sum of the outputs of densely connected layers before these.
+        """
+        for linear, norm in zip(self.linear, self.norm, strict=True):
+            a = linear(h) if skipped is None else linear(h) + skipped
+            h = norm(F.silu(a))
+            skipped = h if skipped is None else skipped + h
+        return h
+
+
 def tanh_layers(sizes: Sequence[int]) -> nn.Sequential:
     """Return dense layers of these sizes with a tanh after each; none for a single size."""
     layers: list[nn.Module] = []
