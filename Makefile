@@ -22,13 +22,13 @@ demo: $(VENV)/.demo
 	$(BIN)/python examples/plot_quickstart.py
 
 # One thread: the matrices of the tests are small, and threads that wait for each other cost more
-# than they save, above all on a busy machine.
+# than they save, above all on a busy machine. Instead there is a process for each core.
 test: $(VENV)/.test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --dist=worksteal
 
 test-oldest:
 	$(MAKE) $(VENV)-oldest/.test VENV=$(VENV)-oldest CONSTRAINTS=constraints-min.txt EXTRAS=test
-	OMP_NUM_THREADS=1 $(VENV)-oldest/bin/python -m pytest tests/test_common.py
+	OMP_NUM_THREADS=1 $(VENV)-oldest/bin/python -m pytest --numprocesses=auto --dist=worksteal tests/test_common.py
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff format --check .
