@@ -32,7 +32,7 @@ NEURAL_REGIMES = [
 # Settings besides the first under which a model takes another path.
 REGIMES = {
     "BM25Transformer": [{"b": 0.0}, {"b": 1.0}, {"k1": 0.0}],
-    "EASE": [{"lambda_": 1.0}],
+    "EASE": [{"lambda_": 1.0}, {"dropout": 0.3}],
     "LFM": [
         {"solver": "gd"},
         {"threshold": 3.5},

@@ -1,5 +1,6 @@
 """EASE against ridge regressions and a dense inverse."""
 
+import itertools
 import pickle
 
 import numpy as np
@@ -7,9 +8,12 @@ import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.linear_model import Ridge
+from sklearn.preprocessing import Binarizer
 
 from sklrec import _memory
 from sklrec.linear import EASE
+from sklrec.metrics import evaluate
+from sklrec.model_selection import strong_generalization_split
 
 
 def test_each_item_is_the_ridge_regression_on_the_others(X):
@@ -27,6 +31,68 @@ def test_weighted_interactions_give_the_ridge_regression_too(X):
     B = EASE(lambda_=0.5).fit(X).coef_
     ridge = Ridge(alpha=0.5, fit_intercept=False).fit(X.toarray()[:, 1:], X.toarray()[:, 0])
     assert_allclose(B[1:, 0], ridge.coef_, atol=1e-10)
+
+
+def with_values(X):
+    X.data *= np.random.default_rng(0).uniform(0.1, 3, X.nnz)
+    return X
+
+
+@pytest.mark.parametrize("weigh", [lambda X: X, with_values], ids=["ones", "values"])
+def test_dropout_is_the_ridge_regression_with_a_penalty_of_each_items_own(X, weigh):
+    X = weigh(X)
+    B = EASE(lambda_=2.0, dropout=0.25).fit(X).coef_
+    dense = X.toarray()
+    for j in range(X.shape[1]):
+        rest = np.arange(X.shape[1]) != j
+        penalty = 2.0 + 0.25 / 0.75 * (dense[:, rest] ** 2).sum(axis=0)
+        # Ridge regression by least squares: a row for each weight that asks it to be zero.
+        A = np.vstack([dense[:, rest], np.diag(np.sqrt(penalty))])
+        b = np.concatenate([dense[:, j], np.zeros(rest.sum())])
+        assert_allclose(B[rest, j], np.linalg.lstsq(A, b)[0], atol=1e-10)
+        assert B[j, j] == 0
+
+
+def test_dropout_is_what_is_expected_over_all_that_may_be_left_out():
+    X = np.array([[1.0, 2.0, 0.5, 0.0], [0.0, 1.0, 1.0, 3.0], [1.0, 0.0, 2.0, 1.0]])
+    p = 0.4
+    masks = np.array(list(itertools.product([0, 1], repeat=4)))
+    weights = np.repeat((p ** (1 - masks) * (1 - p) ** masks).prod(axis=1), len(X))
+    Z = (masks[:, None, :] * X / (1 - p)).reshape(-1, 4)
+    target = np.tile(X, (len(masks), 1))
+    B = EASE(lambda_=1.5, dropout=p).fit(X).coef_
+    for j in range(4):
+        rest = np.arange(4) != j
+        ridge = Ridge(alpha=1.5, fit_intercept=False)
+        ridge.fit(Z[:, rest], target[:, j], sample_weight=weights)
+        assert_allclose(B[rest, j], ridge.coef_, atol=1e-10)
+
+
+def test_dropout_of_zero_is_ease_without_it(X):
+    expected = EASE(lambda_=2.0).fit(X).coef_
+    assert_array_equal(EASE(lambda_=2.0, dropout=0.0).fit(X).coef_, expected)
+
+
+def test_batches_of_users_give_the_fit_on_all_with_dropout_too(X):
+    model = EASE(lambda_=2.0, dropout=0.3)
+    model.partial_fit(X[:25])
+    model.decision_function(X)  # solves between the batches
+    model.partial_fit(X[25:])
+    assert_allclose(model.coef_, EASE(lambda_=2.0, dropout=0.3).fit(X).coef_, atol=1e-13)
+
+
+def test_edlae_reaches_on_ml1m_what_an_independent_implementation_does(ml1m):
+    X = Binarizer(threshold=3.5).fit_transform(ml1m)
+    split = strong_generalization_split(X, n_heldout=1000)
+    model = EASE(lambda_=300, dropout=0.33).fit(split.train)
+    found = evaluate(model, split.test_fold_in, split.test_held_out, "ndcg@100")
+    assert_allclose(found.mean["ndcg@100"], 0.4230, atol=5e-4)
+
+
+@pytest.mark.parametrize("dropout", [-0.1, 1.0, 1, np.nan, "0.5", None])
+def test_dropout_must_be_a_probability_below_one(X, dropout):
+    with pytest.raises(ValueError, match="dropout"):
+        EASE(dropout=dropout).fit(X)
 
 
 def test_scores_are_the_product_of_row_and_weights(X):

@@ -31,6 +31,11 @@ class EASE(SimilarItemsMixin, BaseRecommender):
     off the diagonal (equation 8 of [1]_). A user's scores are the row ``x @ B``, so users that
     ``fit`` has not seen cost nothing more.
 
+    With `dropout` p it is the denoising autoencoder EDLAE, whose inputs are left out at random in
+    training: in expectation over all that may be left out, the diagonal of :math:`X^\top X` grows
+    by :math:`p / (1 - p)` of itself (section 3 of [2]_), and the closed form stays. Popular items,
+    which :math:`\lambda` alone hardly touches, are then penalised in proportion.
+
     Fitting inverts a dense matrix in place: memory is one matrix of n_items x n_items, 1.6 GB in
     float32 for 20,000 items, and time grows with the cube of the number of items, whatever the
     number of users. A fit that the machine has no memory for is refused before it starts.
@@ -41,6 +46,10 @@ class EASE(SimilarItemsMixin, BaseRecommender):
         L2 penalty on the item-to-item weights; larger is smoother. In the units of X'X, that is
         of interactions: the more users, the larger the best value. Worth a search between 10
         and 10,000 on a logarithmic scale.
+    dropout : float, default=0.0
+        Probability p, below 1, with which an interaction is left out of the input; 0 is EASE
+        itself. Worth a search between 0.1 and 0.6, together with a smaller `lambda_` than without:
+        [2]_ takes .33 with 300 for MovieLens-20M and .25 with 70 for the Million Song Dataset.
 
     Attributes
     ----------
@@ -67,6 +76,7 @@ class EASE(SimilarItemsMixin, BaseRecommender):
     References
     ----------
     .. [1] H. Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019.
+    .. [2] H. Steck, "Autoencoders that don't overfit towards the Identity", NeurIPS 2020.
 
     Examples
     --------
@@ -80,10 +90,14 @@ class EASE(SimilarItemsMixin, BaseRecommender):
     array([1])
     """
 
-    _parameter_constraints: dict = {"lambda_": [Interval(Real, 0, None, closed="neither")]}
+    _parameter_constraints: dict = {
+        "lambda_": [Interval(Real, 0, None, closed="neither")],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+    }
 
-    def __init__(self, lambda_: float = 500.0) -> None:
+    def __init__(self, lambda_: float = 500.0, *, dropout: float = 0.0) -> None:
         self.lambda_ = lambda_
+        self.dropout = dropout
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: MatrixLike, y: Any = None) -> EASE:
@@ -196,7 +210,9 @@ class EASE(SimilarItemsMixin, BaseRecommender):
 
     def _solve_in_place(self, G: np.ndarray) -> np.ndarray:
         """Turn X'X, of which the upper triangle is read, into B."""
-        G.flat[:: G.shape[0] + 1] += self.lambda_
+        diagonal = np.diag(G)
+        penalty = self.lambda_ + self.dropout / (1 - self.dropout) * diagonal
+        np.fill_diagonal(G, diagonal + penalty)
         try:
             invert_positive_definite(G)
         except np.linalg.LinAlgError as error:
