@@ -1,5 +1,12 @@
 """Metrics of rankings, and their use in scikit-learn's searches."""
 
+from ._beyond_accuracy import (
+    average_popularity_at_k,
+    catalogue_coverage_at_k,
+    gini_at_k,
+    intra_list_diversity_at_k,
+    novelty_at_k,
+)
 from ._evaluation import RankingEvaluation, evaluate
 from ._ranking import (
     average_precision_at_k,
@@ -14,10 +21,15 @@ from ._scorer import RankingScorer
 __all__ = [
     "RankingEvaluation",
     "RankingScorer",
+    "average_popularity_at_k",
     "average_precision_at_k",
+    "catalogue_coverage_at_k",
     "evaluate",
+    "gini_at_k",
     "hit_rate_at_k",
+    "intra_list_diversity_at_k",
     "ndcg_at_k",
+    "novelty_at_k",
     "precision_at_k",
     "recall_at_k",
     "reciprocal_rank_at_k",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,8 @@ from scipy.stats import sem, t
 from sklearn.utils import Bunch
 
 from .._matrix import stored_entries
-from ._ranking import parse_metrics
+from ._names import measure, parse_metrics
+from ._ranking import mean_over_users
 from ._scorer import rank_unseen
 
 
@@ -22,34 +23,44 @@ class RankingEvaluation:
     Parameters
     ----------
     per_user : dict of ndarray of shape (n_users,)
-        For each metric the value of each user, NaN where nothing was held out.
+        For each metric the value of each user, NaN for a user who does not count: one with nothing
+        held out or, beyond accuracy, with too few items ranked.
+    together : dict of float, default={}
+        The metrics that have no value of a user, but one of all users: coverage and Gini.
 
     Attributes
     ----------
     mean : dict of float
-        Mean of each metric over the users with something held out.
+        Mean of each metric over the users who count; the value itself for those in `together`.
     standard_error : dict of float
         Of the mean: the sample standard deviation over the square root of the number of users.
+        NaN for the metrics in `together`; repeat the split to see how far they vary.
     """
 
     per_user: Mapping[str, np.ndarray]
+    together: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def mean(self) -> dict[str, float]:
-        """Mean of each metric over the users with something held out."""
-        return {name: float(_counting(value).mean()) for name, value in self.per_user.items()}
+        """Mean of each metric over the users who count, or its value for all users together."""
+        means = {name: mean_over_users(value) for name, value in self.per_user.items()}
+        return means | dict(self.together)
 
     @property
     def standard_error(self) -> dict[str, float]:
-        """Standard error of the mean of each metric; NaN for a single user."""
-        return {
+        """Standard error of the mean of each metric; NaN for one user, or all users together."""
+        errors = {
             name: float(sem(_counting(value))) if _counting(value).size > 1 else float("nan")
             for name, value in self.per_user.items()
         }
+        return errors | dict.fromkeys(self.together, float("nan"))
 
     def __repr__(self) -> str:
         error = self.standard_error
-        return "\n".join(f"{name}: {m:.4f} ± {error[name]:.4f}" for name, m in self.mean.items())
+        return "\n".join(
+            f"{name}: {m:.4f}" + ("" if name in self.together else f" ± {error[name]:.4f}")
+            for name, m in self.mean.items()
+        )
 
     def compare(self, other: RankingEvaluation) -> dict[str, Bunch]:
         """Compare with the evaluation of another model on the same users, user by user.
@@ -65,7 +76,7 @@ class RankingEvaluation:
         Returns
         -------
         comparison : dict of Bunch
-            For each metric of both: ``difference``, the mean of self minus other,
+            For each metric of users in both: ``difference``, the mean of self minus other,
             ``standard_error`` of it, ``pvalue`` (two-sided) and ``n_users``. Without any
             difference the p-value is 1.
 
@@ -87,6 +98,9 @@ def evaluate(
     fold_in: Any,
     held_out: Any,
     metrics: str | Sequence[str] = ("ndcg@100", "recall@20", "recall@50"),
+    *,
+    interactions: Any = None,
+    item_features: Any = None,
 ) -> RankingEvaluation:
     """Evaluate a fitted estimator on users split into a fold-in and a held-out part.
 
@@ -99,7 +113,13 @@ def evaluate(
     held_out : {array-like, sparse array} of shape (n_users, n_items)
         Nonzero at the items to find.
     metrics : str or list of str, default=("ndcg@100", "recall@20", "recall@50")
-        Names as in :class:`RankingScorer`.
+        Names as in :class:`RankingScorer`, and "gini" and "average_popularity".
+    interactions : {array-like, sparse array} of shape (n_other_users, n_items) or None, \
+            default=None
+        What "novelty", "average_popularity" and "intra_list_diversity/users" count in: the
+        training users.
+    item_features : {array-like, sparse array} of shape (n_items, n_features) or None, default=None
+        Content of the items, for "intra_list_diversity".
 
     Returns
     -------
@@ -109,7 +129,8 @@ def evaluate(
     Raises
     ------
     ValueError
-        If the shapes differ, the parts overlap, or no user has an item held out.
+        If the shapes differ, the parts overlap, no user has an item held out, or a metric lacks
+        `interactions` or `item_features`.
     TypeError
         If the estimator has no ``decision_function``.
 
@@ -125,6 +146,10 @@ def evaluate(
     >>> popular = evaluate(PopularityRecommender().fit(train), fold_in, held_out, "ndcg@20")
     >>> ease.compare(popular)["ndcg@20"].pvalue < 0.05
     True
+    >>> evaluate(EASE(lambda_=10).fit(train), fold_in, held_out, ["novelty@5", "gini@5"],
+    ...          interactions=train)
+    novelty@5: 1.80... ± 0.02...
+    gini@5: 0.35...
     """
     parsed = parse_metrics(metrics)
     given, fold_in, held_out = fold_in, stored_entries(fold_in), stored_entries(held_out)
@@ -140,8 +165,16 @@ def evaluate(
     if not held_out.nnz:
         raise ValueError("No user has an item held out, so there is nothing to evaluate.")
     ranking = rank_unseen(estimator, fold_in, k=max(k for _, k in parsed.values()), like=given)
+    values = measure(
+        parsed,
+        ranking,
+        held_out=held_out,
+        interactions=interactions,
+        item_features=item_features,
+    )
     return RankingEvaluation(
-        {name: metric(held_out, ranking, k=k, average=None) for name, (metric, k) in parsed.items()}
+        {name: value for name, value in values.items() if isinstance(value, np.ndarray)},
+        {name: value for name, value in values.items() if not isinstance(value, np.ndarray)},
     )
 
 
@@ -153,14 +186,12 @@ def _paired(name: str, first: np.ndarray, second: np.ndarray) -> Bunch:
     if first.shape != second.shape or not np.array_equal(np.isnan(first), np.isnan(second)):
         raise ValueError(
             f"{name} was evaluated on different users: {_counting(first).size} of {first.size} "
-            f"and {_counting(second).size} of {second.size} have something held out."
+            f"and {_counting(second).size} of {second.size} have a value."
         )
     first, second = _counting(first), _counting(second)
     difference = first - second
     if first.size < 2:
-        raise ValueError(
-            f"A paired test needs at least 2 users with something held out, got {first.size}."
-        )
+        raise ValueError(f"A paired test needs at least 2 users with a value, got {first.size}.")
     mean, error = difference.mean(), sem(difference)
     with np.errstate(divide="ignore"):  # the same difference for every user has no error
         pvalue = 2 * t.sf(abs(mean) / error, first.size - 1) if difference.any() else 1.0

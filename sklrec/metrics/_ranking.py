@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral
 from typing import Any, Literal
 
@@ -61,7 +60,7 @@ def ndcg_at_k(
     hits, n_held_out = _hits(held_out, ranking, k)
     discount = 1 / np.log2(np.arange(2, hits.shape[1] + 2))
     ideal = np.concatenate([[0.0], np.cumsum(discount)])
-    return _average(hits @ discount, ideal[np.minimum(n_held_out, discount.size)], average)
+    return per_user(hits @ discount, ideal[np.minimum(n_held_out, discount.size)], average)
 
 
 def recall_at_k(
@@ -99,7 +98,7 @@ def recall_at_k(
     0.5
     """
     hits, n_held_out = _hits(held_out, ranking, k)
-    return _average(hits.sum(axis=1), _denominator(denominator, hits.shape[1], n_held_out), average)
+    return per_user(hits.sum(axis=1), _denominator(denominator, hits.shape[1], n_held_out), average)
 
 
 def precision_at_k(
@@ -129,7 +128,7 @@ def precision_at_k(
     0.25
     """
     hits, n_held_out = _hits(held_out, ranking, k)
-    return _average(hits.sum(axis=1), np.where(n_held_out > 0, hits.shape[1], 0), average)
+    return per_user(hits.sum(axis=1), np.where(n_held_out > 0, hits.shape[1], 0), average)
 
 
 def average_precision_at_k(
@@ -163,7 +162,7 @@ def average_precision_at_k(
     hits, n_held_out = _hits(held_out, ranking, k)
     ranks = np.arange(1, hits.shape[1] + 1)
     precision = hits.cumsum(axis=1) / ranks
-    return _average(
+    return per_user(
         (precision * hits).sum(axis=1), _denominator(denominator, ranks.size, n_held_out), average
     )
 
@@ -194,7 +193,7 @@ def reciprocal_rank_at_k(
     """
     hits, n_held_out = _hits(held_out, ranking, k)
     first = np.where(hits.any(axis=1), 1 / (1 + hits.argmax(axis=1)), 0.0)
-    return _average(first, n_held_out > 0, average)
+    return per_user(first, n_held_out > 0, average)
 
 
 def hit_rate_at_k(
@@ -222,7 +221,7 @@ def hit_rate_at_k(
     0.5
     """
     hits, n_held_out = _hits(held_out, ranking, k)
-    return _average(hits.max(axis=1), n_held_out > 0, average)
+    return per_user(hits.max(axis=1), n_held_out > 0, average)
 
 
 def _hits(held_out: Any, ranking: ArrayLike, k: int | None) -> tuple[np.ndarray, np.ndarray]:
@@ -231,15 +230,33 @@ def _hits(held_out: Any, ranking: ArrayLike, k: int | None) -> tuple[np.ndarray,
     Two ndarrays of shape (n_users, k), bool, and (n_users,).
     """
     held_out = stored_entries(held_out)
+    ranking = check_ranking(ranking, k, n_items=held_out.shape[1])
+    n_users, k = ranking.shape
+    if n_users != held_out.shape[0]:
+        raise ValueError(f"ranking has {n_users} users, but held_out has {held_out.shape[0]}.")
+    users = np.repeat(np.arange(n_users), k)
+    found = held_out[users, np.maximum(ranking, 0).ravel()]
+    if sp.issparse(found):
+        found = found.toarray()
+    hits = (np.reshape(found, ranking.shape) != 0) & (ranking >= 0)
+    return hits, np.diff(held_out.indptr)
+
+
+def check_ranking(ranking: ArrayLike, k: int | None, *, n_items: int) -> np.ndarray:
+    """Return the first `k` ranks as an ndarray of shape (n_users, k), all of them for None.
+
+    Raises
+    ------
+    ValueError
+        If the ranking is not 2-d with at least one user and one rank, holds anything else than
+        item indices and -1, or an item twice, or has fewer than `k` ranks.
+    """
     ranking = np.asarray(ranking)
-    if ranking.ndim != 2 or not ranking.shape[1] or not np.issubdtype(ranking.dtype, np.integer):
+    if ranking.ndim != 2 or not ranking.size or not np.issubdtype(ranking.dtype, np.integer):
         raise ValueError(
-            "ranking must be a 2-d array of integers with at least one rank, "
+            "ranking must be a 2-d array of integers with at least one user and at least one rank, "
             f"got an array of shape {ranking.shape} and type {ranking.dtype}."
         )
-    n_users, n_items = held_out.shape
-    if ranking.shape[0] != n_users:
-        raise ValueError(f"ranking has {ranking.shape[0]} users, but held_out has {n_users}.")
     if k is None:
         k = ranking.shape[1]
     elif not isinstance(k, Integral) or not 1 <= k <= ranking.shape[1]:
@@ -258,13 +275,7 @@ def _hits(held_out: Any, ranking: ArrayLike, k: int | None) -> tuple[np.ndarray,
         raise ValueError(
             f"ranking has the same item twice in row {np.flatnonzero(twice.any(1))[0]}."
         )
-
-    users = np.repeat(np.arange(n_users), k)
-    found = held_out[users, np.maximum(ranking, 0).ravel()]
-    if sp.issparse(found):
-        found = found.toarray()
-    hits = (np.reshape(found, ranking.shape) != 0) & (ranking >= 0)
-    return hits, np.diff(held_out.indptr)
+    return ranking
 
 
 def _denominator(name: str, k: int, n_held_out: np.ndarray) -> np.ndarray:
@@ -275,76 +286,31 @@ def _denominator(name: str, k: int, n_held_out: np.ndarray) -> np.ndarray:
     raise ValueError(f"denominator must be 'min(k, n)' or 'n', got {name!r}.")
 
 
-def _average(
+def per_user(
     numerator: np.ndarray, denominator: np.ndarray, average: str | None
 ) -> float | np.ndarray:
-    """Divide user by user, NaN where nothing was held out, and take the mean of the others."""
-    counts = denominator > 0
+    """Divide user by user, NaN where the denominator is 0; return the mean of the others, or all.
+
+    `average` is that of :func:`ndcg_at_k`.
+    """
     value = np.full(numerator.shape, np.nan)
-    np.divide(numerator, denominator, out=value, where=counts)
+    np.divide(numerator, denominator, out=value, where=denominator > 0)
     if average is None:
         return value
     if average != "mean":
         raise ValueError(f"average must be 'mean' or None, got {average!r}.")
-    if not counts.any():
-        warnings.warn(
-            f"No user of {counts.size} has an item held out, so the metric is undefined (NaN).",
-            UndefinedMetricWarning,
-            stacklevel=3,
-        )
-        return float("nan")
-    return float(value[counts].mean())
+    return mean_over_users(value)
 
 
-def _over_n(metric: Callable[..., Any]) -> Callable[..., Any]:
-    def over_n(held_out: Any, ranking: ArrayLike, **options: Any) -> float | np.ndarray:
-        return metric(held_out, ranking, denominator="n", **options)
-
-    return over_n
-
-
-# Names in a scorer: "recall@20" has the default denominator, "recall/n@20" the other one.
-METRICS: dict[str, Callable[..., Any]] = {
-    "ndcg": ndcg_at_k,
-    "recall": recall_at_k,
-    "recall/n": _over_n(recall_at_k),
-    "precision": precision_at_k,
-    "average_precision": average_precision_at_k,
-    "average_precision/n": _over_n(average_precision_at_k),
-    "reciprocal_rank": reciprocal_rank_at_k,
-    "hit_rate": hit_rate_at_k,
-}
-
-
-def parse_metrics(metrics: str | Sequence[str]) -> dict[str, tuple[Callable, int]]:
-    """Read names such as "ndcg@100" into functions and their k.
-
-    Parameters
-    ----------
-    metrics : str or list of str
-        Names of metrics, each followed by "@" and the number of ranks.
-
-    Returns
-    -------
-    parsed : dict
-        From each name to the metric's function and its k.
-
-    Raises
-    ------
-    ValueError
-        If a name is not of this form, or there is none.
-    """
-    several = isinstance(metrics, Iterable) and not isinstance(metrics, str)
-    names: list[Any] = list(metrics) if several else [metrics]
-    if not names:
-        raise ValueError("metrics must name at least one metric, got none.")
-    parsed = {}
-    for name in names:
-        metric, at, k = name.partition("@") if isinstance(name, str) else ("", "", "")
-        if metric not in METRICS or not at or not k.isdecimal() or int(k) < 1:
-            raise ValueError(
-                f"A metric is one of {', '.join(METRICS)}, followed by @ and the number of ranks, "
-                f"such as 'ndcg@100'; got {name!r}."
-            )
-        parsed[name] = (METRICS[metric], int(k))
-    return parsed
+def mean_over_users(value: np.ndarray) -> float:
+    """Return the mean of what is not NaN, or NaN with a warning where all is."""
+    counts = ~np.isnan(value)
+    if counts.any():
+        return float(value[counts].mean())
+    warnings.warn(
+        f"No user of {value.size} has an item held out, or enough items ranked, "
+        "so the metric is undefined (NaN).",
+        UndefinedMetricWarning,
+        stacklevel=4,
+    )
+    return float("nan")

@@ -12,7 +12,8 @@ import scipy.sparse as sp
 from .._matrix import canonical_csr, stored_entries, take_entries
 from .._ranking import rank_in_batches
 from ..model_selection import split_interactions
-from ._ranking import parse_metrics
+from ._names import measure, parse_metrics
+from ._ranking import mean_over_users
 
 
 class RankingScorer:
@@ -30,8 +31,10 @@ class RankingScorer:
         "ndcg", "recall", "precision", "average_precision", "reciprocal_rank" or "hit_rate" of
         :mod:`sklrec.metrics`, followed by "@" and the number of ranks; "recall/n@20" and
         "average_precision/n@20" divide by the number n of held-out items instead of min(k, n).
-        With a string the score is a float. With a list it is a dict, at the cost of one
-        prediction; a search then needs ``refit="ndcg@100"``.
+        Beyond accuracy, "catalogue_coverage", "novelty" and "intra_list_diversity", with "/users"
+        by co-occurrence instead of content; as a search takes the highest score, "neg_gini" and
+        "neg_average_popularity". With a string the score is a float. With a list it is a dict, at
+        the cost of one prediction; a search then needs ``refit="ndcg@100"``.
     threshold : float, default=0.0
         Entries of X above it are relevant. Only they are hidden, so that a low rating never
         counts as found; the others stay in the fold-in, and are seen.
@@ -40,11 +43,19 @@ class RankingScorer:
         fewer than two relevant entries does not count.
     random_state : int, default=0
         Seed of what is hidden: the same entries for every candidate of a search.
+    interactions : {array-like, sparse array} of shape (n_other_users, n_items) or None, \
+            default=None
+        What "novelty", "neg_average_popularity" and "intra_list_diversity/users" count in, such as
+        the whole matrix given to a search: the few test users that a scorer sees say little of an
+        item's popularity, and every candidate and fold is measured by the same.
+    item_features : {array-like, sparse array} of shape (n_items, n_features) or None, default=None
+        Content of the items, for "intra_list_diversity".
 
     Raises
     ------
     ValueError
-        When called, if a metric is unknown or `random_state` is not an int.
+        When called, if a metric is unknown, is better when it is lower or lacks `interactions` or
+        `item_features`, or `random_state` is not an int.
 
     See Also
     --------
@@ -70,16 +81,22 @@ class RankingScorer:
         threshold: float = 0.0,
         test_size: float | int = 0.2,
         random_state: int = 0,
+        interactions: Any = None,
+        item_features: Any = None,
     ) -> None:
         self.metrics = metrics
         self.threshold = threshold
         self.test_size = test_size
         self.random_state = random_state
+        self.interactions = interactions
+        self.item_features = item_features
 
     def __repr__(self) -> str:
+        matrices = {"interactions": self.interactions, "item_features": self.item_features}
+        given = "".join(f", {name}=..." for name, value in matrices.items() if value is not None)
         return (
             f"RankingScorer({self.metrics!r}, threshold={self.threshold!r}, "
-            f"test_size={self.test_size!r}, random_state={self.random_state!r})"
+            f"test_size={self.test_size!r}, random_state={self.random_state!r}{given})"
         )
 
     def __call__(self, estimator: Any, X: Any, y: Any = None) -> float | dict[str, float]:
@@ -99,12 +116,28 @@ class RankingScorer:
         Returns
         -------
         score : float or dict of floats
-            Mean over the users with something to find.
+            Mean over the users with something to find; over all users for metrics beyond accuracy.
         """
         parsed = parse_metrics(self.metrics)
+        for name, (metric, _) in parsed.items():
+            if metric.lower_is_better:
+                raise ValueError(
+                    f"{name} is better when it is lower, but a search takes the highest score; "
+                    f"use 'neg_{name}'."
+                )
         fold_in, held_out = self.hide(X, y)
         ranking = rank_unseen(estimator, fold_in, k=max(k for _, k in parsed.values()), like=X)
-        scores = {name: metric(held_out, ranking, k=k) for name, (metric, k) in parsed.items()}
+        values = measure(
+            parsed,
+            ranking,
+            held_out=held_out,
+            interactions=self.interactions,
+            item_features=self.item_features,
+        )
+        scores = {
+            name: mean_over_users(value) if isinstance(value, np.ndarray) else value
+            for name, value in values.items()
+        }
         return scores[self.metrics] if isinstance(self.metrics, str) else scores
 
     def hide(self, X: Any, y: Any = None) -> tuple[sp.csr_array, sp.csr_array]:

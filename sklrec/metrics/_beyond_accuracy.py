@@ -1,0 +1,324 @@
+"""Metrics of rankings that ask for more than accuracy: how new, varied and evenly spread they are.
+
+None of them looks at what was held out, so every user with a ranking counts.
+"""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import Any, Literal
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import ArrayLike
+from sklearn.preprocessing import normalize
+from sklearn.utils import check_array
+
+from .._matrix import stored_entries
+from .._ranking import BATCH_BYTES
+from ._ranking import check_ranking, per_user
+
+
+def catalogue_coverage_at_k(ranking: ArrayLike, n_items: int, *, k: int | None = None) -> float:
+    """Return the share of all items that at least one user finds in the first k ranks.
+
+    The prediction coverage of a recommender's lists, section 3.1 of [1]_. It grows with the number
+    of users: compare models on the same ones.
+
+    Parameters
+    ----------
+    ranking : array-like of int of shape (n_users, n_ranks)
+        Item indices, best first, -1 where there is no item.
+    n_items : int
+        Number of items in the catalogue.
+    k : int or None, default=None
+        Number of ranks to look at; None means all.
+
+    Returns
+    -------
+    coverage : float
+        Between 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        If the ranking is not one of items of the catalogue, or has fewer than `k` ranks.
+
+    References
+    ----------
+    .. [1] M. Ge, C. Delgado-Battenfeld and D. Jannach, "Beyond Accuracy: Evaluating Recommender
+       Systems by Coverage and Serendipity", RecSys 2010.
+
+    Examples
+    --------
+    >>> catalogue_coverage_at_k([[0, 1], [0, 2]], n_items=4)
+    0.75
+    """
+    return float(np.count_nonzero(_times_ranked(ranking, n_items, k)) / n_items)
+
+
+def gini_at_k(ranking: ArrayLike, n_items: int, *, k: int | None = None) -> float:
+    r"""Return how unevenly the first k ranks of all users are shared out to the items.
+
+    .. math:: G = \frac{1}{n - 1} \sum_{j=1}^{n} (2j - n - 1) \, p(i_j)
+
+    with :math:`p(i_j)` the share of all ranks that item :math:`i_j` takes, in increasing order
+    [1]_: 0 where every item is recommended equally often, 1 where one takes all. Lower is more
+    even; users with equal lists of k items give (n - k) / (n - 1).
+
+    Parameters
+    ----------
+    ranking, k
+        As in :func:`catalogue_coverage_at_k`.
+    n_items : int
+        Number of items in the catalogue, at least 2; those that nobody gets count.
+
+    Returns
+    -------
+    gini : float
+        Between 0 and 1; NaN where not a single item is ranked.
+
+    Raises
+    ------
+    ValueError
+        If the ranking is not one of items of the catalogue, or has fewer than `k` ranks.
+
+    References
+    ----------
+    .. [1] G. Shani and A. Gunawardana, "Evaluating Recommendation Systems", Recommender Systems
+       Handbook, 2011.
+
+    Examples
+    --------
+    >>> gini_at_k([[0], [0], [0]], n_items=4)
+    1.0
+    >>> gini_at_k([[0, 1], [2, 3]], n_items=4)
+    0.0
+    """
+    times = np.sort(_times_ranked(ranking, n_items, k))
+    if n_items < 2:
+        raise ValueError(f"A Gini coefficient needs n_items of at least 2, got {n_items}.")
+    if not times.any():
+        return float("nan")
+    weight = 2 * np.arange(1, n_items + 1) - n_items - 1
+    return float(weight @ times / times.sum() / (n_items - 1))
+
+
+def novelty_at_k(
+    ranking: ArrayLike,
+    interactions: Any,
+    *,
+    k: int | None = None,
+    average: Literal["mean"] | None = "mean",
+) -> float | np.ndarray:
+    r"""Return the mean self-information of the items in the first k ranks, in bits.
+
+    .. math:: \mathrm{novelty@}k = -\frac{1}{|L|} \sum_{i \in L} \log_2 p(i)
+
+    with L the user's items in the first k ranks and p(i) the share of users who have interacted
+    with item i: the chance that a user drawn at random knows it [1]_. [2]_ normalises p over the
+    items, which adds the logarithm of the mean number of items of a user to each value.
+
+    Parameters
+    ----------
+    ranking : array-like of int of shape (n_users, n_ranks)
+        Item indices, best first, -1 where there is no item.
+    interactions : {array-like, sparse array} of shape (n_other_users, n_items)
+        Nonzero where a user interacted with an item: what the model was fitted on. An item without
+        users counts as if it had one, so that its self-information is finite.
+    k : int or None, default=None
+        Number of ranks to look at; None means all.
+    average : {"mean"} or None, default="mean"
+        The mean over the users with at least one item, or None for the value of each user, NaN
+        where there is no item.
+
+    Returns
+    -------
+    value : float or ndarray of shape (n_users,)
+        Between 0 and the logarithm of the number of rows of `interactions`; higher is less known.
+
+    Raises
+    ------
+    ValueError
+        If the ranking is not one of the items of `interactions`, or has fewer than `k` ranks.
+
+    References
+    ----------
+    .. [1] T. Zhou et al., "Solving the apparent diversity-accuracy dilemma of recommender systems",
+       PNAS 107(10), 2010.
+    .. [2] S. Vargas and P. Castells, "Rank and Relevance in Novelty and Diversity Metrics for
+       Recommender Systems", RecSys 2011.
+
+    Examples
+    --------
+    >>> novelty_at_k([[0, 1]], interactions=[[1, 1], [1, 0], [1, 0], [1, 0]])
+    1.0
+    """
+    interactions = stored_entries(interactions)
+    n_users_of_item = np.maximum(_popularity(interactions), 1)
+    return _mean_of_items(-np.log2(n_users_of_item / interactions.shape[0]), ranking, k, average)
+
+
+def average_popularity_at_k(
+    ranking: ArrayLike,
+    interactions: Any,
+    *,
+    k: int | None = None,
+    average: Literal["mean"] | None = "mean",
+) -> float | np.ndarray:
+    """Return the mean popularity of the items in the first k ranks.
+
+    An item's popularity is the share of users who have interacted with it; times their number the
+    result is the average recommendation popularity of [1]_. Lower is less biased to what is
+    popular.
+
+    Parameters
+    ----------
+    ranking, interactions, k, average
+        As in :func:`novelty_at_k`; an item without users has popularity 0.
+
+    Returns
+    -------
+    value : float or ndarray of shape (n_users,)
+        Between 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        If the ranking is not one of the items of `interactions`, or has fewer than `k` ranks.
+
+    References
+    ----------
+    .. [1] H. Abdollahpouri, R. Burke and B. Mobasher, "Managing Popularity Bias in Recommender
+       Systems with Personalized Re-ranking", FLAIRS 2019.
+
+    Examples
+    --------
+    >>> average_popularity_at_k([[0, 1]], interactions=[[1, 1], [1, 0], [1, 0], [1, 0]])
+    0.625
+    """
+    interactions = stored_entries(interactions)
+    return _mean_of_items(_popularity(interactions) / interactions.shape[0], ranking, k, average)
+
+
+def intra_list_diversity_at_k(
+    ranking: ArrayLike,
+    item_features: Any,
+    *,
+    k: int | None = None,
+    average: Literal["mean"] | None = "mean",
+) -> float | np.ndarray:
+    r"""Return the mean dissimilarity of all pairs of items in the first k ranks.
+
+    .. math:: \mathrm{ILD@}k = \frac{2}{|L| (|L| - 1)} \sum_{i < j \in L} (1 - \cos(f_i, f_j))
+
+    with L the user's items in the first k ranks and :math:`f_i` the features of item i: the mean in
+    place of the sum of [1]_, and one minus it. Content gives diversity of topics; the transposed
+    training matrix, in which an item's features are its users, diversity by co-occurrence.
+
+    Parameters
+    ----------
+    ranking : array-like of int of shape (n_users, n_ranks)
+        Item indices, best first, -1 where there is no item.
+    item_features : {array-like, sparse array} of shape (n_items, n_features)
+        Features of each item, of any scale. An item without any has cosine 0 with all others.
+    k : int or None, default=None
+        Number of ranks to look at, at least 2; None means all.
+    average : {"mean"} or None, default="mean"
+        The mean over the users with at least two items, or None for the value of each user, NaN
+        where there are fewer.
+
+    Returns
+    -------
+    value : float or ndarray of shape (n_users,)
+        Between 0 and 1, or up to 2 where features are negative.
+
+    Raises
+    ------
+    ValueError
+        If the ranking is not one of the items of `item_features`, or has fewer than `k` ranks, or
+        only one rank is looked at.
+
+    Notes
+    -----
+    The cosines of all pairs are the squared length of the sum of the unit vectors of L, less the
+    length of each: linear in the number of ranks. Users go in batches.
+
+    References
+    ----------
+    .. [1] C.-N. Ziegler, S. M. McNee, J. A. Konstan and G. Lausen, "Improving Recommendation Lists
+       Through Topic Diversification", WWW 2005.
+
+    Examples
+    --------
+    >>> topics = [[1, 0], [2, 0], [0, 1]]
+    >>> intra_list_diversity_at_k([[0, 1], [0, 2]], topics, average=None)
+    array([0., 1.])
+    """
+    features = check_array(item_features, accept_sparse="csr", dtype=(np.float64, np.float32))
+    ranking = check_ranking(ranking, k, n_items=features.shape[0])
+    if ranking.shape[1] < 2:
+        raise ValueError("Diversity is one of pairs of items, so k must be at least 2, got 1.")
+    is_item = ranking >= 0
+    items, position = np.unique(ranking[is_item], return_inverse=True)
+    n_listed = is_item.sum(axis=1)
+    indptr = np.concatenate([[0], np.cumsum(n_listed)])
+    L = sp.csr_array((np.ones(position.size), position, indptr), shape=(len(ranking), items.size))
+    n_pairs = n_listed * (n_listed - 1)
+    # Rounding must not turn the diversity of equal items negative.
+    distance = np.maximum(n_pairs - _sum_of_cosines(L, features[items]), 0)
+    return per_user(distance, n_pairs, average)
+
+
+def _sum_of_cosines(L: sp.csr_array, F: Any) -> np.ndarray:
+    """Return the sum of the cosines of each two rows of F that a row of L lists, both ways round.
+
+    Two ndarrays or CSR matrices of shapes (n_users, n_items) and (n_items, n_features).
+    """
+    if not F.shape[0]:  # no user has an item, and scikit-learn normalizes no empty matrix
+        return np.zeros(L.shape[0])
+    U = normalize(F, copy=False)
+    if sp.issparse(U):
+        U = sp.csr_array(U)
+        size = np.minimum(L @ np.diff(U.indptr), U.shape[1])
+    else:
+        size = np.full(L.shape[0], U.shape[1])
+    in_list = L.astype(U.dtype)  # of one type, as scipy would convert U in each product
+    total = np.empty(L.shape[0])
+    # The sums of unit vectors of one batch take some BATCH_BYTES, with 8 bytes of index at most.
+    limit = BATCH_BYTES // 16
+    ends = np.searchsorted(np.cumsum(size), np.arange(limit, size.sum(), limit))
+    for users in np.split(np.arange(L.shape[0]), np.unique(ends)):
+        total[users] = _squared_length(in_list[users] @ U)
+    return total - L @ _squared_length(U)
+
+
+def _squared_length(A: Any) -> np.ndarray:
+    """Return the sum of the squares of each row, in float64."""
+    if sp.issparse(A):
+        rows = np.repeat(np.arange(A.shape[0]), np.diff(A.indptr))
+        return np.bincount(rows, A.data.astype(np.float64) ** 2, minlength=A.shape[0])
+    return np.einsum("ij,ij->i", A, A, dtype=np.float64)
+
+
+def _times_ranked(ranking: ArrayLike, n_items: int, k: int | None) -> np.ndarray:
+    """Return how many users have each item in the first k ranks, an ndarray of shape (n_items,)."""
+    if not isinstance(n_items, Integral) or n_items < 1:
+        raise ValueError(f"n_items must be a positive integer, got {n_items!r}.")
+    ranking = check_ranking(ranking, k, n_items=int(n_items))
+    return np.bincount(ranking[ranking >= 0], minlength=int(n_items))
+
+
+def _popularity(interactions: sp.csr_array) -> np.ndarray:
+    """Return the number of users of each item."""
+    return np.bincount(interactions.indices, minlength=interactions.shape[1])
+
+
+def _mean_of_items(
+    value: np.ndarray, ranking: ArrayLike, k: int | None, average: str | None
+) -> float | np.ndarray:
+    """Return the mean of what each item of a user's list is worth, for each user or for all."""
+    ranking = check_ranking(ranking, k, n_items=value.size)
+    is_item = ranking >= 0
+    total = np.where(is_item, value[np.maximum(ranking, 0)], 0).sum(axis=1)
+    return per_user(total, is_item.sum(axis=1), average)
