@@ -33,7 +33,7 @@ class EmbeddingMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SimilarI
         """
         X = self._check_X(X, reset=False)
         module = self.net_.plain_module
-        return in_equal_batches(self.net_, X, module.encode, self.n_components)
+        return in_equal_batches(self.net_, X, module.encode, self._n_features_out)
 
     @property
     def item_embeddings_(self) -> np.ndarray:

@@ -53,27 +53,55 @@ class _SparseProduct(torch.autograd.Function):
 
 
 class SparseEncoder(nn.Module):
-    """Rows divided by their norm and thinned by dropout, through tanh layers to a linear output."""
+    """Rows divided by their norm and thinned by dropout, through hidden layers to a linear output.
+
+    Parameters
+    ----------
+    n_items : int
+        Size of the input.
+    hidden_layer_sizes : sequence of int
+        Sizes of the hidden layers.
+    n_outputs : int
+        Size of the output.
+    dropout : float
+        Probability with which an entry is left out in training.
+    gated : bool, default=False
+        Whether the hidden layers are gated instead of a tanh; see :func:`hidden_layers`.
+    """
 
     def __init__(
-        self, n_items: int, hidden_layer_sizes: Sequence[int], n_outputs: int, dropout: float
+        self,
+        n_items: int,
+        hidden_layer_sizes: Sequence[int],
+        n_outputs: int,
+        dropout: float,
+        gated: bool = False,
     ) -> None:
         super().__init__()
-        sizes = [*hidden_layer_sizes, n_outputs]
         self.dropout = dropout
-        self.first = SparseLinear(n_items, sizes[0])
+        widths = [*((1 + gated) * size for size in hidden_layer_sizes), n_outputs]
+        self.first = SparseLinear(n_items, widths[0])
         self.hidden = nn.Sequential(
             *(
                 layer
-                for n_in, n_out in pairwise(sizes)
-                for layer in (nn.Tanh(), initialize(nn.Linear(n_in, n_out)))
+                for n_in, width in zip(hidden_layer_sizes, widths[1:], strict=True)
+                for layer in (activation(gated), initialize(nn.Linear(n_in, width)))
             )
         )
 
-    def forward(self, batch: SparseBatch) -> torch.Tensor:
-        """Return a tensor of shape (n_rows, n_outputs)."""
+    def forward(self, batch: SparseBatch, given: torch.Tensor | None = None) -> torch.Tensor:
+        """Return a tensor of shape (n_rows, n_outputs).
+
+        Parameters
+        ----------
+        batch : SparseBatch
+            The rows.
+        given : Tensor of shape (n_rows, width) or None
+            What else the first layer adds up.
+        """
         batch = batch.normalized().dropout(self.dropout, training=self.training)
-        return self.hidden(self.first(batch))
+        h = self.first(batch)
+        return self.hidden(h if given is None else h + given)
 
 
 class ItemLayer(nn.Linear):
@@ -126,12 +154,20 @@ class DenselyConnected(nn.Module):
         return h
 
 
-def tanh_layers(sizes: Sequence[int]) -> nn.Sequential:
-    """Return dense layers of these sizes with a tanh after each; none for a single size."""
+def hidden_layers(sizes: Sequence[int], gated: bool = False) -> nn.Sequential:
+    """Return dense layers of these sizes; none for a single size.
+
+    Each is a tanh of a linear layer or, where gated, one linear layer times the sigmoid of another.
+    """
     layers: list[nn.Module] = []
     for n_in, n_out in pairwise(sizes):
-        layers += [initialize(nn.Linear(n_in, n_out)), nn.Tanh()]
+        layers += [initialize(nn.Linear(n_in, (1 + gated) * n_out)), activation(gated)]
     return nn.Sequential(*layers)
+
+
+def activation(gated: bool) -> nn.Module:
+    """Return what comes after the linear layer: a gate takes its two halves."""
+    return nn.GLU() if gated else nn.Tanh()
 
 
 def initialize(layer: nn.Linear | SparseLinear) -> nn.Linear | SparseLinear:

@@ -15,7 +15,7 @@ from ._base import BaseTorchRecommender
 from ._data import SparseBatch
 from ._embedding import EmbeddingMixin
 from ._losses import ItemScores, Likelihood, likelihood_named
-from ._modules import ItemLayer, SparseEncoder, tanh_layers
+from ._modules import ItemLayer, SparseEncoder, hidden_layers
 from ._net import TorchNet
 
 
@@ -197,7 +197,7 @@ class MultDAEModule(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder = SparseEncoder(n_items, hidden_layer_sizes, n_components, dropout)
-        self.decoder = tanh_layers([n_components, *reversed(hidden_layer_sizes)])
+        self.decoder = hidden_layers([n_components, *reversed(hidden_layer_sizes)])
         self.item_layer = ItemLayer(
             hidden_layer_sizes[0] if hidden_layer_sizes else n_components, n_items
         )

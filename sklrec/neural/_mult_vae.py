@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Integral, Real
-from typing import NamedTuple
 
 import scipy.sparse as sp
 import torch
@@ -15,9 +14,10 @@ from torch import nn
 from .._sklearn import Interval, StrOptions
 from ._base import BaseTorchRecommender
 from ._data import SparseBatch
+from ._elbo import AnnealedELBO, VAEOutput
 from ._embedding import EmbeddingMixin
-from ._losses import ItemScores, Likelihood, gaussian_kl, likelihood_named
-from ._modules import ItemLayer, SparseEncoder, tanh_layers
+from ._losses import gaussian_kl, likelihood_named
+from ._modules import ItemLayer, SparseEncoder, hidden_layers
 from ._net import TorchNet
 
 
@@ -235,14 +235,6 @@ class MultVAE(EmbeddingMixin, BaseTorchRecommender):
         return {"beta": float(net.criterion_.annealed_beta())}
 
 
-class VAEOutput(NamedTuple):
-    """What the module makes of a batch."""
-
-    scores: ItemScores
-    mu: torch.Tensor  # (n_rows, n_components)
-    logvar: torch.Tensor  # (n_rows, n_components)
-
-
 class MultVAEModule(nn.Module):
     """Encoder to a latent Gaussian, decoder to a logit for each item."""
 
@@ -251,7 +243,7 @@ class MultVAEModule(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder = SparseEncoder(n_items, hidden_layer_sizes, 2 * n_components, dropout)
-        self.decoder = tanh_layers([n_components, *reversed(hidden_layer_sizes)])
+        self.decoder = hidden_layers([n_components, *reversed(hidden_layer_sizes)])
         self.item_layer = ItemLayer(
             hidden_layer_sizes[0] if hidden_layer_sizes else n_components, n_items
         )
@@ -264,30 +256,4 @@ class MultVAEModule(nn.Module):
         """Return scores at a sample of the latent vector in training, else at its mean."""
         mu, logvar = self.encoder(batch).chunk(2, dim=1)  # (n_rows, n_components) each
         z = mu + torch.randn_like(mu) * (0.5 * logvar).exp() if self.training else mu
-        return VAEOutput(self.item_layer(self.decoder(z)), mu, logvar)
-
-
-class AnnealedELBO(nn.Module):
-    """Negative log-likelihood plus KL, whose weight grows with the number of training steps."""
-
-    def __init__(self, likelihood: Likelihood, beta: float, n_annealing_steps: int) -> None:
-        super().__init__()
-        self.likelihood = likelihood
-        self.beta = beta
-        self.n_annealing_steps = n_annealing_steps
-        self.n_steps: torch.Tensor
-        self.register_buffer("n_steps", torch.zeros(()))
-
-    def annealed_beta(self) -> torch.Tensor:
-        """Return the weight of the KL term at this step."""
-        if self.n_annealing_steps == 0:
-            return torch.full_like(self.n_steps, self.beta)
-        return (self.n_steps / self.n_annealing_steps).clamp(max=self.beta)
-
-    def forward(self, output: VAEOutput, batch: SparseBatch) -> torch.Tensor:
-        """Return the loss, a mean over users."""
-        nll = output.scores.nll(batch, self.likelihood)
-        loss = nll + self.annealed_beta() * gaussian_kl(output.mu, output.logvar)
-        if self.training:
-            self.n_steps += 1
-        return loss
+        return VAEOutput(self.item_layer(self.decoder(z)), gaussian_kl(mu, logvar))

@@ -1,0 +1,75 @@
+"""The evidence lower bound that variational autoencoders maximise."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from ._data import SparseBatch
+from ._losses import LOG_2_PI, ItemScores, Likelihood
+
+
+class VAEOutput(NamedTuple):
+    """What the module of a variational autoencoder makes of a batch."""
+
+    scores: ItemScores
+    kl: torch.Tensor  # of posterior and prior, a mean over rows
+
+
+class AnnealedELBO(nn.Module):
+    """Negative log-likelihood plus KL, whose weight grows with the number of training steps."""
+
+    def __init__(self, likelihood: Likelihood, beta: float, n_annealing_steps: int) -> None:
+        super().__init__()
+        self.likelihood = likelihood
+        self.beta = beta
+        self.n_annealing_steps = n_annealing_steps
+        self.n_steps: torch.Tensor
+        self.register_buffer("n_steps", torch.zeros(()))
+
+    def annealed_beta(self) -> torch.Tensor:
+        """Return the weight of the KL term at this step."""
+        if self.n_annealing_steps == 0:
+            return torch.full_like(self.n_steps, self.beta)
+        return (self.n_steps / self.n_annealing_steps).clamp(max=self.beta)
+
+    def forward(self, output: VAEOutput, batch: SparseBatch) -> torch.Tensor:
+        """Return the loss, a mean over users."""
+        loss = output.scores.nll(batch, self.likelihood) + self.annealed_beta() * output.kl
+        if self.training:
+            self.n_steps += 1
+        return loss
+
+
+def log_mixture(z: torch.Tensor, mu: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
+    """Return the log-density at each row of z of the mixture of N(mu_k, exp(logvar_k)), all alike.
+
+    Parameters
+    ----------
+    z : Tensor of shape (n_rows, n_components)
+        Where.
+    mu, logvar : Tensor of shape (n_normals, n_components)
+        Means and logarithms of variances.
+
+    Returns
+    -------
+    log_density : Tensor of shape (n_rows,)
+        In float32 also under autocast.
+    """
+    with torch.autocast(z.device.type, enabled=False):
+        z, mu, logvar = (
+            tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+            for tensor in (z, mu, logvar)
+        )
+        # The squares are multiplied out, for one product of matrices instead of a tensor of
+        # n_rows x n_normals x n_components; near the origin that costs the fewest digits.
+        center = mu.mean(dim=0)
+        z, mu = z - center, mu - center
+        precision = (-logvar).exp()
+        square = z.square() @ precision.T - 2 * z @ (mu * precision).T
+        constant = (logvar + mu.square() * precision + LOG_2_PI).sum(dim=1)
+        log_densities = -0.5 * (square + constant)  # (n_rows, n_normals)
+        return log_densities.logsumexp(dim=1) - math.log(mu.shape[0])
