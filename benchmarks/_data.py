@@ -1,13 +1,16 @@
-"""The packed data sets the benchmarks run on, from the folder that SKLREC_DATA names."""
+"""The data sets the benchmarks run on, from a folder of packed data or the publishers' files."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
 from sklearn.utils import Bunch
+
+from sklrec.datasets import fetch_movielens, make_interactions
 
 
 def data_folder() -> Path:
@@ -70,6 +73,103 @@ def load_gowalla(folder: str | os.PathLike) -> Bunch:
         item_ids=np.arange(shape[1]),
         **parts,
     )
+
+
+def ml_small(folder: Path) -> sp.csr_array:
+    """Return the ratings of ``ml-latest-small.zip``."""
+    return _movielens("latest-small", folder)
+
+
+def ml_1m(folder: Path) -> sp.csr_array:
+    """Return the ratings of ``ml-1m.npz``, or of the publisher's ``ml-1m.zip``."""
+    return load_ml1m(folder).data if (folder / "ml-1m.npz").exists() else _movielens("1m", folder)
+
+
+def ml_20m(folder: Path) -> sp.csr_array:
+    """Return the ratings of ``ml-20m.zip``."""
+    return _movielens("20m", folder)
+
+
+def citeulike_a(folder: Path) -> sp.csr_array:
+    """Return the libraries of ``citeulike-a.npz``."""
+    return load_citeulike(folder, "a").data
+
+
+def citeulike_t(folder: Path) -> sp.csr_array:
+    """Return the libraries of ``citeulike-t.npz``."""
+    return load_citeulike(folder, "t").data
+
+
+def gowalla(folder: Path) -> sp.csr_array:
+    """Return all check-ins of ``gowalla.npz``, whatever part of a published split they are in."""
+    return load_gowalla(folder).data
+
+
+def netflix(folder: Path) -> sp.csr_array:
+    """Return the ratings of the Netflix Prize, from the publisher's text files.
+
+    ``netflix/combined_data_1.txt`` and the three after it, or one file for each film,
+    ``netflix/training_set/mv_0000001.txt``. In both a line ``1:`` begins film 1, and the lines
+    after it are ``user,rating,date``.
+    """
+    files = sorted((folder / "netflix").glob("combined_data_*.txt")) or sorted(
+        (folder / "netflix" / "training_set").glob("mv_*.txt")
+    )
+    if not files:
+        raise FileNotFoundError(
+            f"Neither combined_data_*.txt nor training_set/mv_*.txt is in {folder / 'netflix'}."
+        )
+    parts = [_netflix_file(path) for path in files]
+    users, films, ratings = (np.concatenate(part) for part in zip(*parts, strict=True))
+    ids, rows = np.unique(users, return_inverse=True)
+    film_ids, columns = np.unique(films, return_inverse=True)
+    return _interactions(rows, columns, (len(ids), len(film_ids)), ratings)
+
+
+def msd(folder: Path, least_listeners: int = 200) -> sp.csr_array:
+    """Return the songs that users of the Million Song Dataset played, from ``train_triplets.txt``.
+
+    Each line of that file, in the folder or in its folder ``msd``, is user, song and number of
+    plays, between tabs. Songs with fewer than 200 listeners are left out, as in the published
+    split; its users have at least 20 of the others.
+    """
+    import pandas as pd
+
+    places = [folder / "msd" / "train_triplets.txt", folder / "train_triplets.txt"]
+    path = next((place for place in places if place.exists()), None)
+    if path is None:
+        raise FileNotFoundError(f"train_triplets.txt is neither in {folder / 'msd'} nor above it.")
+    table = pd.read_csv(
+        path, sep="\t", header=None, usecols=[0, 1], names=["user", "song"], dtype="category"
+    )
+    users, _ = pd.factorize(table["user"], sort=True)
+    songs, names = pd.factorize(table["song"], sort=True)
+    X = _interactions(users, songs, (int(users.max()) + 1, len(names)))
+    X.data[:] = 1  # a pair that is listed twice is one listener
+    return X[:, np.flatnonzero(np.bincount(X.indices, minlength=X.shape[1]) >= least_listeners)]
+
+
+def made(folder: Path) -> sp.csr_array:
+    """Return made ratings, on which the benchmark runs in seconds."""
+    return make_interactions(400, 120, ratings=True, random_state=0).data
+
+
+def _movielens(variant: str, folder: Path) -> sp.csr_array:
+    return fetch_movielens(variant, data_home=folder, download_if_missing=False).data
+
+
+def _netflix_file(path: Path) -> Sequence[np.ndarray]:
+    """Return users, films and ratings of one file."""
+    import io
+
+    import pandas as pd
+
+    # A film's line "1:" becomes "1,0,": a user with the rating 0, which nobody can give.
+    text = io.BytesIO(path.read_bytes().replace(b":", b",0,"))
+    table = pd.read_csv(text, header=None, usecols=[0, 1], dtype=np.int32).to_numpy()
+    begins = table[:, 1] == 0
+    films = table[begins, 0][np.cumsum(begins) - 1]
+    return table[~begins, 0], films[~begins], table[~begins, 1]
 
 
 def _interactions(

@@ -1,0 +1,356 @@
+"""Accuracy of all models on all data sets at hand: ``python benchmarks/accuracy.py --data FOLDER``.
+
+The table of settings is ``settings.py``, FOLDER's files are named in ``_data.py``. Settings and
+epochs are chosen on validation users. Each fit is kept in a file of its own, so that the next run
+goes on where this one stopped. See README.md beside this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import settings
+from _runs import (
+    METRICS,
+    Dataset,
+    Model,
+    Unit,
+    checksums,
+    load_split,
+    read_unit,
+    run_unit,
+    seeded,
+)
+from _statistics import mean_over_users
+
+HERE = Path(__file__).parent
+TESTED = ["ndcg@100", "recall@20", "recall@50"]  # against the best model
+
+COLUMNS = [
+    *("dataset", "split", "model", "variant", "settings", "n_users"),
+    *(name for metric in METRICS for name in (metric, f"{metric}_se")),
+    *(name for metric in TESTED for name in (f"{metric}_below_best", f"{metric}_p")),
+    *("valid_ndcg@100", "fit_s", "best_epoch", "seed", "date", "device", "threads", "cpu"),
+    "versions",
+]
+CANDIDATE_COLUMNS = [
+    *("dataset", "split", "model", "variant", "settings", "chosen", "valid_ndcg@100"),
+    *("fit_s", "best_epoch", "n_epochs", "date"),
+]
+
+
+class Benchmark:
+    """Models, data sets and where the units are kept.
+
+    Parameters
+    ----------
+    models : list of Model
+        Rows of the table of settings.
+    data : Path
+        Folder of the data sets.
+    runs : Path
+        Folder of the finished units.
+    n_jobs : int
+        Units at once.
+    threads : int
+        Threads of each.
+    tune : {"each", "first"} or None
+        On which splits settings are searched, instead of what the data set says.
+    bars : bool
+        Whether to show the progress of each fit.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[Model],
+        *,
+        data: Path,
+        runs: Path,
+        n_jobs: int = 1,
+        threads: int = 1,
+        tune: str | None = None,
+        bars: bool = False,
+    ) -> None:
+        self.models = models
+        self.data = data
+        self.runs = runs
+        self.n_jobs = n_jobs
+        self.threads = threads
+        self.tune = tune
+        self.bars = bars
+        self._checksums: dict[tuple[str, str], dict[str, str]] = {}
+
+    def run(self, dataset: Dataset, splits: Sequence[str], variants: Sequence[str]) -> None:
+        """Fit what is not there yet: the candidates of a choice first, then the chosen."""
+        wanted = [
+            (model, variant, split)
+            for split in splits
+            for model in self.models
+            for variant in self._variants(model, dataset)
+            if variant in variants
+        ]
+        candidates = [unit for row in wanted for unit in self.candidates(dataset, *row)]
+        self._work(candidates, f"{dataset.name}, candidates")
+        finals = [self.final(dataset, *row) for row in wanted]
+        self._work([unit for unit in finals if unit is not None], f"{dataset.name}, test users")
+
+    def candidates(self, dataset: Dataset, model: Model, variant: str, split: str) -> list[Unit]:
+        """Return the units to choose from; none where there is no choice."""
+        estimators = self._variants(model, dataset)[variant]
+        if len(estimators) == 1:
+            return []
+        if (self.tune or dataset.tune) == "first":
+            split = next(iter(dataset.splits))
+        return [
+            self._unit("candidate", dataset, split, model, variant, estimator)
+            for estimator in estimators
+        ]
+
+    def chosen(
+        self, dataset: Dataset, model: Model, variant: str, split: str
+    ) -> tuple[Any, list[dict]] | None:
+        """Return the best estimator on validation users and what is known of all candidates."""
+        units = self.candidates(dataset, model, variant, split)
+        if not units:
+            return self._variants(model, dataset)[variant][0], []
+        found = [read_unit(unit, self.runs) for unit in units]
+        if None in found:
+            return None
+        best = int(np.argmax([result["valid"] for result in found]))  # the first of equals
+        rows = [{**result, "chosen": i == best} for i, result in enumerate(found)]
+        return self._variants(model, dataset)[variant][best], rows
+
+    def final(self, dataset: Dataset, model: Model, variant: str, split: str) -> Unit | None:
+        """Return the unit that looks at test users, or None where the choice is not made."""
+        chosen = self.chosen(dataset, model, variant, split)
+        if chosen is None:
+            return None
+        return self._unit("final", dataset, split, model, variant, chosen[0])
+
+    def collect(self, dataset: Dataset) -> tuple[list[dict], list[dict]]:
+        """Return the rows of all finished units: of test users, and of candidates."""
+        rows, candidates = [], []
+        for model in self.models:
+            for variant in self._variants(model, dataset):
+                of_model = []
+                for split in dataset.splits:
+                    chosen = self.chosen(dataset, model, variant, split)
+                    if chosen is None:
+                        continue
+                    found = read_unit(self.final(dataset, model, variant, split), self.runs)
+                    if found is None:
+                        continue
+                    found |= {
+                        "variant": variant,
+                        "group": model.group,
+                        "seed": list(dataset.splits).index(split),
+                    }
+                    of_model.append(found)
+                    candidates += [row | {"variant": variant} for row in chosen[1]]
+                drawn = [row for row in of_model if row["split"] != "canonical"]
+                n_drawn = sum(name != "canonical" for name in dataset.splits)
+                if len(drawn) == n_drawn > 1:
+                    of_model.append(pooled(drawn))
+                rows += of_model
+        unique = {(row["dataset"], row["split"], row["all_settings"]): row for row in candidates}
+        return against_the_best([as_row(row) for row in rows]), list(unique.values())
+
+    def _variants(self, model: Model, dataset: Dataset) -> dict[str, list[Any]]:
+        if dataset.name in model.skip or (model.ratings and not dataset.has_ratings):
+            return {}
+        found = model.candidates(dataset.name)
+        return {name: found[name] for name in found if name in dataset.variants}
+
+    def _unit(
+        self, kind: str, dataset: Dataset, split: str, model: Model, variant: str, estimator: Any
+    ) -> Unit:
+        key = (dataset.name, split)
+        if key not in self._checksums:
+            self._checksums[key] = checksums(load_split(dataset, split, self.data))
+        estimator = seeded(estimator, dataset, split)
+        checksum = self._checksums[key][kind]
+        return Unit(kind, dataset, split, model, variant, estimator, checksum)
+
+    def _work(self, units: list[Unit], what: str) -> None:
+        todo = {path: u for u in units if not (path := u.path(self.runs)).exists()}
+        joblib.Parallel(n_jobs=self.n_jobs)(
+            joblib.delayed(run_unit)(
+                unit,
+                self.data,
+                self.runs,
+                threads=self.threads,
+                place=f"{what}: {i} of {len(todo)}",
+                bars=self.bars,
+            )
+            for i, unit in enumerate(todo.values(), start=1)
+        )
+
+
+def pooled(found: list[dict]) -> dict:
+    """Return several splits of a model as one: the values of all their users."""
+    names = found[0]["per_user"]
+    return found[0] | {
+        "split": f"{found[0]['split']} to {found[-1]['split']}",
+        "per_user": {n: np.concatenate([row["per_user"][n] for row in found]) for n in names},
+        "valid": np.mean([row["valid"] for row in found]),
+        "fit_s": np.mean([row["fit_s"] for row in found]),
+        "settings": " or ".join(dict.fromkeys(row["settings"] for row in found)),
+        "best_epoch": None,
+        "seed": None,
+    }
+
+
+def as_row(found: dict) -> dict:
+    """Return what goes to a row of the table, beside the values of each user."""
+    users = found["per_user"]["users"]
+    row = {name: found.get(name) for name in ("group", *COLUMNS)} | {
+        "n_users": len(np.unique(users)),
+        "valid_ndcg@100": f"{found['valid']:.4f}",
+        "fit_s": f"{found['fit_s']:.1f}",
+        "per_user": found["per_user"],
+    }
+    for metric in METRICS:
+        mean = mean_over_users(found["per_user"][metric], users)
+        row |= {metric: f"{mean.value:.4f}", f"{metric}_se": f"{mean.standard_error:.4f}"}
+    return row
+
+
+def against_the_best(rows: list[dict]) -> list[dict]:
+    """Compare each row with the best of its data set, split and group, user by user."""
+    families: dict[tuple, list[dict]] = {}
+    for row in rows:
+        families.setdefault((row["dataset"], row["split"], row["group"]), []).append(row)
+    for family in families.values():
+        for metric in TESTED:
+            best = max(family, key=lambda row: row["per_user"][metric].mean())["per_user"]
+            for row in family:
+                users = row["per_user"]["users"]
+                if not np.array_equal(users, best["users"]):
+                    raise ValueError(f"{row['model']} was evaluated on other users than the best.")
+                difference = mean_over_users(best[metric] - row["per_user"][metric], users)
+                row[f"{metric}_below_best"] = f"{difference.value:.4f}"
+                row[f"{metric}_p"] = "" if row["per_user"] is best else f"{difference.pvalue:.3g}"
+    return rows
+
+
+def merge(path: Path, rows: list[dict], columns: list[str], datasets: set[str]) -> None:
+    """Write a table: new rows for these data sets, and what it says of the others."""
+    kept = []
+    if path.exists():
+        with path.open(newline="") as file:
+            kept = [row for row in csv.DictReader(file) if row["dataset"] not in datasets]
+    order = [dataset.name for dataset in settings.DATASETS]
+    table = sorted([*kept, *rows], key=lambda row: order.index(row["dataset"]))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(table)
+    temporary.replace(path)
+
+
+@contextmanager
+def workers(dask: str | None, n_jobs: int) -> Iterator[None]:
+    """Let joblib's work be done by processes here, or on the workers of a Dask cluster."""
+    if dask is None:
+        yield
+        return
+    from dask.distributed import Client
+
+    where = {"n_workers": n_jobs, "threads_per_worker": 1} if dask == "local" else {"address": dask}
+    with Client(**where), joblib.parallel_config(backend="dask"):
+        yield
+
+
+def main() -> None:
+    options = parse()
+    models = settings.ABLATIONS if options.ablations else settings.MODELS
+    name = "ablations" if options.ablations else "accuracy"
+    columns = ["group", *COLUMNS] if options.ablations else COLUMNS
+    if options.max_epochs:
+        for model in models:
+            if "max_epochs" in model.estimator.get_params():
+                model.estimator.set_params(max_epochs=options.max_epochs)
+    datasets = {dataset.name: dataset for dataset in settings.DATASETS}
+    common = {
+        "data": options.data,
+        "runs": options.runs,
+        "n_jobs": options.n_jobs,
+        "threads": options.threads,
+        "tune": options.tune,
+        "bars": options.bars,
+    }
+    everything = Benchmark(models, **common)
+    asked = [model for model in models if options.models is None or model.name in options.models]
+    benchmark = Benchmark(asked, **common)
+    with workers(options.dask, options.n_jobs):
+        for dataset in (datasets[name] for name in options.datasets):
+            splits = [s for s in dataset.splits if options.splits is None or s in options.splits]
+            if not options.collect:
+                benchmark.run(dataset, splits, options.variants)
+            rows, candidates = everything.collect(dataset)
+            merge(options.output / f"{name}.csv", rows, columns, {dataset.name})
+            if not options.ablations:
+                path = options.output / "settings_found.csv"
+                merge(
+                    path, [as_candidate(c) for c in candidates], CANDIDATE_COLUMNS, {dataset.name}
+                )
+
+
+def as_candidate(found: dict) -> dict:
+    """Return the row of a candidate."""
+    numbers = {"valid_ndcg@100": f"{found['valid']:.4f}", "fit_s": f"{found['fit_s']:.1f}"}
+    return {name: found.get(name) for name in CANDIDATE_COLUMNS} | numbers
+
+
+def parse() -> argparse.Namespace:
+    names = [dataset.name for dataset in settings.DATASETS]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=os.environ.get("SKLREC_DATA"),
+        help="folder of the data sets (SKLREC_DATA unless told)",
+    )
+    parser.add_argument("--datasets", nargs="+", choices=names)
+    parser.add_argument("--models", nargs="+", help="names in settings.py; all unless told")
+    parser.add_argument("--splits", nargs="+", help="names in settings.py; all unless told")
+    parser.add_argument("--variants", nargs="+", default=["published", "tuned", "fixed"])
+    parser.add_argument("--tune", choices=["each", "first"], help="search on each split, or one")
+    parser.add_argument("--ablations", action="store_true", help="run these rows instead")
+    parser.add_argument("--n-jobs", type=int, default=1, help="fits at once")
+    parser.add_argument("--threads", type=int, help="of each fit; all cores unless told")
+    parser.add_argument("--dask", help="address of a Dask scheduler, or local")
+    parser.add_argument("--bars", action="store_true", help="show the progress of each fit")
+    parser.add_argument("--max-epochs", type=int, help="fewer, to see that everything runs")
+    parser.add_argument("--collect", action="store_true", help="only write the tables")
+    parser.add_argument("--runs", type=Path, default=HERE / ".runs", help="kept units")
+    parser.add_argument("--output", type=Path, default=HERE / "results", help="folder of tables")
+    options = parser.parse_args()
+    if options.data is None:
+        parser.error("--data must name the folder of the data sets, or SKLREC_DATA be set")
+    options.data = Path(options.data)
+    known = settings.ABLATIONS if options.ablations else settings.MODELS
+    unknown = set(options.models or []) - {model.name for model in known}
+    if unknown:
+        parser.error(f"--models {', '.join(sorted(unknown))}: not in settings.py")
+    if options.ablations:
+        options.datasets = options.datasets or [settings.ABLATED_ON[0]]
+        options.splits = options.splits or settings.ABLATED_ON[1]
+    elif not options.datasets:
+        parser.error(f"--datasets must name some of {', '.join(names)}")
+    options.threads = options.threads or max(1, joblib.cpu_count() // abs(options.n_jobs))
+    return options
+
+
+if __name__ == "__main__":
+    main()
