@@ -18,7 +18,7 @@ from ._scorer import rank_unseen
 
 @dataclass(frozen=True, eq=False)
 class RankingEvaluation:
-    """What :func:`evaluate` has found.
+    """What :func:`~sklrec.metrics.evaluate` has found.
 
     Parameters
     ----------
