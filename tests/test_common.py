@@ -19,7 +19,7 @@ SMALL = {
         "learning_rate": 2e-2,
     }
     for name in ("MultDAE", "MultVAE")
-}
+} | {"ELSA": {"n_components": 8, "max_epochs": 15, "batch_size": 64}}
 
 NEURAL_REGIMES = [
     {"likelihood": "gaussian", "max_epochs": 30},
@@ -33,6 +33,11 @@ NEURAL_REGIMES = [
 REGIMES = {
     "BM25Transformer": [{"b": 0.0}, {"b": 1.0}, {"k1": 0.0}],
     "EASE": [{"lambda_": 1.0}, {"dropout": 0.3}],
+    "ELSA": [
+        {"early_stopping": True, "validation_fraction": 0.2},
+        {"warm_start": True},
+        {"n_components": 50},  # more than items
+    ],
     "LFM": [
         {"solver": "gd"},
         {"threshold": 3.5},

@@ -3,9 +3,9 @@
 import importlib
 from typing import Any
 
-__all__ = ["MultDAE", "MultVAE"]
+__all__ = ["ELSA", "MultDAE", "MultVAE"]
 
-_MODULES = {"MultDAE": "_mult_dae", "MultVAE": "_mult_vae"}
+_MODULES = {"ELSA": "_elsa", "MultDAE": "_mult_dae", "MultVAE": "_mult_vae"}
 
 
 def __getattr__(name: str) -> Any:

@@ -202,14 +202,18 @@ class BaseTorchRecommender(BaseRecommender):
         with torch.device("meta"):  # shapes without memory
             blank = net.module(**net.get_params_for("module"))
         n_weights = sum(weight.numel() for weight in blank.parameters())
-        # Weights, gradients and two moments; scores, their gradient and what makes them.
-        n_bytes = 4 * (4 * n_weights + 3 * self.batch_size * n_items)
+        # Weights, gradients and two moments; what a step needs beside them.
+        n_bytes = 4 * (4 * n_weights + self._n_step_values(n_items))
         if device.type == "cpu":
             check_memory(
                 n_bytes,
                 f"{type(self).__name__} with {n_weights:,} weights on batches of {self.batch_size}",
             )
         return net.initialize()
+
+    def _n_step_values(self, n_items: int) -> int:
+        """Count the numbers of a step: scores, their gradient and what makes them."""
+        return 3 * self.batch_size * n_items
 
     def _net_params(self) -> dict[str, Any]:
         """Return the settings of a net that all models share."""

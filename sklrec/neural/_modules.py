@@ -23,15 +23,19 @@ class SparseLinear(nn.Module):
         self.bias = nn.Parameter(torch.empty(n_outputs))
         initialize(self)
 
-    @torch.compiler.disable  # sizes differ from batch to batch
     def forward(self, batch: SparseBatch) -> torch.Tensor:
         """Return a tensor of shape (n_rows, n_outputs)."""
-        if self.weight.device.type == "cpu":
-            return _SparseProduct.apply(batch, self.weight) + self.bias
-        product = F.embedding_bag(
-            batch.items, self.weight, batch.offsets, mode="sum", per_sample_weights=batch.values
-        )
-        return product + self.bias
+        return sparse_product(batch, self.weight) + self.bias
+
+
+@torch.compiler.disable  # sizes differ from batch to batch
+def sparse_product(batch: SparseBatch, weight: torch.Tensor) -> torch.Tensor:
+    """Return ``x @ weight`` for sparse rows x, a tensor of shape (n_rows, n_outputs)."""
+    if weight.device.type == "cpu":
+        return _SparseProduct.apply(batch, weight)
+    return F.embedding_bag(
+        batch.items, weight, batch.offsets, mode="sum", per_sample_weights=batch.values
+    )
 
 
 class _SparseProduct(torch.autograd.Function):
