@@ -10,6 +10,7 @@ __all__ = [
     "datasets",
     "dummy",
     "factorization",
+    "inspection",
     "linear",
     "metrics",
     "model_selection",

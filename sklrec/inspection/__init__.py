@@ -1,0 +1,19 @@
+"""Displays: what a data set holds, how a model was trained, and what it recommends to whom."""
+
+from ._activity import ActivityDisplay
+from ._item_map import ItemMapDisplay
+from ._popularity import PopularityDisplay
+from ._ranking_curve import RankingCurveDisplay
+from ._rating_histogram import RatingHistogramDisplay
+from ._training_curve import TrainingCurveDisplay
+from ._user_mean_histogram import UserMeanHistogramDisplay
+
+__all__ = [
+    "ActivityDisplay",
+    "ItemMapDisplay",
+    "PopularityDisplay",
+    "RankingCurveDisplay",
+    "RatingHistogramDisplay",
+    "TrainingCurveDisplay",
+    "UserMeanHistogramDisplay",
+]

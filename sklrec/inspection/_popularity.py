@@ -1,0 +1,259 @@
+"""How popular the items are that are recommended, and those that are consumed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .._matrix import stored_entries
+from .._typing import MatrixLike
+from ..metrics._scorer import rank_unseen
+from ._plotting import (
+    GREY,
+    axes_or_new,
+    check_matplotlib,
+    curve_style,
+    legend_above,
+    n_labelled_lines,
+    name_of,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+class PopularityDisplay:
+    """Which share of the recommendations goes to the most popular items.
+
+    Items are put in order by how often they were consumed, most popular first. A curve tells how
+    much the first of them have together: of the consumption, and of the recommendations. A model
+    whose curve runs above that of the consumption makes popular items more popular still, one
+    below it spreads attention. Both axes are shares, and the horizontal one is logarithmic, since
+    a few items in a hundred have most of the interactions.
+
+    Made by :meth:`from_estimator` or :meth:`from_predictions`; its parameters are kept as
+    attributes. Further models go to the same axes:
+    ``from_estimator(..., ax=display.ax_, plot_consumed=False)``.
+
+    Parameters
+    ----------
+    consumed : ndarray of shape (n_items,)
+        Cumulative share of the consumption, most popular item first; the last one is 1.
+    recommended : ndarray of shape (n_items,)
+        Cumulative share of the recommendations, for the same order of items.
+    name : str or None, default=None
+        Of the model, for the legend.
+
+    Attributes
+    ----------
+    line_ : matplotlib Line2D
+        The recommendations.
+    consumed_line_, equal_line_ : matplotlib Line2D or None
+        The consumption, and what it would be if all items had the same.
+    ax_ : matplotlib Axes
+        What is drawn on.
+    figure_ : matplotlib Figure
+        What holds the axes.
+
+    Examples
+    --------
+    >>> from sklrec.datasets import make_interactions
+    >>> from sklrec.dummy import PopularityRecommender
+    >>> from sklrec.inspection import PopularityDisplay
+    >>> X = make_interactions(500, 80, random_state=0).data
+    >>> model = PopularityRecommender().fit(X)
+    >>> display = PopularityDisplay.from_estimator(model, X, k=5)
+    >>> bool(display.recommended[20] > display.consumed[20])
+    True
+    """
+
+    def __init__(
+        self, *, consumed: np.ndarray, recommended: np.ndarray, name: str | None = None
+    ) -> None:
+        self.consumed = consumed
+        self.recommended = recommended
+        self.name = name
+
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        name: str | None = None,
+        plot_consumed: bool = True,
+        line_kwargs: Mapping[str, Any] | None = None,
+    ) -> PopularityDisplay:
+        """Draw the curves.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or None, default=None
+            What to draw on; None makes a figure.
+        name : str or None, default=None
+            Of the model, for the legend; None means that of the display.
+        plot_consumed : bool, default=True
+            Whether the consumption and the line of equal shares are drawn too.
+        line_kwargs : dict or None, default=None
+            For the recommendations' line in matplotlib's ``plot``; anything else than the default
+            style.
+
+        Returns
+        -------
+        display : PopularityDisplay
+            Itself.
+        """
+        ax = axes_or_new(ax, "PopularityDisplay.plot")
+        name = self.name if name is None else name
+        n_items = self.consumed.size
+        share = 100 * np.arange(1, n_items + 1) / n_items
+        self.consumed_line_ = self.equal_line_ = None
+        if plot_consumed:
+            (self.consumed_line_,) = ax.plot(
+                share, 100 * self.consumed, color="black", linewidth=2.5, label="consumed"
+            )
+            (self.equal_line_,) = ax.plot(
+                share, share, color=GREY, linewidth=1, linestyle=":", label="equal shares"
+            )
+        n = max(0, n_labelled_lines(ax) - 2)
+        places = np.geomspace(1, n_items, 8 + n).astype(int) - 1  # evenly on a logarithmic axis
+        style = {**curve_style(n), "markevery": np.unique(places).tolist(), "label": name}
+        (self.line_,) = ax.plot(share, 100 * self.recommended, **{**style, **(line_kwargs or {})})
+        ax.set_xscale("log")
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.set_xlabel(f"most popular share of the {n_items:,} items (%)")
+        ax.set_ylabel("share consumed or recommended (%)")
+        ax.set_ylim(0, 102)
+        legend_above(ax)
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: MatrixLike,
+        *,
+        consumed: MatrixLike | None = None,
+        k: int = 10,
+        name: str | None = None,
+        ax: Axes | None = None,
+        plot_consumed: bool = True,
+        line_kwargs: Mapping[str, Any] | None = None,
+    ) -> PopularityDisplay:
+        """Recommend items to users who have not met them.
+
+        Parameters
+        ----------
+        estimator : estimator
+            Fitted, with ``decision_function``.
+        X : {array-like, sparse array} of shape (n_users, n_items)
+            The interactions of the users to recommend to.
+        consumed : {array-like, sparse array} of shape (n_rows, n_items) or None, default=None
+            Interactions to compare with, such as those of all users; None means X. Nonzero
+            entries are counted.
+        k : int, default=10
+            Number of recommendations to each user.
+        name : str or None, default=None
+            For the legend; None means the name of the estimator's class.
+        ax : matplotlib Axes or None, default=None
+            What to draw on; None makes a figure.
+        plot_consumed : bool, default=True
+            Whether the consumption is drawn too.
+        line_kwargs : dict or None, default=None
+            For matplotlib's ``plot``.
+
+        Returns
+        -------
+        display : PopularityDisplay
+            With the numbers, drawn.
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib.
+        ValueError
+            If `k` is not between 1 and the number of items, or nothing is consumed.
+        """
+        check_matplotlib(f"{cls.__name__}.from_estimator")
+        rows = stored_entries(X)
+        if not isinstance(k, Integral) or not 1 <= k <= rows.shape[1]:
+            raise ValueError(
+                f"k must be an integer between 1 and the {rows.shape[1]} items of X, got {k!r}."
+            )
+        return cls.from_predictions(
+            rows if consumed is None else consumed,
+            rank_unseen(estimator, rows, k=int(k), like=X),
+            name=name_of(estimator) if name is None else name,
+            ax=ax,
+            plot_consumed=plot_consumed,
+            line_kwargs=line_kwargs,
+        )
+
+    @classmethod
+    def from_predictions(
+        cls,
+        consumed: MatrixLike,
+        ranking: ArrayLike,
+        *,
+        name: str | None = None,
+        ax: Axes | None = None,
+        plot_consumed: bool = True,
+        line_kwargs: Mapping[str, Any] | None = None,
+    ) -> PopularityDisplay:
+        """Count in rankings how often each item is recommended.
+
+        Parameters
+        ----------
+        consumed : {array-like, sparse array} of shape (n_rows, n_items)
+            Interactions to compare with. Nonzero entries are counted.
+        ranking : array-like of int of shape (n_users, n_ranks)
+            Item indices, -1 where there is no item.
+        name : str or None, default=None
+            For the legend.
+        ax : matplotlib Axes or None, default=None
+            What to draw on; None makes a figure.
+        plot_consumed : bool, default=True
+            Whether the consumption is drawn too.
+        line_kwargs : dict or None, default=None
+            For matplotlib's ``plot``.
+
+        Returns
+        -------
+        display : PopularityDisplay
+            With the numbers, drawn.
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib.
+        ValueError
+            If a ranking holds no index of an item, or nothing is consumed or recommended.
+        """
+        check_matplotlib(f"{cls.__name__}.from_predictions")
+        consumed = stored_entries(consumed)
+        n_items = consumed.shape[1]
+        ranking = np.asarray(ranking)
+        if not np.issubdtype(ranking.dtype, np.integer) or not ranking.size:
+            raise ValueError(
+                "ranking must hold integers, at least one, got an array of shape "
+                f"{ranking.shape} and type {ranking.dtype}."
+            )
+        if ranking.min() < -1 or ranking.max() >= n_items:
+            raise ValueError(
+                f"ranking must hold item indices from 0 to {n_items - 1}, or -1 for no item, "
+                f"got values from {ranking.min()} to {ranking.max()}."
+            )
+        popularity = np.bincount(consumed.indices, minlength=n_items)
+        recommended = np.bincount(ranking[ranking >= 0], minlength=n_items)
+        for counts, what in ((popularity, "consumed"), (recommended, "ranking")):
+            if not counts.any():
+                raise ValueError(f"{what} holds no item, so there are no shares to draw.")
+        order = np.argsort(-popularity, kind="stable")
+        return cls(
+            consumed=popularity[order].cumsum() / popularity.sum(),
+            recommended=recommended[order].cumsum() / recommended.sum(),
+            name=name,
+        ).plot(ax, plot_consumed=plot_consumed, line_kwargs=line_kwargs)

@@ -1,0 +1,154 @@
+"""How often each rating was given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._matrix import stored_entries
+from .._typing import MatrixLike
+from ._plotting import COLORS, axes_or_new, check_matplotlib
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# More different values than this are no scale of ratings.
+MOST_VALUES = 100
+
+
+class RatingHistogramDisplay:
+    """How often each rating was given, as in figure 1 of [1]_.
+
+    It shows where a threshold parts what users like from what they do not, such as 3.5 stars.
+    Made by :meth:`from_interactions`; its parameters are kept as attributes.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_values,)
+        The ratings that occur, in growing order.
+    counts : ndarray of shape (n_values,)
+        How often each of them does.
+    name : str or None, default=None
+        Of the data set, for the title.
+
+    Attributes
+    ----------
+    bars_ : matplotlib BarContainer
+        One bar for each rating.
+    ax_ : matplotlib Axes
+        What is drawn on.
+    figure_ : matplotlib Figure
+        What holds the axes.
+
+    See Also
+    --------
+    UserMeanHistogramDisplay : What users rate on average.
+
+    References
+    ----------
+    .. [1] S. Peng and C. Spears, "CSE 258 Assignment 2", University of California San Diego.
+
+    Examples
+    --------
+    >>> from sklrec.datasets import make_interactions
+    >>> from sklrec.inspection import RatingHistogramDisplay
+    >>> X = make_interactions(500, 80, ratings=True, random_state=0).data
+    >>> display = RatingHistogramDisplay.from_interactions(X)
+    >>> int(display.counts.sum()) == X.nnz
+    True
+    """
+
+    def __init__(self, *, values: np.ndarray, counts: np.ndarray, name: str | None = None) -> None:
+        self.values = values
+        self.counts = counts
+        self.name = name
+
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        unit: str = "stars",
+        bar_kwargs: Mapping[str, Any] | None = None,
+    ) -> RatingHistogramDisplay:
+        """Draw the histogram.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or None, default=None
+            What to draw on; None makes a figure.
+        unit : str, default="stars"
+            Of the ratings.
+        bar_kwargs : dict or None, default=None
+            For matplotlib's ``bar``; anything else than the default style.
+
+        Returns
+        -------
+        display : RatingHistogramDisplay
+            Itself.
+        """
+        ax = axes_or_new(ax, "RatingHistogramDisplay.plot")
+        n_ratings = self.counts.sum()
+        width = 0.8 * np.diff(self.values).min(initial=1.0)
+        style = {"color": COLORS[0], "width": width}
+        self.bars_ = ax.bar(
+            self.values, 100 * self.counts / n_ratings, **{**style, **(bar_kwargs or {})}
+        )
+        if self.values.size <= 10:
+            ax.set_xticks(self.values, [f"{value:g}" for value in self.values])
+        ax.set_xlabel(f"rating ({unit})")
+        ax.set_ylabel(f"share of the {n_ratings:,} ratings (%)")
+        if self.name is not None:
+            ax.set_title(self.name)
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+    @classmethod
+    def from_interactions(
+        cls,
+        X: MatrixLike,
+        *,
+        unit: str = "stars",
+        name: str | None = None,
+        ax: Axes | None = None,
+        bar_kwargs: Mapping[str, Any] | None = None,
+    ) -> RatingHistogramDisplay:
+        """Count the ratings.
+
+        Parameters
+        ----------
+        X : {array-like, sparse array} of shape (n_users, n_items)
+            Ratings; zero means none.
+        unit : str, default="stars"
+            Of the ratings.
+        name : str or None, default=None
+            Of the data set, for the title.
+        ax : matplotlib Axes or None, default=None
+            What to draw on; None makes a figure.
+        bar_kwargs : dict or None, default=None
+            For matplotlib's ``bar``.
+
+        Returns
+        -------
+        display : RatingHistogramDisplay
+            With the numbers, drawn.
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib.
+        ValueError
+            If X holds no rating, or so many different values that they are no ratings.
+        """
+        check_matplotlib(f"{cls.__name__}.from_interactions")
+        values, counts = np.unique(stored_entries(X).data, return_counts=True)
+        if not values.size:
+            raise ValueError("X holds no rating, so there is nothing to count.")
+        if values.size > MOST_VALUES:
+            raise ValueError(
+                f"X must hold at most {MOST_VALUES} different ratings, got {values.size:,}."
+            )
+        return cls(values=values, counts=counts, name=name).plot(
+            ax, unit=unit, bar_kwargs=bar_kwargs
+        )
