@@ -135,7 +135,7 @@ def save(estimator: BaseEstimator, path: str | os.PathLike) -> None:
 
 
 def load(path: str | os.PathLike) -> BaseEstimator:
-    """Load an estimator that :func:`save` has saved.
+    """Load an estimator that :func:`~sklrec.persistence.save` has saved.
 
     It gives what the saved one gives, to the last bit on the same machine and versions, and
     ``partial_fit`` goes on where the model has it. A neural model that was trained on CUDA is

@@ -95,7 +95,7 @@ def make_pipeline(
     transform_input: list[str] | None = None,
     verbose: bool = False,
 ) -> Pipeline:
-    """Build a :class:`Pipeline` from its steps, named after their classes.
+    """Build a :class:`~sklrec.pipeline.Pipeline` from its steps, named after their classes.
 
     Parameters
     ----------

@@ -24,7 +24,7 @@ LEAST_LENGTH = 1e-6
 
 
 class ELSA(EmbeddingMixin, BaseTorchRecommender):
-    r"""Linear item-to-item autoencoder of low rank, for catalogues too large for :class:`EASE`.
+    r"""Linear item-to-item autoencoder of low rank, for catalogues too large for EASE.
 
     The weights of :class:`~sklrec.linear.EASE` are replaced by :math:`A A^\top - I`, with a unit
     vector an item in the rows of A, so that the diagonal is zero [1]_. Scores are
