@@ -152,6 +152,22 @@ def test_novelty_and_popularity_by_hand():
     assert average_popularity_at_k([[0, 1, 2]], X) == pytest.approx(13 / 24, rel=1e-12)
 
 
+def test_gini_is_that_of_lenskit_but_for_its_largest_value():
+    # lenskit.stats.gini (2025.8.1) of 5, 3, 0, 0, 9, 1 is 0.574074; it divides by n, not n - 1.
+    ranking = np.repeat(np.arange(6), [5, 3, 0, 0, 9, 1])[:, None]
+    assert gini_at_k(ranking, 6) * 5 / 6 == pytest.approx(31 / 54, rel=1e-12)
+
+
+def test_novelty_and_popularity_are_those_of_rectools():
+    # The examples of MeanInvUserFreq and AvgRecPopularity in RecTools 0.19.0, which counts users.
+    X = np.array([[1, 1, 0], [1, 0, 0], [1, 0, 0]])
+    value = novelty_at_k([[2, -1], [1, 2], [0, 1]], X, average=None)
+    assert_allclose(value, [1.5849625, 1.5849625, 0.79248125], rtol=1e-8)
+    X = np.array([[1, 1, 0], [1, 0, 1], [1, 1, 0]])
+    value = average_popularity_at_k([[0, 1, -1], [2, 0, 1], [2, 1, -1]], X, average=None)
+    assert_allclose(value * 3, [2.5, 2, 1.5], rtol=1e-12)
+
+
 def test_diversity_by_hand():
     # Cosines of 1 / sqrt(2), 1 / sqrt(2) and 0.
     features = [[1, 0], [3, 3], [0, 2]]
@@ -466,6 +482,11 @@ def test_what_all_users_have_together_has_no_value_of_a_user_and_no_standard_err
 def test_the_representation_has_no_error_for_all_users_together():
     found = RankingEvaluation({"novelty@5": np.array([0.0, 1.0, 1.0, 0.0])}, {"gini@5": 0.25})
     assert repr(found) == "novelty@5: 0.5000 ± 0.2887\ngini@5: 0.2500"
+
+
+def test_an_evaluation_in_which_no_user_counts_is_nan_and_warns():
+    with pytest.warns(UndefinedMetricWarning, match="No user of 2 has"):
+        assert math.isnan(RankingEvaluation({"novelty@5": np.full(2, np.nan)}).mean["novelty@5"])
 
 
 def test_only_metrics_of_users_are_compared(parts):
