@@ -20,6 +20,7 @@ SMALL = {
     }
     for name in ("MultDAE", "MultVAE")
 } | {"ELSA": {"n_components": 8, "max_epochs": 15, "batch_size": 64}}
+SMALL["HVampVAE"] = {**SMALL["MultVAE"], "n_pseudo_inputs": 10}
 
 NEURAL_REGIMES = [
     {"likelihood": "gaussian", "max_epochs": 30},
@@ -37,6 +38,14 @@ REGIMES = {
         {"early_stopping": True, "validation_fraction": 0.2},
         {"warm_start": True},
         {"n_components": 50},  # more than items
+    ],
+    "HVampVAE": [
+        *NEURAL_REGIMES,
+        {"gated": False},
+        {"prior": "vamp"},
+        {"prior": "vamp", "gated": False},
+        {"prior": "standard"},
+        {"prior": "standard", "gated": False},
     ],
     "LFM": [
         {"solver": "gd"},

@@ -3,9 +3,14 @@
 import importlib
 from typing import Any
 
-__all__ = ["ELSA", "MultDAE", "MultVAE"]
+__all__ = ["ELSA", "HVampVAE", "MultDAE", "MultVAE"]
 
-_MODULES = {"ELSA": "_elsa", "MultDAE": "_mult_dae", "MultVAE": "_mult_vae"}
+_MODULES = {
+    "ELSA": "_elsa",
+    "HVampVAE": "_hvamp_vae",
+    "MultDAE": "_mult_dae",
+    "MultVAE": "_mult_vae",
+}
 
 
 def __getattr__(name: str) -> Any:
