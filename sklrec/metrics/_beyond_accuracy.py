@@ -212,8 +212,8 @@ def intra_list_diversity_at_k(
 
     .. math:: \mathrm{ILD@}k = \frac{2}{|L| (|L| - 1)} \sum_{i < j \in L} (1 - \cos(f_i, f_j))
 
-    with L the user's items in the first k ranks and :math:`f_i` the features of item i. [1]_ adds up
-    the similarities; one minus their mean does not grow with the length of the list. Content gives
+    with L the user's items in the first k ranks and :math:`f_i` the features of item i. [1]_ adds
+    the similarities up; one minus their mean does not grow with the list. Content gives
     diversity of topics; the transposed training matrix, in which an item's features are its users,
     diversity by co-occurrence.
 
