@@ -15,7 +15,7 @@ from sklearn.manifold import TSNE
 from .._matrix import stored_entries
 from .._ranking import row_batches
 from .._typing import MatrixLike
-from ._plotting import COLORS, MARKERS, axes_or_new, check_matplotlib, legend_above, name_of
+from ._plotting import COLORS, MARKERS, axes_or_new, check_matplotlib, name_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,12 +27,13 @@ FEWEST_ITEMS = 4
 class ItemMapDisplay:
     r"""A map of the most popular items as a model sees them: section IV of [1]_.
 
-    The model scores all items for a user who has taken one item alone. Scores :math:`s_{ij}` of
-    item j for such a user of item i become distances by linear scaling between the least and the
-    largest score for that user, :math:`s_{ij}` itself left out for i = j, and both directions
-    count the same:
+    The model scores all items for a user who has taken one item alone. The score :math:`s_{ij}`
+    of item j for the user of item i becomes a distance by linear scaling between the least and
+    the largest score that this user has for another item, so that scores which a model knows only
+    up to a constant of each user, such as logits, will do. Both directions count the same:
 
-    .. math:: d_{ij} = \frac{\max_k s_{ik} - s_{ij}}{\max_k s_{ik} - \min_k s_{ik}},
+    .. math:: d_{ij} = \frac{\max_{k \ne i} s_{ik} - s_{ij}}
+                            {\max_{k \ne i} s_{ik} - \min_{k \ne i} s_{ik}},
        \qquad \bar d_{ij} = \tfrac12 (d_{ij} + d_{ji})
 
     scikit-learn's t-SNE puts the items on a plane such that near ones are near. Only that can be
@@ -155,7 +156,13 @@ class ItemMapDisplay:
         ax.spines[["top", "right"]].set_visible(True)
         ax.set_xlabel(f"t-SNE of the {self.items.size:,} most popular items, no unit")
         if legend and self.groups:
-            legend_above(ax, ncols=3)
+            ax.legend(
+                loc="upper left",
+                bbox_to_anchor=(0, -0.07),
+                ncols=3,
+                frameon=False,
+                handletextpad=0.1,
+            )
         if name is not None:
             ax.set_title(name, loc="left")
         self.ax_, self.figure_ = ax, ax.figure
