@@ -29,6 +29,14 @@ templates_path = ["_templates"]
 default_role = "code"
 add_module_names = False
 
+# Every reference must lead somewhere, those to other packages to where they keep their pages.
+nitpicky = True
+nitpick_ignore_regex = [("py:.*", r"(skorch|numpy|scipy|pandas|matplotlib)\..*")]
+REFERENCES_ELSEWHERE = {
+    "sklearn": "https://scikit-learn.org/stable/modules/generated/{}.html",
+    "torch": "https://docs.pytorch.org/docs/stable/generated/{}.html",
+}
+
 autosummary_generate = True
 autodoc_typehints = "none"  # the docstrings hold the types
 numpydoc_show_class_members = False
@@ -39,12 +47,14 @@ sphinx_gallery_conf = {
     "within_subsection_order": "ExampleTitleSortKey",
     "reference_url": {"sklrec": None},
     "doc_module": "sklrec",
-    "backreferences_dir": None,
+    "backreferences_dir": "generated/backreferences",
     "download_all_examples": False,
     "show_memory": False,
     "write_computation_times": False,
+    "thumbnail_size": (640, 400),
 }
 
+FAVICON = "_static/favicon.svg"
 html_theme = "pydata_sphinx_theme"
 html_title = "sklrec"
 html_static_path = ["_static"]
@@ -53,6 +63,7 @@ html_show_sourcelink = False
 html_copy_source = False
 html_math_renderer = "mathml"
 html_theme_options = {
+    "logo": {"text": "sklrec", "image_light": FAVICON, "image_dark": FAVICON, "alt_text": ""},
     "navbar_align": "left",
     "navbar_end": ["theme-switcher"],
     "footer_start": ["copyright"],
@@ -61,7 +72,7 @@ html_theme_options = {
     "show_prev_next": False,
 }
 html_context = {"default_mode": "auto"}
-html_favicon = "_static/favicon.svg"
+html_favicon = FAVICON
 # Pages without others beside them, and those that need the width for code.
 html_sidebars = {
     page: []
@@ -85,6 +96,14 @@ def visit_math(translator, node):
     formula = tex2mathml(source, as_block=is_block)
     translator.body.append(f'<div class="math">{formula}</div>' if is_block else formula)
     raise nodes.SkipNode
+
+
+def link_elsewhere(app, env, node, contnode):
+    """Link a name of another package; its list of names would need a network at every build."""
+    target = node.get("reftarget", "")
+    if page := REFERENCES_ELSEWHERE.get(target.partition(".")[0]):
+        return nodes.reference("", "", contnode, internal=False, refuri=page.format(target))
+    return None
 
 
 def skip_foreign_members(app, what, name, member, skip, options):
@@ -115,4 +134,5 @@ def setup(app):
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math, None))
     app.connect("autodoc-skip-member", skip_foreign_members)
     app.connect("autodoc-process-docstring", escape_initials, priority=900)  # after numpydoc
+    app.connect("missing-reference", link_elsewhere)
     app.connect("source-read", add_unreleased_changes)
