@@ -21,6 +21,14 @@ SMALL = {
     for name in ("MultDAE", "MultVAE")
 } | {"ELSA": {"n_components": 8, "max_epochs": 15, "batch_size": 64}}
 SMALL["HVampVAE"] = {**SMALL["MultVAE"], "n_pseudo_inputs": 10}
+SMALL["RecVAE"] = {
+    "n_components": 8,
+    "hidden_size": 16,
+    "n_encoder_layers": 2,
+    "max_epochs": 8,
+    "batch_size": 64,
+    "learning_rate": 2e-2,
+}
 
 NEURAL_REGIMES = [
     {"likelihood": "gaussian", "max_epochs": 30},
@@ -60,6 +68,15 @@ REGIMES = {
         *NEURAL_REGIMES,
         {"beta": "peak", "early_stopping": True, "validation_fraction": 0.2},
         {"n_annealing_steps": 0, "hidden_layer_sizes": (16, 12)},
+    ],
+    "RecVAE": [
+        {"likelihood": "gaussian", "max_epochs": 30},
+        {"likelihood": "logistic"},
+        {"early_stopping": True, "validation_fraction": 0.2},
+        {"warm_start": True},
+        {"alternating": False, "max_epochs": 24},
+        {"beta": 0.1},
+        {"prior_weights": (1, 0, 0), "n_encoder_layers": 1},
     ],
 }
 

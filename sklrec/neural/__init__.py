@@ -3,13 +3,13 @@
 import importlib
 from typing import Any
 
-__all__ = ["ELSA", "HVampVAE", "MultDAE", "MultVAE"]
+__all__ = ["ELSA", "HVampVAE", "MultDAE", "MultVAE", "RecVAE"]
 
 _MODULES = {
     "ELSA": "_elsa",
     "HVampVAE": "_hvamp_vae",
     "MultDAE": "_mult_dae",
-    "MultVAE": "_mult_vae",
+    "MultVAE": "_mult_vae", "RecVAE": "_rec_vae",
 }
 
 

@@ -81,15 +81,17 @@ class _ItemLikelihood(torch.autograd.Function):
     def backward(ctx: Any, grad_loss: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         hidden, weight, gradient = ctx.saved_tensors
         # grad_loss meets the small factors: the gradient of the weights is not gone through again.
+        # Where only a part of the module is trained, the products of the others are not needed.
+        of_hidden, of_weight, of_bias = ctx.needs_input_grad[:3]
         grads = (
-            (gradient @ weight).mul_(grad_loss),
-            gradient.T @ (hidden * grad_loss),
-            gradient.sum(dim=0).mul_(grad_loss),
+            (gradient @ weight).mul_(grad_loss) if of_hidden else None,
+            gradient.T @ (hidden * grad_loss) if of_weight else None,
+            gradient.sum(dim=0).mul_(grad_loss) if of_bias else None,
         )
-        hidden, weight, bias = (
-            grad.to(dtype) for grad, dtype in zip(grads, ctx.dtypes, strict=True)
-        )
-        return hidden, weight, bias, None, None
+        return *(
+            grad if grad is None else grad.to(dtype)
+            for grad, dtype in zip(grads, ctx.dtypes, strict=True)
+        ), None, None
 
 
 def multinomial_nll(scores: torch.Tensor, batch: SparseBatch) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,0 +1,398 @@
+"""Variational autoencoder with a composite prior and alternating training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from copy import deepcopy
+from numbers import Integral, Real
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.random import RandomState
+from skorch.callbacks import Callback
+from torch import nn
+
+from .._sklearn import Interval, StrOptions
+from ._base import BaseTorchRecommender
+from ._data import SparseBatch
+from ._embedding import EmbeddingMixin
+from ._losses import ItemScores, Likelihood, likelihood_named, log_normal
+from ._modules import DenselyConnected, ItemLayer, SparseLinear, initialize
+from ._net import TorchNet
+
+# Log-variance of the widest part of the prior, which keeps a little density everywhere.
+WIDE_LOGVAR = 10.0
+
+
+class RecVAE(EmbeddingMixin, BaseTorchRecommender):
+    r"""Variational autoencoder with a composite prior and alternating training, RecVAE.
+
+    Beside :class:`MultVAE` it has four novelties [1]_ (section 3): a deep, densely connected
+    encoder above a linear decoder; a prior that holds the posterior back where it was an epoch
+    ago,
+
+    .. math:: p(z_u|x_u) = w_1 \mathcal{N}(0, 1) + w_2 q_{old}(z_u|x_u) + w_3 \mathcal{N}(0, e^{10})
+
+    in each latent dimension; a KL term with the weight :math:`\gamma \sum_i x_{ui}`, which grows
+    with what is known of a user; and epochs that train the encoder, on thinned inputs, and the
+    decoder, on whole ones and without KL term, in turns. Scores are the logits at the latent mean.
+
+    Parameters
+    ----------
+    n_components : int, default=200
+        Dimension of the latent vector. Worth a search between 50 and 400.
+    hidden_size : int, default=600
+        Size of each layer of the encoder.
+    n_encoder_layers : int, default=5
+        Number of layers of the encoder before the latent ones.
+    dropout : float, default=0.5
+        Probability with which an interaction is left out of the encoder's input when the encoder
+        is trained.
+    likelihood : {"multinomial", "gaussian", "logistic"}, default="multinomial"
+        Of the interactions given the latent vector, as in :class:`MultVAE`; [1]_ has the first.
+    confidence : float, default=10.0
+        Weight of a stored entry beside one of any other, for the Gaussian likelihood.
+    gamma : float, default=0.005
+        Weight of a user's KL term for each interaction, or each unit of them where they are
+        weighted. Worth a search between 0.002 and 0.02.
+    beta : float or None, default=None
+        Weight of the KL term for all users alike, instead of `gamma`.
+    prior_weights : sequence of 3 floats, default=(0.15, 0.75, 0.1)
+        Weights of the standard normal, the old posterior and the wide normal in the prior;
+        (1, 0, 0) is the prior of :class:`MultVAE`.
+    alternating : bool, default=True
+        Whether an epoch trains first the encoder and then the decoder. Otherwise it is one pass
+        over the users that trains both on thinned inputs.
+    n_encoder_epochs : int, default=3
+        Number of passes over the users that train the encoder, in each epoch.
+    n_decoder_epochs : int, default=1
+        Number of passes that train the decoder, in each epoch.
+    max_epochs : int, default=50
+        Number of epochs, each of ``n_encoder_epochs + n_decoder_epochs`` passes over the users.
+    batch_size : int, default=500
+        Users in a gradient step.
+    learning_rate : float, default=5e-4
+        Of the two optimizers, Adam. Worth a search between 2e-4 and 2e-3.
+    early_stopping : bool, default=False
+        Whether to hold out `validation_fraction` of the users, end training when ``ndcg@100`` on
+        them has not grown for `n_iter_no_change` epochs, and keep the weights of the best epoch.
+    validation_fraction : float, default=0.1
+        Share of the users to hold out for early stopping.
+    n_iter_no_change : int, default=10
+        Epochs without a better validation score after which training ends.
+    warm_start : bool, default=False
+        Whether ``fit`` goes on where the last call ended, up to `max_epochs` in all, as the
+        ensembles of scikit-learn do: raise `max_epochs` to train for longer.
+    callbacks : list of skorch callbacks or None, default=None
+        Called in training, as :class:`skorch.NeuralNet` does.
+    device : str, default="auto"
+        Where to compute: "cpu", "cuda", "cuda:1", or "auto" for CUDA where there is one.
+    mixed_precision : bool, default=False
+        Whether to multiply in bfloat16 on CUDA; no effect on a CPU.
+    compile : bool, default=False
+        Whether to compile the network with :func:`torch.compile`.
+    pickle_optimizer : bool, default=False
+        Whether a pickle holds the state of the optimizers, for ``partial_fit`` to go on as if it
+        had not been interrupted. It is twice the size of the weights.
+    random_state : int, RandomState instance or None, default=None
+        Seed of weights, batches, dropout and validation users. One seed on one device gives
+        identical scores.
+    verbose : int, default=0
+        1 prints a line for each epoch, by skorch.
+
+    Attributes
+    ----------
+    net_ : skorch.NeuralNet
+        The trained network.
+    item_embeddings_ : ndarray of shape (n_items, n_components)
+        Weights of the decoder.
+    n_iter_ : int
+        Number of epochs.
+    loss_curve_ : list of float
+        Mean loss over all passes of each epoch.
+    validation_scores_ : list of float
+        ``ndcg@100`` of the validation users after each epoch.
+    best_epoch_ : int
+        Epoch with the best validation score, from 1; only with validation users.
+    n_features_in_ : int
+        Number of items.
+    feature_names_in_ : ndarray of shape (n_items,)
+        Names of the items where X is a DataFrame with names.
+
+    See Also
+    --------
+    MultVAE : With a standard normal prior, and encoder and decoder trained together.
+
+    Notes
+    -----
+    As in the authors' code, the KL term is :math:`\log q - \log p` at the sampled latent vector,
+    and the prior a mixture in each dimension: a product of mixtures, not a mixture of products.
+    The old posterior is the encoder as it was after its last pass of the epoch before, of the
+    input before dropout; in the first epoch it is the untrained encoder. The weights of a prior
+    without it, ``prior_weights[1] == 0``, save the memory of a second encoder.
+
+    Layer normalization adds 1e-5 to the variance, as the code of the paper does; later code of
+    the authors adds 0.1. Without alternation, that code never renews the old posterior; here it
+    is renewed after each epoch.
+
+    References
+    ----------
+    .. [1] I. Shenbin et al., "RecVAE: A New Variational Autoencoder for Top-N Recommendations
+       with Implicit Feedback", WSDM 2020.
+
+    Examples
+    --------
+    >>> from sklrec.datasets import make_interactions
+    >>> from sklrec.neural import RecVAE
+    >>> X = make_interactions(200, 50, random_state=0).data
+    >>> vae = RecVAE(16, hidden_size=32, max_epochs=2, random_state=0).fit(X)
+    >>> vae.predict_ranking(X[:2], k=3).shape
+    (2, 3)
+    >>> vae.transform(X).shape
+    (200, 16)
+    """
+
+    _parameter_constraints: dict = {
+        **BaseTorchRecommender._parameter_constraints,
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "hidden_size": [Interval(Integral, 1, None, closed="left")],
+        "n_encoder_layers": [Interval(Integral, 1, None, closed="left")],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "likelihood": [StrOptions({"multinomial", "gaussian", "logistic"})],
+        "confidence": [Interval(Real, 0, None, closed="neither")],
+        "gamma": [Interval(Real, 0, None, closed="left")],
+        "beta": [Interval(Real, 0, None, closed="left"), None],
+        "prior_weights": ["array-like"],
+        "alternating": ["boolean"],
+        "n_encoder_epochs": [Interval(Integral, 1, None, closed="left")],
+        "n_decoder_epochs": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        n_components: int = 200,
+        *,
+        hidden_size: int = 600,
+        n_encoder_layers: int = 5,
+        dropout: float = 0.5,
+        likelihood: str = "multinomial",
+        confidence: float = 10.0,
+        gamma: float = 0.005,
+        beta: float | None = None,
+        prior_weights: Sequence[float] = (0.15, 0.75, 0.1),
+        alternating: bool = True,
+        n_encoder_epochs: int = 3,
+        n_decoder_epochs: int = 1,
+        max_epochs: int = 50,
+        batch_size: int = 500,
+        learning_rate: float = 5e-4,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        warm_start: bool = False,
+        callbacks: list | None = None,
+        device: str = "auto",
+        mixed_precision: bool = False,
+        compile: bool = False,
+        pickle_optimizer: bool = False,
+        random_state: int | RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
+        self.n_components = n_components
+        self.hidden_size = hidden_size
+        self.n_encoder_layers = n_encoder_layers
+        self.dropout = dropout
+        self.likelihood = likelihood
+        self.confidence = confidence
+        self.gamma = gamma
+        self.beta = beta
+        self.prior_weights = prior_weights
+        self.alternating = alternating
+        self.n_encoder_epochs = n_encoder_epochs
+        self.n_decoder_epochs = n_decoder_epochs
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.warm_start = warm_start
+        self.callbacks = callbacks
+        self.device = device
+        self.mixed_precision = mixed_precision
+        self.compile = compile
+        self.pickle_optimizer = pickle_optimizer
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _make_net(self, n_items: int) -> TorchNet:
+        parts = {"encoder": ["encoder."], "decoder": ["item_layer."]}
+        passes = [*(self.n_encoder_epochs * ["encoder"]), *(self.n_decoder_epochs * ["decoder"])]
+        if not self.alternating:
+            parts, passes = {"both": ["encoder.", "item_layer."]}, ["both"]
+        settings = self._net_params()
+        settings["callbacks"] = [("prior", RenewPrior()), *(self.callbacks or [])]
+        return TorchNet(
+            RecVAEModule,
+            module__n_items=n_items,
+            module__n_components=self.n_components,
+            module__hidden_size=self.hidden_size,
+            module__n_encoder_layers=self.n_encoder_layers,
+            module__dropout=self.dropout,
+            module__prior_weights=self._checked_prior_weights(),
+            criterion=UserWeightedELBO,
+            criterion__likelihood=likelihood_named(self.likelihood, self.confidence),
+            criterion__gamma=self.gamma,
+            criterion__beta=self.beta,
+            parts=parts,
+            passes=passes,
+            **settings,
+        )
+
+    def _checked_prior_weights(self) -> tuple[float, ...]:
+        weights = np.asarray(self.prior_weights, dtype=float)
+        if weights.shape != (3,) or not (weights >= 0).all() or not np.isclose(weights.sum(), 1):
+            raise ValueError(
+                "prior_weights must be three non-negative numbers with the sum 1, got "
+                f"{self.prior_weights!r}."
+            )
+        return tuple(weights.tolist())
+
+
+class RecVAEOutput(NamedTuple):
+    """What the module makes of a batch."""
+
+    scores: ItemScores
+    kl: torch.Tensor | None  # (n_rows,), where the encoder is trained
+
+
+class RecVAEModule(nn.Module):
+    """Encoder to a latent Gaussian, its prior, and a linear decoder."""
+
+    def __init__(
+        self,
+        n_items: int,
+        n_components: int,
+        hidden_size: int,
+        n_encoder_layers: int,
+        dropout: float,
+        prior_weights: Sequence[float],
+    ) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.training_part = "encoder"
+        self.encoder = RecVAEEncoder(n_items, n_components, hidden_size, n_encoder_layers)
+        self.prior = CompositePrior(self.encoder, prior_weights)
+        self.item_layer = ItemLayer(n_components, n_items)
+
+    def encode(self, batch: SparseBatch) -> torch.Tensor:
+        """Return the latent mean, of shape (n_rows, n_components)."""
+        return self.encoder(batch)[0]
+
+    def forward(self, batch: SparseBatch) -> RecVAEOutput:
+        """Return scores at a sample of the latent vector in training, else at its mean."""
+        if not self.training:
+            return RecVAEOutput(self.item_layer(self.encode(batch)), None)
+        of_decoder = self.training_part == "decoder"
+        mu, logvar = self.encoder(batch, 0 if of_decoder else self.dropout)
+        z = mu + torch.randn_like(mu) * (0.5 * logvar).exp()  # (n_rows, n_components)
+        scores = self.item_layer(z)
+        if of_decoder:  # it has no part in the KL term
+            return RecVAEOutput(scores, None)
+        kl = (log_normal(z, mu, logvar) - self.prior(z, batch)).sum(dim=1)
+        return RecVAEOutput(scores, kl)
+
+
+class RecVAEEncoder(nn.Module):
+    """Rows divided by their norm, through densely connected layers to a mean and a log-variance."""
+
+    def __init__(
+        self, n_items: int, n_components: int, hidden_size: int, n_encoder_layers: int
+    ) -> None:
+        super().__init__()
+        self.first = SparseLinear(n_items, hidden_size)
+        self.norm = nn.LayerNorm(hidden_size)
+        self.rest = DenselyConnected(hidden_size, hidden_size, n_encoder_layers - 1)
+        self.last = initialize(nn.Linear(hidden_size, 2 * n_components))
+
+    def forward(self, batch: SparseBatch, dropout: float = 0) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return two tensors of shape (n_rows, n_components)."""
+        batch = batch.normalized().dropout(dropout, training=True)
+        h = self.norm(F.silu(self.first(batch)))  # (n_rows, hidden_size)
+        mu, logvar = self.last(self.rest(h, skipped=h)).float().chunk(2, dim=1)
+        return mu, logvar
+
+
+class CompositePrior(nn.Module):
+    """Mixture, in each dimension, of N(0, 1), the old posterior and N(0, exp(10)).
+
+    Parameters
+    ----------
+    encoder : RecVAEEncoder
+        Gives the old posterior until it is renewed.
+    weights : sequence of 3 floats
+        Of the mixture.
+    """
+
+    def __init__(self, encoder: RecVAEEncoder, weights: Sequence[float]) -> None:
+        super().__init__()
+        self.weights = weights
+        self.old_encoder = _without_parameters(deepcopy(encoder)) if weights[1] else None
+
+    def renew(self, encoder: RecVAEEncoder) -> None:
+        """Make the posterior of `encoder` the old one."""
+        if self.old_encoder is not None:
+            self.old_encoder.load_state_dict(encoder.state_dict())
+
+    def forward(self, z: torch.Tensor, batch: SparseBatch) -> torch.Tensor:
+        """Return the log-density at z in each dimension, of shape (n_rows, n_components)."""
+        zero = z.new_zeros(())
+        gaussians = [(zero, zero), None, (zero, zero + WIDE_LOGVAR)]
+        if self.old_encoder is not None:
+            gaussians[1] = self.old_encoder(batch)
+        return torch.stack(
+            [
+                log_normal(z, *gaussian) + math.log(weight)
+                for gaussian, weight in zip(gaussians, self.weights, strict=True)
+                if gaussian is not None and weight
+            ]
+        ).logsumexp(dim=0)
+
+
+class UserWeightedELBO(nn.Module):
+    """Negative log-likelihood plus KL, whose weight is `beta`, or `gamma` times a user's total."""
+
+    def __init__(self, likelihood: Likelihood, gamma: float, beta: float | None) -> None:
+        super().__init__()
+        self.likelihood = likelihood
+        self.gamma = gamma
+        self.beta = beta
+
+    def forward(self, output: RecVAEOutput, batch: SparseBatch) -> torch.Tensor:
+        """Return the loss, a mean over users."""
+        nll = output.scores.nll(batch, self.likelihood)
+        if output.kl is None:
+            return nll
+        weight = self.gamma * batch.total if self.beta is None else self.beta
+        return nll + (weight * output.kl).mean()
+
+
+class RenewPrior(Callback):
+    """Makes the encoder's posterior the old one each time the encoder has been trained."""
+
+    def on_pass_begin(self, net: TorchNet, part: str, **kwargs: Any) -> None:
+        if part != "encoder":  # before a pass of both, the encoder is that of the last epoch
+            module = net.plain_module
+            module.prior.renew(module.encoder)
+
+
+def _without_parameters(module: nn.Module) -> nn.Module:
+    """Turn parameters into buffers: kept and moved with the module, but never trained."""
+    for part in module.modules():
+        for name, parameter in list(part.named_parameters(recurse=False)):
+            delattr(part, name)
+            part.register_buffer(name, parameter.detach())
+    return module
