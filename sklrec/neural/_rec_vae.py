@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from copy import deepcopy
 from numbers import Integral, Real
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -385,7 +385,7 @@ class RenewPrior(Callback):
 
     def on_pass_begin(self, net: TorchNet, part: str, **kwargs: Any) -> None:
         if part != "encoder":  # before a pass of both, the encoder is that of the last epoch
-            module = net.plain_module
+            module = cast(RecVAEModule, net.plain_module)
             module.prior.renew(module.encoder)
 
 
