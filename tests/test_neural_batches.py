@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 torch = pytest.importorskip("torch")
 
-from sklrec.neural._data import SparseBatches, SparseRows  # noqa: E402
+from sklrec.neural._data import HalvedBatches, SparseBatches, SparseRows  # noqa: E402
 
 
 @pytest.fixture
@@ -54,6 +54,56 @@ def test_shuffled_batches_are_a_permutation_that_the_seed_decides(X):
 
     assert_array_equal(np.sort(rows().sum(axis=1)), np.sort(X.toarray().sum(axis=1)))
     assert_array_equal(rows(), rows())
+
+
+def test_halves_are_disjoint_and_together_the_rows(X):
+    first, second = (half.to_dense().numpy() for half in SparseRows(X)[torch.arange(7)].halved())
+    assert not (first * second).any()
+    assert_array_equal(first + second, X.toarray())
+    n_entries = np.diff(X.indptr)
+    assert_array_equal((second > 0).sum(axis=1), n_entries // 2)
+
+
+def test_a_single_entry_is_in_the_first_half():
+    first, second = SparseRows(sp.csr_array(np.eye(3, dtype=np.float32)))[torch.arange(3)].halved()
+    assert_array_equal(first.to_dense(), np.eye(3))
+    assert_array_equal(second.to_dense(), np.zeros((3, 3)))
+
+
+def test_a_half_is_a_batch_like_that_of_its_rows(X):
+    half = SparseRows(X)[torch.arange(7)].halved()[0]
+    expected = SparseRows(sp.csr_array(half.to_dense().numpy()))[torch.arange(7)]
+    for name, value in vars(expected).items():
+        assert_allclose(getattr(half, name), value, rtol=1e-6, err_msg=name)
+
+
+def test_each_entry_is_as_often_in_one_half_as_in_the_other():
+    batch = SparseRows(sp.csr_array(np.ones((2000, 4), dtype=np.float32)))[torch.arange(2000)]
+    torch.manual_seed(0)
+    share = batch.halved()[0].to_dense().numpy().mean(axis=0)
+    assert_allclose(share, 0.5, atol=4 * np.sqrt(0.25 / 2000))
+
+
+def test_halved_batches_come_both_ways_and_cover_each_row(X):
+    batches = list(HalvedBatches(SparseRows(X), batch_size=3))
+    assert len(batches) == len(HalvedBatches(SparseRows(X), batch_size=3)) == 6
+    for (first, second), (again, other) in zip(batches[::2], batches[1::2], strict=True):
+        assert first is other
+        assert second is again
+    rows = np.vstack([(a.to_dense() + b.to_dense()).numpy() for a, b in batches[::2]])
+    assert_array_equal(rows, X.toarray())
+
+
+def test_halves_are_new_in_each_epoch_and_the_seed_decides_them(X):
+    batches = HalvedBatches(SparseRows(X), batch_size=7)
+
+    def epochs():
+        torch.manual_seed(0)
+        return [next(iter(batches))[0].to_dense().numpy() for _ in range(2)]
+
+    (one, two), again = epochs(), epochs()
+    assert (one != two).any()
+    assert_array_equal([one, two], again)
 
 
 def test_float32_rows_share_the_memory_of_X(X):

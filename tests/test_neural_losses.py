@@ -10,8 +10,12 @@ import torch.nn.functional as F  # noqa: E402
 
 from sklrec.neural._data import SparseRows  # noqa: E402
 from sklrec.neural._losses import (  # noqa: E402
+    DenseScores,
+    FocalLoss,
     GaussianNLL,
     ItemScores,
+    ProductScores,
+    cosine_loss,
     gaussian_kl,
     logistic_nll,
     multinomial_nll,
@@ -33,6 +37,16 @@ def dense_gaussian(scores, x):
     return (weight / 2 * (x - scores) ** 2).sum(dim=1).mean()
 
 
+def dense_cosine(scores, x):
+    return 1 - F.cosine_similarity(scores, x).mean()
+
+
+def dense_focal(p, x, alpha=0.3, gamma=1.7):
+    p_t = torch.where(x > 0, p, 1 - p)
+    alpha_t = torch.where(x > 0, alpha, 1 - alpha)
+    return -(alpha_t * (1 - p_t) ** gamma * p_t.log()).sum(dim=1).mean()
+
+
 @pytest.fixture
 def batch():
     X = sp.random_array((6, 15), density=0.3, format="csr", rng=np.random.default_rng(0))
@@ -47,6 +61,8 @@ def batch():
         (multinomial_nll, dense_multinomial),
         (logistic_nll, dense_logistic),
         (GaussianNLL(3.0), dense_gaussian),
+        (cosine_loss, dense_cosine),
+        (FocalLoss(0.3, 1.7), lambda scores, x: dense_focal(scores.sigmoid(), x)),
     ],
 )
 def test_likelihood_and_its_gradients_are_those_of_dense_torch(batch, likelihood, dense):
@@ -64,6 +80,70 @@ def test_likelihood_and_its_gradients_are_those_of_dense_torch(batch, likelihood
         strict=True,
     ):
         torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "dense"),
+    [
+        (cosine_loss, dense_cosine),
+        (FocalLoss(0.3, 1.7), lambda scores, x: dense_focal(scores.sigmoid(), x)),
+    ],
+)
+def test_gradient_by_dense_scores_is_that_of_dense_torch(batch, likelihood, dense):
+    scores = torch.randn(6, 15, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    scores.requires_grad_()
+    expected = 3 * dense(scores, batch.to_dense())
+    found = 3 * DenseScores(scores.clone()).nll(batch, likelihood)
+    torch.testing.assert_close(found, expected)
+    (gradient,) = torch.autograd.grad(expected, scores)
+    torch.testing.assert_close(torch.autograd.grad(found, scores)[0], gradient)
+
+
+def test_focal_loss_of_a_product_and_its_gradients_are_those_of_dense_torch(batch):
+    generator = torch.Generator().manual_seed(0)
+    hidden, weight, bias, others = (
+        torch.randn(shape, dtype=torch.float64, generator=generator, requires_grad=True)
+        for shape in ((6, 4), (15, 4), (15,), (6, 15))
+    )
+    p = F.linear(hidden, weight, bias).sigmoid() * others.sigmoid()
+    expected = 3 * dense_focal(p, batch.to_dense())
+    scores = ProductScores(ItemScores(hidden, weight, bias), DenseScores(others.clone()))
+    torch.testing.assert_close(scores.dense(), p.log())
+    found = 3 * scores.nll(batch, FocalLoss(0.3, 1.7))
+    torch.testing.assert_close(found, expected)
+    for ours, theirs in zip(
+        torch.autograd.grad(found, (hidden, weight, bias, others)),
+        torch.autograd.grad(expected, (hidden, weight, bias, others)),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_focal_loss_without_focus_is_half_the_logistic_loss(batch):
+    scores = torch.randn(6, 15, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    loss, gradient = FocalLoss(alpha=0.5, gamma=0.0)(scores.clone(), batch)
+    logistic, its_gradient = logistic_nll(scores, batch)
+    torch.testing.assert_close(2 * loss, logistic)
+    torch.testing.assert_close(2 * gradient, its_gradient)
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_focal_losses_survive_scores_beyond_the_range_of_exp(batch, sign):
+    def scores():
+        return torch.full((6, 15), sign * 1e4, dtype=torch.float64)
+
+    for outcome in (
+        FocalLoss()(scores(), batch),
+        FocalLoss().of_product(scores(), scores(), batch),
+    ):
+        assert all(torch.isfinite(values).all() for values in outcome)
+
+
+def test_cosine_loss_of_users_without_items_is_one_and_cannot_be_changed():
+    empty = SparseRows(sp.csr_array((2, 5), dtype=np.float32))[torch.arange(2)]
+    loss, gradient = cosine_loss(torch.zeros(2, 5), empty)
+    assert loss == 1
+    assert not gradient.any()
 
 
 def test_multinomial_likelihood_survives_scores_beyond_the_range_of_exp(batch):

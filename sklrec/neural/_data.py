@@ -61,6 +61,36 @@ class SparseBatch:
         """Return the rows divided by their Euclidean norms."""
         return replace(self, values=self.values / self.norm[self.rows])
 
+    def halved(self) -> tuple[SparseBatch, SparseBatch]:
+        """Return the rows in two halves, drawn at random: each entry is in one of them.
+
+        Of n entries the second half has n // 2, so that a single one is in the first.
+        """
+        rows = self.rows
+        # Within each row in random order; float64, for many rows leave float32 few digits.
+        shuffled = (
+            rows + torch.rand(rows.shape, dtype=torch.float64, device=rows.device)
+        ).argsort()
+        place = torch.arange(rows.shape[0], device=rows.device) - self.offsets[rows]
+        second = torch.empty_like(rows, dtype=torch.bool)
+        second[shuffled] = place < self.n_entries[rows] // 2
+        return self._keep(~second), self._keep(second)
+
+    def _keep(self, kept: torch.Tensor) -> SparseBatch:
+        """Return the rows with the entries where `kept` is true."""
+        values, rows = self.values[kept], self.rows[kept]
+        n_entries = torch.bincount(rows, minlength=len(self))
+        norm = torch.zeros_like(self.norm).index_add_(0, rows, values.square()).sqrt_()
+        return SparseBatch(
+            values=values,
+            items=self.items[kept],
+            offsets=torch.cumsum(n_entries, 0) - n_entries,
+            n_entries=n_entries,
+            total=torch.zeros_like(self.total).index_add_(0, rows, values),
+            norm=norm.masked_fill_(norm == 0, 1),
+            n_items=self.n_items,
+        )
+
     @torch.compiler.disable
     def dropout(self, p: float, *, training: bool) -> SparseBatch:
         """Return the rows with each entry dropped with probability `p`, and the others scaled."""
@@ -168,12 +198,32 @@ class SparseBatches:
         return -(-len(self.dataset) // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[SparseBatch, SparseBatch]]:
+        return ((batch, batch) for batch in self._batches())
+
+    def _batches(self) -> Iterator[SparseBatch]:
         n_rows = len(self.dataset)
         order = torch.randperm(n_rows) if self.shuffle else torch.arange(n_rows)
         batches = (self.dataset[rows] for rows in order.split(self.batch_size))
         if self.dataset.values.device.type != self.device.type:
             batches = (batch.to(self.device) for batch in _ahead(b.pin_memory() for b in batches))
-        return ((batch, batch) for batch in batches)
+        return batches
+
+
+class HalvedBatches(SparseBatches):
+    """Iterate over rows in batches whose input and target are two halves of each row.
+
+    The halves are drawn anew in each iteration. A batch comes twice: the second half is to be
+    learnt from the first, then the first from the second.
+    """
+
+    def __len__(self) -> int:
+        return 2 * super().__len__()
+
+    def __iter__(self) -> Iterator[tuple[SparseBatch, SparseBatch]]:
+        for batch in self._batches():
+            first, second = batch.halved()
+            yield first, second
+            yield second, first
 
 
 def _ahead(batches: Iterator[SparseBatch]) -> Iterator[SparseBatch]:

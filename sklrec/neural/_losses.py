@@ -88,10 +88,83 @@ class _ItemLikelihood(torch.autograd.Function):
             gradient.T @ (hidden * grad_loss) if of_weight else None,
             gradient.sum(dim=0).mul_(grad_loss) if of_bias else None,
         )
-        return *(
-            grad if grad is None else grad.to(dtype)
-            for grad, dtype in zip(grads, ctx.dtypes, strict=True)
-        ), None, None
+        return (
+            *(
+                grad if grad is None else grad.to(dtype)
+                for grad, dtype in zip(grads, ctx.dtypes, strict=True)
+            ),
+            None,
+            None,
+        )
+
+
+@dataclass(frozen=True)
+class DenseScores:
+    """Scores of all items, from a layer that needs nothing of them for its own gradient.
+
+    Parameters
+    ----------
+    scores : Tensor of shape (n_rows, n_items)
+        The scores; ``nll`` overwrites them.
+    """
+
+    scores: torch.Tensor
+
+    def dense(self) -> torch.Tensor:
+        """Return the scores, of shape (n_rows, n_items)."""
+        return self.scores
+
+    @torch.compiler.disable  # a kernel of its own
+    def nll(self, batch: SparseBatch, likelihood: Likelihood) -> torch.Tensor:
+        """Return the mean over users of the negative log-likelihood of a batch."""
+        return _DenseLikelihood.apply(batch, likelihood, self.scores)
+
+
+@dataclass(frozen=True)
+class ProductScores:
+    """Logarithms of the product of two probabilities, the sigmoids of two models' scores.
+
+    Parameters
+    ----------
+    first : ItemScores
+        Scores of one model.
+    second : DenseScores
+        Scores of the other.
+    """
+
+    first: ItemScores
+    second: DenseScores
+
+    def dense(self) -> torch.Tensor:
+        """Return the scores, of shape (n_rows, n_items)."""
+        return F.logsigmoid(self.first.dense()) + F.logsigmoid(self.second.dense())
+
+    @torch.compiler.disable  # a kernel of its own
+    def nll(self, batch: SparseBatch, likelihood: FocalLoss) -> torch.Tensor:
+        """Return the mean over users of the negative log-likelihood of a batch."""
+        second = self.second.dense()
+        first = self.first.dense().to(second.dtype)  # bfloat16 under autocast
+        return _DenseLikelihood.apply(batch, likelihood.of_product, first, second)
+
+
+class _DenseLikelihood(torch.autograd.Function):
+    """A function of scores and a batch that returns a loss and the gradient by each of them."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        batch: SparseBatch,
+        likelihood: Callable[..., tuple[torch.Tensor, ...]],
+        *scores: torch.Tensor,
+    ) -> torch.Tensor:
+        loss, *gradients = likelihood(*scores, batch)
+        ctx.save_for_backward(*gradients)
+        return loss
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad_loss: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return None, None, *(gradient * grad_loss for gradient in ctx.saved_tensors)
 
 
 def multinomial_nll(scores: torch.Tensor, batch: SparseBatch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -148,6 +221,96 @@ class GaussianNLL:
         gradient = scores.div_(len(batch))
         gradient[at] = self.confidence * error / len(batch)
         return loss / len(batch), gradient
+
+
+def cosine_loss(scores: torch.Tensor, batch: SparseBatch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cosine loss: ``1 - cos(f, x)``; 1 for a user without items."""
+    at = (batch.rows, batch.items)
+    length = scores.norm(dim=1, keepdim=True).clamp_(min=torch.finfo(scores.dtype).tiny)
+    scores /= length
+    target = batch.normalized().values
+    cosine = scores.new_zeros(len(batch)).index_add_(0, batch.rows, scores[at] * target)
+    gradient = scores.mul_(cosine[:, None])
+    gradient[at] -= target
+    return 1 - cosine.mean(), gradient.div_(length * len(batch))
+
+
+@dataclass(frozen=True)
+class FocalLoss:
+    """Focal loss of the sigmoid of the scores: ``-alpha_t (1 - p_t)^gamma log p_t`` [1]_.
+
+    With p the sigmoid, p_t is p and alpha_t is alpha at a stored entry, whatever its value; they
+    are 1 - p and 1 - alpha elsewhere.
+
+    Parameters
+    ----------
+    alpha : float
+        Weight of the stored entries; that of all others is ``1 - alpha``.
+    gamma : float
+        How much less an entry counts the better it is predicted.
+
+    References
+    ----------
+    .. [1] V. Vančura and P. Kordík, "Deep Variational Autoencoder with Shallow Parallel Path for
+       Top-N Recommendation (VASP)", ICANN 2021, equations 3 and 4.
+    """
+
+    alpha: float = 0.25
+    gamma: float = 2.0
+
+    def __call__(
+        self, scores: torch.Tensor, batch: SparseBatch
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the loss and its gradient."""
+        at = (batch.rows, batch.items)
+        # Of an entry with score f and sigmoid p, where p_t = s(-f), -log p_t = softplus(f).
+        found, d_found = self._of_sign(-scores[at], self.alpha)
+        wrong = self._of_sign(scores[at], 1 - self.alpha)[0]
+        loss, gradient = self._of_sign(scores, 1 - self.alpha)
+        gradient[at] = -d_found
+        total = loss.sum() - wrong.sum() + found.sum()
+        return total / len(batch), gradient.div_(len(batch))
+
+    def of_product(
+        self, f: torch.Tensor, e: torch.Tensor, batch: SparseBatch
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the loss for p = s(f) s(e), and its gradients by f and e."""
+        at = (batch.rows, batch.items)
+        f_found, e_found = f[at], e[at]
+        p, q = self._product(f_found, e_found)
+        surprise = F.softplus(-f_found) + F.softplus(-e_found)
+        weight = q.pow(self.gamma).mul_(self.alpha)
+        total = surprise @ weight
+        at_found = (self.gamma * p * surprise / q).add_(1).mul_(-weight)
+
+        p, q = self._product(f, e)
+        surprise = -q.log()
+        weight = p.pow(self.gamma).mul_(1 - self.alpha)
+        weight[at] = 0
+        total = total + (surprise * weight).sum()
+        common = surprise.mul_(self.gamma).add_(p.div_(q)).mul_(weight)
+        common[at] = at_found
+        common /= len(batch)
+        return (
+            total / len(batch),
+            f.neg_().sigmoid_().mul_(common),
+            e.neg_().sigmoid_().mul_(common),
+        )
+
+    @staticmethod
+    def _product(f: torch.Tensor, e: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return p = s(f) s(e) and 1 - p, which a difference would round to 0."""
+        p = f.sigmoid()
+        q = (-f).sigmoid_().add_(p * (-e).sigmoid_())
+        return p.mul_(e.sigmoid()), q.clamp_(min=torch.finfo(q.dtype).tiny)
+
+    def _of_sign(self, f: torch.Tensor, alpha: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return ``-alpha p^gamma log(1 - p)`` for p = s(f), and its derivative by f."""
+        p = f.sigmoid()
+        surprise = F.softplus(f)
+        weight = p.pow(self.gamma).mul_(alpha)
+        derivative = (1 - p).mul_(surprise).mul_(self.gamma).add_(p).mul_(weight)
+        return surprise.mul_(weight), derivative
 
 
 def likelihood_named(name: str, confidence: float) -> Likelihood:

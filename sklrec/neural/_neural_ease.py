@@ -1,0 +1,264 @@
+"""EASE as a layer, trained by gradient descent for any loss."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.random import RandomState
+from torch import nn
+
+from .._sklearn import Interval, StrOptions
+from ..base import SimilarItemsMixin
+from ._base import BaseTorchRecommender
+from ._data import SparseBatch
+from ._losses import DenseScores, FocalLoss, GaussianNLL, Likelihood, cosine_loss
+from ._modules import sparse_product
+from ._mult_dae import NegativeLogLikelihood
+from ._net import TorchNet
+
+
+class NeuralEASE(SimilarItemsMixin, BaseTorchRecommender):
+    r"""Linear item-to-item autoencoder with a zero diagonal, for losses without a closed form.
+
+    Scores are ``x @ W`` as those of :class:`~sklrec.linear.EASE`, and the diagonal of W is zero
+    throughout. It is trained by gradient descent [1]_, on the mean over users of
+
+    - ``1 - cos(x W, x)`` for the cosine loss, with which [1]_ reports the best rankings,
+    - ``||x - x W||^2 / 2`` for the squared error, with EASE as what it converges to,
+    - the focal loss of the sigmoid of ``x W``, equations 3 and 10 of [1]_,
+
+    plus ``lambda_ / (2 n_users) * ||W||^2``.
+
+    Memory is four matrices of n_items x n_items in float32, the weights, their gradient and two
+    moments: 6.4 GB for 20,000 items, and one more with validation users. A fit that the machine
+    has no memory for is refused before it starts.
+
+    Parameters
+    ----------
+    loss : {"cosine", "mse", "focal"}, default="cosine"
+        What training minimises.
+    lambda_ : float, default=0.0
+        L2 penalty on the weights. With "mse" it is in EASE's units, so that the objective is
+        EASE's, divided by twice the number of users: worth a search between 10 and 10,000 then.
+        The other losses are far smaller than the squared error, and so are the values worth a
+        search: between 0 and 10.
+    dropout : float, default=0.0
+        Probability with which an interaction is left out of the input in training, while it
+        remains in what is learnt, as in :class:`~sklrec.linear.EASE`. Not in [1]_.
+    alpha : float, default=0.25
+        Weight of the items a user has in the focal loss; that of all others is ``1 - alpha``.
+    gamma : float, default=2.0
+        How much less an item counts in the focal loss the better it is predicted.
+    max_epochs : int, default=200
+        Number of passes over the users.
+    batch_size : int, default=500
+        Users in a gradient step.
+    learning_rate : float, default=1e-3
+        Of the optimizer, Adam.
+    early_stopping : bool, default=False
+        Whether to hold out `validation_fraction` of the users, end training when ``ndcg@100`` on
+        them has not grown for `n_iter_no_change` epochs, and keep the weights of the best epoch.
+    validation_fraction : float, default=0.1
+        Share of the users to hold out for early stopping.
+    n_iter_no_change : int, default=10
+        Epochs without a better validation score after which training ends.
+    warm_start : bool, default=False
+        Whether ``fit`` goes on where the last call ended, up to `max_epochs` in all, as the
+        ensembles of scikit-learn do: raise `max_epochs` to train for longer.
+    callbacks : list of skorch callbacks or None, default=None
+        Called in training, as :class:`skorch.NeuralNet` does.
+    device : str, default="auto"
+        Where to compute: "cpu", "cuda", "cuda:1", or "auto" for CUDA where there is one.
+    mixed_precision : bool, default=False
+        Whether to multiply in bfloat16 on CUDA; no effect on a CPU.
+    compile : bool, default=False
+        Whether to compile the network with :func:`torch.compile`.
+    pickle_optimizer : bool, default=False
+        Whether a pickle holds the state of the optimizer, for ``partial_fit`` to go on as if it
+        had not been interrupted. It is twice the size of the weights.
+    random_state : int, RandomState instance or None, default=None
+        Seed of weights, batches, dropout and validation users. One seed on one device gives
+        identical scores.
+    verbose : int, default=0
+        1 prints a line for each epoch, by skorch.
+
+    Attributes
+    ----------
+    net_ : skorch.NeuralNet
+        The trained network.
+    coef_ : ndarray of shape (n_items, n_items)
+        Weight of each item (row) in the score of each item (column), float32.
+    n_iter_ : int
+        Number of epochs.
+    loss_curve_ : list of float
+        Mean loss over each epoch, without the penalty.
+    validation_scores_ : list of float
+        ``ndcg@100`` of the validation users after each epoch.
+    best_epoch_ : int
+        Epoch with the best validation score, from 1; only with validation users.
+    n_features_in_ : int
+        Number of items.
+    feature_names_in_ : ndarray of shape (n_items,)
+        Names of the items where X is a DataFrame with names.
+
+    See Also
+    --------
+    sklrec.linear.EASE : The minimum of the squared error, in closed form.
+    VASP : Beside a deep variational autoencoder.
+
+    Notes
+    -----
+    Training begins at equal weights, with which all items score alike. The weights move by about
+    `learning_rate` a step, whatever the loss, so that with a constant rate they end as far from
+    the minimum as batches differ; a rate that falls to zero, as the callback
+    :class:`skorch.callbacks.LRScheduler` does it, goes there.
+
+    References
+    ----------
+    .. [1] V. Vančura and P. Kordík, "Deep Variational Autoencoder with Shallow Parallel Path for
+       Top-N Recommendation (VASP)", ICANN 2021.
+
+    Examples
+    --------
+    >>> from sklrec.datasets import make_interactions
+    >>> from sklrec.neural import NeuralEASE
+    >>> X = make_interactions(200, 50, random_state=0).data
+    >>> nease = NeuralEASE(max_epochs=5, random_state=0).fit(X)
+    >>> nease.predict_ranking(X[:2], k=3).shape
+    (2, 3)
+    >>> nease.coef_.shape
+    (50, 50)
+    """
+
+    _parameter_constraints: dict = {
+        **BaseTorchRecommender._parameter_constraints,
+        "loss": [StrOptions({"cosine", "mse", "focal"})],
+        "lambda_": [Interval(Real, 0, None, closed="left")],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "alpha": [Interval(Real, 0, 1, closed="both")],
+        "gamma": [Interval(Real, 0, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        loss: str = "cosine",
+        *,
+        lambda_: float = 0.0,
+        dropout: float = 0.0,
+        alpha: float = 0.25,
+        gamma: float = 2.0,
+        max_epochs: int = 200,
+        batch_size: int = 500,
+        learning_rate: float = 1e-3,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        warm_start: bool = False,
+        callbacks: list | None = None,
+        device: str = "auto",
+        mixed_precision: bool = False,
+        compile: bool = False,
+        pickle_optimizer: bool = False,
+        random_state: int | RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
+        self.loss = loss
+        self.lambda_ = lambda_
+        self.dropout = dropout
+        self.alpha = alpha
+        self.gamma = gamma
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.warm_start = warm_start
+        self.callbacks = callbacks
+        self.device = device
+        self.mixed_precision = mixed_precision
+        self.compile = compile
+        self.pickle_optimizer = pickle_optimizer
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @property
+    def coef_(self) -> np.ndarray:
+        """Weight of each item (row) in the score of each item (column), float32."""
+        return self.net_.plain_module.weight.detach().cpu().numpy()
+
+    def _make_net(self, n_items: int) -> TorchNet:
+        return TorchNet(
+            NeuralEASEModule,
+            module__n_items=n_items,
+            module__dropout=self.dropout,
+            criterion=NegativeLogLikelihood,
+            criterion__likelihood=self._likelihood(),
+            # Adam adds weight_decay * W to the gradient, the derivative of the penalty.
+            optimizer__weight_decay=self.lambda_ / self._n_users,
+            **self._net_params(),
+        )
+
+    def _likelihood(self) -> Likelihood:
+        if self.loss == "focal":
+            return FocalLoss(self.alpha, self.gamma)
+        return {"cosine": cosine_loss, "mse": GaussianNLL()}[self.loss]
+
+    def _train(
+        self,
+        X: sp.csr_array,
+        *,
+        fresh: bool,
+        epochs: int,
+        validation: tuple[sp.csr_array, sp.csr_array] | None,
+        hold_out: bool = True,
+    ) -> NeuralEASE:
+        if fresh:
+            self._n_users = X.shape[0]
+        super()._train(X, fresh=fresh, epochs=epochs, validation=validation, hold_out=hold_out)
+        return self
+
+    def _item_similarity(self, items: np.ndarray) -> np.ndarray:
+        return self.coef_[items]
+
+
+class NeuralEASEOutput(NamedTuple):
+    """What the module makes of a batch."""
+
+    scores: DenseScores
+
+
+class NeuralEASEModule(nn.Module):
+    """Scores ``x @ W``, where the diagonal of W is and remains zero."""
+
+    def __init__(self, n_items: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = dropout
+        weight = torch.full((n_items, n_items), 1 / n_items)
+        self.weight = nn.Parameter(weight.fill_diagonal_(0))  # (n_items, n_items)
+
+    def forward(self, batch: SparseBatch) -> NeuralEASEOutput:
+        """Return the scores of all items."""
+        batch = batch.dropout(self.dropout, training=self.training)
+        weight = _DiagonalHeld.apply(self.weight)
+        return NeuralEASEOutput(DenseScores(sparse_product(batch, weight)))
+
+
+class _DiagonalHeld(torch.autograd.Function):
+    """The identity, but for a gradient with a zero diagonal.
+
+    Where the diagonal and all gradients by it are zero, so are the moments of Adam and its steps.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, weight: torch.Tensor) -> torch.Tensor:
+        return weight.view_as(weight)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        return gradient.fill_diagonal_(0)  # in place: no other function has it
