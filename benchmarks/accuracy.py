@@ -18,6 +18,7 @@ from typing import Any
 import joblib
 import numpy as np
 import settings
+from _compare import mean_over_users
 from _runs import (
     METRICS,
     Dataset,
@@ -29,7 +30,6 @@ from _runs import (
     run_unit,
     seeded,
 )
-from _statistics import mean_over_users
 
 HERE = Path(__file__).parent
 TESTED = ["ndcg@100", "recall@20", "recall@50"]  # against the best model
@@ -135,13 +135,13 @@ class Benchmark:
             return None
         return self._unit("final", dataset, split, model, variant, chosen[0])
 
-    def collect(self, dataset: Dataset) -> tuple[list[dict], list[dict]]:
+    def collect(self, dataset: Dataset, splits: Sequence[str]) -> tuple[list[dict], list[dict]]:
         """Return the rows of all finished units: of test users, and of candidates."""
         rows, candidates = [], []
         for model in self.models:
             for variant in self._variants(model, dataset):
                 of_model = []
-                for split in dataset.splits:
+                for split in splits:
                     chosen = self.chosen(dataset, model, variant, split)
                     if chosen is None:
                         continue
@@ -156,7 +156,7 @@ class Benchmark:
                     of_model.append(found)
                     candidates += [row | {"variant": variant} for row in chosen[1]]
                 drawn = [row for row in of_model if row["split"] != "canonical"]
-                n_drawn = sum(name != "canonical" for name in dataset.splits)
+                n_drawn = sum(name != "canonical" for name in splits)
                 if len(drawn) == n_drawn > 1:
                     of_model.append(pooled(drawn))
                 rows += of_model
@@ -297,7 +297,8 @@ def main() -> None:
             splits = [s for s in dataset.splits if options.splits is None or s in options.splits]
             if not options.collect:
                 benchmark.run(dataset, splits, options.variants)
-            rows, candidates = everything.collect(dataset)
+            every = settings.ABLATED_ON[1] if options.ablations else list(dataset.splits)
+            rows, candidates = everything.collect(dataset, every)
             merge(options.output / f"{name}.csv", rows, columns, {dataset.name})
             if not options.ablations:
                 path = options.output / "settings_found.csv"

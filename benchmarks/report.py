@@ -1,0 +1,308 @@
+"""Tables of the accuracy benchmark, from its committed results: ``python benchmarks/report.py``.
+
+Fills the places of README.md and of the docs that are marked ``<!-- accuracy: NAME -->`` up to
+``<!-- end -->``. ``--check`` changes nothing and ends with 1 where one of them is not what the
+results say, ``--html FILE`` writes all tables to one page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import html
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from _compare import holm
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "benchmarks").glob("*.md"))]
+MARKED = re.compile(r"(<!-- accuracy: ([^>]+) -->\n).*?(<!-- end -->)", flags=re.DOTALL)
+
+SHOWN = ["ndcg@100", "recall@20", "recall@50"]
+ALL_SIX = ["ndcg@100", "ndcg@20", "ndcg@10", "recall@50", "recall@20", "recall@10"]
+LEVEL = 0.05
+# Rows of table 1 of Peng et al., and the variant of ours that stands beside each.
+STUDY = [
+    ("LFM", "published"),
+    ("EASE", "published"),
+    ("EASE", "tuned"),
+    ("Mult-VAE", "tuned"),
+    ("RecVAE", "tuned"),
+    ("HVampVAE", "tuned"),
+]
+
+
+@dataclass
+class Table:
+    """A table; cells may have ``**bold**``, `` `code` `` and ``*italic*``."""
+
+    header: list[str]
+    rows: list[list[str]]
+    caption: str
+
+    def markdown(self) -> str:
+        """Return the table as Markdown, the caption below it."""
+        lines = [self.header, ["---"] * len(self.header), *self.rows]
+        return "\n".join(["| " + " | ".join(line) + " |" for line in lines]) + (
+            f"\n\n{self.caption}\n" if self.caption else "\n"
+        )
+
+    def html(self) -> str:
+        """Return the table as HTML."""
+        head = "".join(f"<th>{_inline(cell)}</th>" for cell in self.header)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{_inline(cell)}</td>" for cell in row) + "</tr>\n"
+            for row in self.rows
+        )
+        caption = f"<caption>{_inline(self.caption)}</caption>\n" if self.caption else ""
+        return (
+            f"<table>\n{caption}<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table>\n"
+        )
+
+
+def _inline(text: str) -> str:
+    text = html.escape(text.replace("\\*", "&#42;"), quote=False).replace("&amp;#42;", "&#42;")
+    for pattern, tag in [(r"\*\*(.+?)\*\*", "b"), (r"\*(.+?)\*", "i"), (r"`(.+?)`", "code")]:
+        text = re.sub(pattern, rf"<{tag}>\1</{tag}>", text)
+    return text
+
+
+def read(path: Path) -> list[dict]:
+    """Return the rows of a CSV file, none where it is missing."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+class Report:
+    """The tables, by name.
+
+    Parameters
+    ----------
+    results : Path
+        Folder with ``accuracy.csv`` and ``ablations.csv``.
+    published : Path
+        The published figures.
+    """
+
+    def __init__(self, results: Path, published: Path) -> None:
+        self.accuracy = read(results / "accuracy.csv")
+        self.ablations = read(results / "ablations.csv")
+        self.published = read(published)
+
+    def names(self) -> list[str]:
+        """Return the names of all tables that there are results for."""
+        pairs = dict.fromkeys((row["dataset"], row["split"]) for row in self.accuracy)
+        tables = [f"{dataset}, {split}" for dataset, split in pairs if not split.isdigit()]
+        groups = dict.fromkeys(f"ablation, {row['group']}" for row in self.ablations)
+        study = ["study of small data"] if any(d == "ml-small" for d, _ in pairs) else []
+        return ["readme", *tables, *study, *groups, "settings"]
+
+    def table(self, name: str) -> Table:
+        """Return a table: ``readme``, ``DATA SET, SPLIT``, ``ablation, GROUP`` and others."""
+        if name == "readme":
+            return self._readme()
+        if name == "study of small data":
+            return self._study()
+        if name == "settings":
+            return self._settings()
+        first, _, second = name.partition(", ")
+        if first == "ablation":
+            rows = [row for row in self.ablations if row["group"] == second]
+            rows = [row for row in rows if not row["split"].isdigit()]
+            return self._compared(rows, sort=False)
+        rows = [row for row in self.accuracy if (row["dataset"], row["split"]) == (first, second)]
+        return self._compared(rows)
+
+    def _readme(self) -> Table:
+        rows = [r for r in self.accuracy if (r["dataset"], r["split"]) == ("ml-1m", "canonical")]
+        rows = sorted(rows, key=lambda row: float(row["ndcg@100"]))
+        best = _best_of(rows) if rows else {}
+        lines = [[_label(row), *(_cell(row, m, best) for m in SHOWN)] for row in rows]
+        return Table(["model", *map(_title, SHOWN)], lines, "")
+
+    def _compared(self, rows: list[dict], *, sort: bool = True) -> Table:
+        """Return models beside the best of them and beside what was published."""
+        if not rows:
+            return Table(["model"], [], "No results yet.")
+        if sort:
+            rows = sorted(rows, key=lambda row: -float(row["ndcg@100"]))
+        best = _best_of(rows)
+        corrected = {metric: _corrected(rows, metric) for metric in SHOWN}
+        known = {row["model"]: self._published(row["dataset"], row["model"]) for row in rows}
+        beside = any(known.values())
+        lines, sources = [], {}
+        for i, row in enumerate(rows):
+            line = [_label(row)]
+            for metric in SHOWN:
+                p = corrected[metric][i]
+                line.append(_cell(row, metric, best) + (" \\*" if p < LEVEL else ""))
+            p = corrected["ndcg@100"][i]
+            line += [_minus(row["ndcg@100_below_best"]), "" if np.isnan(p) else _p(p)]
+            if beside:
+                line += self._beside(row, known[row["model"]], sources)
+            lines.append(line)
+        header = ["model", *map(_title, SHOWN), "to the best", "p"]
+        header += ["published NDCG@100", "ours less published"] if beside else []
+        return Table(header, lines, _caption(rows, sources))
+
+    def _beside(self, row: dict, known: dict[str, dict], sources: dict[str, str]) -> list[str]:
+        if "ndcg@100" not in known:
+            return ["", ""]
+        entry = known["ndcg@100"]
+        number = len(sources) + 1
+        label = sources.setdefault(
+            f"{entry['source']}; {entry['note']}".rstrip("; "), f"({number})"
+        )
+        difference = float(row["ndcg@100"]) - float(entry["value"])
+        return [f"{_short(entry['value'])} {label}", f"{difference:+.3f}".replace("0.", ".")]
+
+    def _published(self, dataset: str, model: str) -> dict[str, dict]:
+        found: dict[str, dict] = {}
+        for entry in self.published:
+            if (entry["dataset"], entry["model"]) == (dataset, model):
+                found.setdefault(entry["metric"], entry)  # the first named is the model's own paper
+        return found
+
+    def _study(self) -> Table:
+        """Return our figures and those of table 1 of Peng et al., row by row."""
+        pooled = [r for r in self.accuracy if r["dataset"] == "ml-small" and " to " in r["split"]]
+        best = {m: max(pooled, key=lambda row: float(row[m])) for m in ALL_SIX} if pooled else {}
+        lines, used = [], []
+        for model, variant in STUDY:
+            fits = [r for r in pooled if (r["model"], r["variant"]) == (model, variant)]
+            known = self._published("ml-small", model)
+            for row in fits:
+                lines.append([_label(row), "ours", *(_cell(row, m, best) for m in ALL_SIX)])
+            used += fits
+            if variant == "published" or (model, "published") not in STUDY:
+                figures = [_short(known[m]["value"]) for m in ALL_SIX]
+                lines.append([model, "*published*", *(f"*{figure}*" for figure in figures)])
+        caption = _caption(used, {}) if used else ""
+        return Table(["model", "", *map(_title, ALL_SIX)], lines, caption)
+
+    def _settings(self) -> Table:
+        """Return the settings of each model on each data set."""
+        rows = [row for row in self.accuracy if not row["split"].isdigit()]
+        lines = [
+            [row["dataset"], row["split"], _label(row), f"`{row['settings']}`", row["fit_s"]]
+            for row in rows
+        ]
+        caption = "Seconds are those of one fit, a mean where there are several."
+        return Table(["data set", "split", "model", "settings", "seconds"], lines, caption)
+
+
+def _best_of(rows: list[dict]) -> dict[str, dict]:
+    """Return the best row of each metric; it alone has no p-value."""
+    return {metric: next(row for row in rows if not row[f"{metric}_p"]) for metric in SHOWN}
+
+
+def _corrected(rows: list[dict], metric: str) -> np.ndarray:
+    """Return the corrected p-value of each row, NaN for the best."""
+    pvalues = np.array([float(row[f"{metric}_p"] or "nan") for row in rows])
+    others = ~np.isnan(pvalues)
+    pvalues[others] = holm(pvalues[others])
+    return pvalues
+
+
+def _caption(rows: list[dict], sources: dict[str, str]) -> str:
+    several = " to " in rows[0]["split"]
+    lines = [
+        f"{int(rows[0]['n_users']):,} test users, mean ± standard error over users."
+        if not several
+        else f"{int(rows[0]['n_users']):,} test users in {_n_splits(rows[0])} splits, mean ± "
+        "standard error over users: one in several splits counts as one observation.",
+        f"p: paired t test of the users' NDCG@100 against the best model, corrected for the "
+        f"{len(rows) - 1} comparisons of the column by the method of Holm (1979).",
+        f"\\* marks what is below the best of its column with such a p under {_short(str(LEVEL))}.",
+    ]
+    if sources:
+        named = "; ".join(f"{label} {source}" for source, label in sources.items())
+        lines.append(f"Published: {named}.")
+    return " ".join(lines)
+
+
+def _n_splits(row: dict) -> int:
+    first, _, last = row["split"].partition(" to ")
+    return int(last) - int(first) + 1
+
+
+def _cell(row: dict, metric: str, best: dict[str, dict]) -> str:
+    mean, error = _short(row[metric]), _short(row[f"{metric}_se"])
+    return f"**{mean}** ± {error}" if best[metric] is row else f"{mean} ± {error}"
+
+
+def _label(row: dict) -> str:
+    return row["model"] + (", published settings" if row["variant"] == "published" else "")
+
+
+def _title(metric: str) -> str:
+    return metric.replace("ndcg", "NDCG").replace("recall", "Recall")
+
+
+def _short(number: str) -> str:
+    return re.sub(r"^(-?)0\.", r"\1.", number)
+
+
+def _minus(number: str) -> str:
+    return "" if float(number) == 0 else f"-{_short(number)}"
+
+
+def _p(p: float) -> str:
+    return "< .001" if p < 0.001 else _short(f"{p:.3f}")
+
+
+def filled(text: str, report: Report) -> str:
+    """Return a page with its marked tables made anew."""
+
+    def fill(match: re.Match) -> str:
+        return f"{match[1]}\n{report.table(match[2]).markdown()}\n{match[3]}"
+
+    return MARKED.sub(fill, text)
+
+
+def page(report: Report) -> str:
+    """Return all tables as a page of HTML."""
+    parts = [f"<h2>{name}</h2>\n{report.table(name).html()}" for name in report.names()]
+    return (
+        '<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width">\n<title>Accuracy</title>\n'
+        "<style>body{font:15px sans-serif;margin:2em}table{border-collapse:collapse}"
+        "caption{caption-side:bottom;text-align:left;max-width:60em}"
+        "td,th{padding:.2em .8em;border-bottom:1px solid #ccc;text-align:left}</style></head>\n"
+        f"<body>\n<h1>Accuracy</h1>\n{''.join(parts)}</body></html>\n"
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="only say what differs")
+    parser.add_argument("--html", type=Path, help="a file for all tables as HTML")
+    parser.add_argument("--results", type=Path, default=HERE / "results")
+    parser.add_argument("--pages", type=Path, nargs="+", default=PAGES)
+    options = parser.parse_args()
+    report = Report(options.results, HERE / "published.csv")
+    if options.html:
+        options.html.write_text(page(report), encoding="utf-8")
+    differs = False
+    for path in options.pages:
+        text = path.read_text(encoding="utf-8")
+        new = filled(text, report)
+        if new == text:
+            continue
+        differs = True
+        if options.check:
+            print(f"{path} is not what the results say: run python benchmarks/report.py")
+        else:
+            path.write_text(new, encoding="utf-8")
+    return 1 if differs and options.check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

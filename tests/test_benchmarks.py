@@ -1,0 +1,415 @@
+"""The benchmark of accuracy: its choices, its resumption, its statistics, its tables."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.stats import sem, ttest_1samp, ttest_rel
+from threadpoolctl import threadpool_info
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "benchmarks"))  # worker processes take sys.path over
+pytest.importorskip("torch")
+
+import _data  # noqa: E402
+import accuracy  # noqa: E402
+import report  # noqa: E402
+import settings  # noqa: E402
+from _compare import holm, mean_over_users  # noqa: E402
+from _runs import METRICS, Dataset, Model, load_split, short_repr  # noqa: E402
+
+from sklrec.base import BaseRecommender  # noqa: E402
+from sklrec.datasets import make_interactions  # noqa: E402
+from sklrec.dummy import PopularityRecommender  # noqa: E402
+from sklrec.factorization import LFM  # noqa: E402
+from sklrec.linear import EASE  # noqa: E402
+from sklrec.metrics import evaluate  # noqa: E402
+from sklrec.neural import MultVAE  # noqa: E402
+
+VARIANTS = ["published", "tuned", "fixed"]
+
+
+def load(folder):
+    return sp.csr_array(sp.load_npz(folder / "X.npz"))
+
+
+SMALL = Dataset("small", load, 20, {"1": 1, "2": 2}, has_ratings=True)
+MODELS = [
+    Model("Popularity", PopularityRecommender()),
+    Model(
+        "EASE", EASE(), search={"lambda_": [1, 100, 10_000]}, published={"small": {"lambda_": 5}}
+    ),
+    Model("LFM", LFM(), search={"lambda_": [1, 10]}, ratings=True),
+]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    path = tmp_path / "data"
+    path.mkdir()
+    made = make_interactions(
+        150, 40, n_interactions=2400, activity_sigma=0.3, ratings=True, random_state=0
+    )
+    sp.save_npz(path / "X.npz", made.data)
+    return path
+
+
+def run(folder, runs, models=MODELS, dataset=SMALL, **options):
+    """Return the rows of all units, without what differs from run to run."""
+    benchmark = accuracy.Benchmark(models, data=folder, runs=runs, **options)
+    benchmark.run(dataset, list(dataset.splits), VARIANTS)
+    rows, candidates = benchmark.collect(dataset, list(dataset.splits))
+    plain = [
+        {k: v for k, v in row.items() if k not in ("fit_s", "versions", "per_user")} for row in rows
+    ]
+    return plain, [(c["split"], c["settings"], c["valid"], c["chosen"]) for c in candidates]
+
+
+class Recorder(BaseRecommender):
+    """Popularity that notes what it is fitted with, and may be interrupted."""
+
+    calls = []
+    interrupt_at = None
+
+    def __init__(self, c=1):
+        self.c = c
+
+    def fit(self, X, y=None, *, X_val=None, y_val=None):
+        if len(self.calls) == self.interrupt_at:
+            raise KeyboardInterrupt
+        threads = [pool["num_threads"] for pool in threadpool_info()]
+        self.calls.append({"X": X, "X_val": X_val, "y_val": y_val, "threads": threads})
+        self._check_X(X, reset=True)
+        self.score_ = np.asarray(X.sum(axis=0)) ** self.c
+        return self
+
+    def decision_function(self, X):
+        return np.tile(self.score_, (X.shape[0], 1))
+
+
+@pytest.fixture
+def calls():
+    Recorder.calls.clear()
+    Recorder.interrupt_at = None
+    return Recorder.calls
+
+
+def test_mean_of_one_value_a_user_has_the_usual_error_and_test():
+    rng = np.random.default_rng(0)
+    first, second = rng.random((2, 50))
+    found = mean_over_users(first - second, np.arange(50))
+    expected = ttest_rel(first, second)
+    assert found.value == pytest.approx((first - second).mean())
+    assert found.standard_error == pytest.approx(sem(first - second))
+    assert found.pvalue == pytest.approx(expected.pvalue)
+
+
+def test_paired_test_agrees_with_the_one_of_an_evaluation(X):
+    fold_in, held_out = X.copy(), X.copy()
+    hidden = np.arange(X.nnz) % 4 == 0
+    fold_in.data[hidden], held_out.data[~hidden] = 0, 0
+    fold_in.eliminate_zeros()
+    held_out.eliminate_zeros()
+    ease, popular = (
+        evaluate(model.fit(X), fold_in, held_out, "ndcg@10")
+        for model in (EASE(lambda_=1), PopularityRecommender())
+    )
+    difference = ease.per_user["ndcg@10"] - popular.per_user["ndcg@10"]
+    difference = difference[~np.isnan(difference)]
+    found = mean_over_users(difference, np.arange(difference.size))
+    assert found.pvalue == pytest.approx(ease.compare(popular)["ndcg@10"].pvalue)
+
+
+def test_user_with_two_values_is_one_observation():
+    values = np.random.default_rng(0).normal(0.1, 1, size=(2, 40))
+    found = mean_over_users(values.ravel(), np.tile(np.arange(40), 2))
+    assert found.n_users == 40
+    assert found.standard_error == pytest.approx(sem(values.mean(axis=0)))
+    assert found.pvalue == pytest.approx(ttest_1samp(values.mean(axis=0), 0).pvalue)
+
+
+def test_no_difference_has_the_p_value_one():
+    assert mean_over_users(np.zeros(5), np.arange(5)).pvalue == 1
+
+
+def test_holm_multiplies_the_least_by_the_number_and_keeps_the_order():
+    assert_allclose(holm(np.array([0.04, 0.01, 0.03])), [0.06, 0.03, 0.06])
+
+
+def test_holm_stays_below_one():
+    assert_allclose(holm(np.array([0.9, 0.8])), [1, 1])
+
+
+def poisoned(source, target, splits):
+    """Give the test users of all splits the items that they do not have."""
+    X = load(source).toarray()
+    for name in splits:
+        for user in load_split(SMALL, name, source).test_users:
+            X[user] = X[user, ::-1]
+    target.mkdir()
+    sp.save_npz(target / "X.npz", sp.csr_array(X))
+    return target
+
+
+def test_poisoned_test_users_change_no_choice_but_their_own_figures(folder, tmp_path):
+    split = Dataset("small", load, 20, {"1": 1}, has_ratings=True)
+    other = poisoned(folder, tmp_path / "poisoned", ["1"])
+    rows, candidates = run(folder, tmp_path / "runs", dataset=split)
+    new_rows, new_candidates = run(other, tmp_path / "others", dataset=split)
+    assert candidates == new_candidates
+    assert [row["settings"] for row in rows] == [row["settings"] for row in new_rows]
+    assert all(a["ndcg@100"] != b["ndcg@100"] for a, b in zip(rows, new_rows, strict=True))
+
+
+def test_poisoned_test_users_are_in_no_unit_that_chooses(folder, tmp_path):
+    split = Dataset("small", load, 20, {"1": 1}, has_ratings=True)
+    names = []
+    for place in (folder, poisoned(folder, tmp_path / "poisoned", ["1"])):
+        benchmark = accuracy.Benchmark(MODELS, data=place, runs=tmp_path)
+        units = benchmark.candidates(split, MODELS[1], "tuned", "1")
+        names.append([unit.path(tmp_path).name for unit in units])
+    assert names[0] == names[1]
+
+
+def test_model_is_given_training_users_and_validation_users_only(folder, tmp_path, calls):
+    run(folder, tmp_path / "runs", [Model("Recorder", Recorder())])
+    for name, call in zip(SMALL.splits, calls, strict=True):
+        split = load_split(SMALL, name, folder)
+        whole = split.valid_fold_in + split.valid_held_out
+        assert (call["X"] != split.train).nnz == 0
+        assert (call["X_val"] != whole).nnz == 0
+        assert (call["y_val"] != split.valid_held_out).nnz == 0
+
+
+def test_chosen_is_the_candidate_with_the_best_validation_score(folder, tmp_path):
+    rows, candidates = run(folder, tmp_path / "runs", MODELS[1:2])
+    for split in SMALL.splits:
+        best = max((c for c in candidates if c[0] == split), key=lambda c: c[2])
+        (row,) = [r for r in rows if (r["split"], r["variant"]) == (split, "tuned")]
+        assert best[3]
+        assert row["settings"] == best[1]
+
+
+def test_search_on_the_first_split_serves_all(folder, tmp_path, calls):
+    model = Model("Recorder", Recorder(), search={"c": [1, 2, 3]})
+    run(folder, tmp_path / "runs", [model], tune="first")
+    assert len(calls) == 3 + 2
+
+
+def test_interrupted_run_ends_as_one_that_is_not(folder, tmp_path, calls):
+    models = [*MODELS, Model("Recorder", Recorder(), search={"c": [1, -1]})]
+    whole = run(folder, tmp_path / "whole", models)
+    n_fits = len(calls)
+    calls.clear()
+    Recorder.interrupt_at = 3
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, tmp_path / "runs", models)
+    Recorder.interrupt_at = None
+    assert run(folder, tmp_path / "runs", models) == whole
+    assert len(calls) == n_fits  # nothing was fitted twice
+
+
+def test_units_are_those_of_their_settings_and_their_data(folder, tmp_path, calls):
+    run(folder, tmp_path / "runs", [Model("Recorder", Recorder())])
+    run(folder, tmp_path / "runs", [Model("Recorder", Recorder(c=2))])
+    sp.save_npz(tmp_path / "X.npz", 2 * load(folder))
+    run(tmp_path, tmp_path / "runs", [Model("Recorder", Recorder())])
+    assert len(calls) == 6
+
+
+def test_fit_uses_the_threads_it_is_given(folder, tmp_path, calls):
+    run(folder, tmp_path / "runs", [Model("Recorder", Recorder())], threads=1)
+    assert {n for call in calls for n in call["threads"]} == {1}
+
+
+def test_seed_is_the_number_of_the_split(folder, tmp_path):
+    model = Model("VAE", MultVAE(2, hidden_layer_sizes=(), max_epochs=1))
+    run(folder, tmp_path / "runs", [model])
+    found = [json.loads(path.read_text()) for path in sorted((tmp_path / "runs").rglob("*.json"))]
+    assert [f"random_state={i}" in unit["all_settings"] for i, unit in enumerate(found)] == [
+        True
+    ] * 2
+    assert all(unit["best_epoch"] == 1 for unit in found)
+
+
+# Neither the data set nor the model is of this file or of torch, so that workers start fast.
+MADE = Dataset("made", _data.made, 50, {"1": 1}, has_ratings=True)
+
+
+def test_two_processes_find_what_one_does(tmp_path):
+    found = run(tmp_path, tmp_path / "two", MODELS[:2], MADE, n_jobs=2)
+    assert found == run(tmp_path, tmp_path / "one", MODELS[:2], MADE)
+
+
+def test_dask_cluster_finds_what_one_process_does(tmp_path):
+    pytest.importorskip("distributed")
+    with accuracy.workers("local", 2):
+        found = run(tmp_path, tmp_path / "dask", MODELS[:2], MADE, n_jobs=2)
+    assert found == run(tmp_path, tmp_path / "one", MODELS[:2], MADE)
+
+
+def test_errors_over_all_splits_are_of_distinct_users(folder, tmp_path):
+    rows, _ = run(folder, tmp_path / "runs", MODELS[:1])
+    test_users = [load_split(SMALL, name, folder).test_users for name in SMALL.splits]
+    assert [row["split"] for row in rows] == ["1", "2", "1 to 2"]
+    assert rows[2]["n_users"] == np.unique(np.concatenate(test_users)).size
+
+
+def test_rows_are_compared_with_the_best_of_their_split(folder, tmp_path):
+    rows, _ = run(folder, tmp_path / "runs")
+    for split in ("1", "2", "1 to 2"):
+        family = [row for row in rows if row["split"] == split]
+        best = max(family, key=lambda row: float(row["ndcg@100"]))
+        assert best["ndcg@100_p"] == ""
+        assert all(float(row["ndcg@100_p"]) <= 1 for row in family if row is not best)
+
+
+def test_table_keeps_what_it_says_of_other_data_sets(tmp_path):
+    path = tmp_path / "table.csv"
+    columns = ["dataset", "split", "model"]
+    rows = [{"dataset": name, "split": "1", "model": "A"} for name in ("ml-1m", "ml-small")]
+    accuracy.merge(path, rows, columns, {"ml-1m", "ml-small"})
+    accuracy.merge(path, [{"dataset": "ml-1m", "split": "1", "model": "B"}], columns, {"ml-1m"})
+    assert path.read_text().splitlines()[1:] == ["ml-small,1,A", "ml-1m,1,B"]
+
+
+@pytest.mark.parametrize("model", [*settings.MODELS, *settings.ABLATIONS], ids=lambda m: m.name)
+def test_row_of_the_settings_runs(model, tmp_path):
+    """One epoch of one candidate, on made data."""
+    candidates = [e for found in model.candidates("made").values() for e in found]
+    estimator = candidates[0]
+    if "max_epochs" in estimator.get_params():
+        estimator.set_params(max_epochs=1)
+    rows, _ = run(tmp_path, tmp_path, [Model(model.name, estimator, ratings=model.ratings)], MADE)
+    assert float(rows[0]["ndcg@100"]) > 0
+
+
+@pytest.mark.parametrize("model", settings.MODELS, ids=lambda model: model.name)
+def test_settings_are_parameters_within_their_constraints(model):
+    for dataset in settings.DATASETS:
+        for estimators in model.candidates(dataset.name).values():
+            for estimator in estimators:
+                estimator._validate_params()
+
+
+def test_names_of_the_table_are_unique():
+    for models in (settings.MODELS, settings.ABLATIONS):
+        assert len({model.name for model in models}) == len(models)
+
+
+@pytest.mark.parametrize("layout", ["combined_data_1.txt", "training_set/mv_0000001.txt"])
+def test_netflix_is_read_from_either_layout(layout, tmp_path):
+    path = tmp_path / "netflix" / layout
+    path.parent.mkdir(parents=True)
+    path.write_text("1:\n7,3,2005-01-01\n5,5,2005-01-02\n")
+    second = "2:\n7,4,2004-12-31\n" if "combined" in layout else ""
+    path.write_text(path.read_text() + second)
+    if not second:
+        (path.parent / "mv_0000002.txt").write_text("2:\n7,4,2004-12-31\n")
+    assert_array_equal(_data.netflix(tmp_path).toarray(), [[5, 0], [3, 4]])
+
+
+def test_netflix_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="combined_data"):
+        _data.netflix(tmp_path)
+
+
+def test_msd_keeps_songs_with_enough_listeners_and_sorts_users(tmp_path):
+    lines = ["b\ts2\t9", "a\ts1\t1", "a\ts2\t3", "c\ts3\t1", "b\ts3\t1", "b\ts3\t4"]
+    (tmp_path / "train_triplets.txt").write_text("\n".join(lines) + "\n")
+    found = _data.msd(tmp_path, least_listeners=2)
+    assert_array_equal(found.toarray(), [[1, 0], [1, 1], [0, 1]])  # of a, b and c
+
+
+def test_msd_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"train_triplets\.txt"):
+        _data.msd(tmp_path)
+
+
+def test_split_of_ratings_binarizes_and_keeps_all_ratings_for_training(folder):
+    split = load_split(SMALL, "1", folder)
+    ratings = load(folder)[split.train_users][:, split.item_indices]
+    assert (split.ratings != ratings).nnz == 0
+    assert_array_equal(split.train.toarray(), ratings.toarray() > 3.5)
+
+
+def test_short_repr_leaves_out_seeds():
+    assert short_repr(MultVAE(5, random_state=3)) == "MultVAE(n_components=5)"
+
+
+def results(folder, rows):
+    """Write a table with these means of NDCG@100 and p-values."""
+    columns = accuracy.COLUMNS
+    table = []
+    for model, mean, p in rows:
+        row = dict.fromkeys(columns, "") | {"dataset": "ml-20m", "split": "canonical"}
+        row |= {"model": model, "variant": "tuned", "n_users": 10_000}
+        row |= dict.fromkeys(METRICS, mean) | {f"{name}_se": "0.0020" for name in METRICS}
+        for name in accuracy.TESTED:
+            row |= {f"{name}_p": p, f"{name}_below_best": "0.0100" if p else "0.0000"}
+        table.append(row)
+    accuracy.merge(folder / "accuracy.csv", table, columns, {"ml-20m"})
+    return folder
+
+
+def test_report_shows_the_corrected_test_and_the_published_value(tmp_path):
+    published = tmp_path / "published.csv"
+    published.write_text(
+        "dataset,model,metric,value,source,note\n"
+        "ml-20m,EASE,ndcg@100,0.420,Steck 2019,\n"
+        "ml-20m,EASE,ndcg@100,0.389,Peng et al.,\n"
+    )
+    rows = [("EASE", "0.4190", "0.02"), ("Best", "0.4290", ""), ("Bad", "0.4000", "0.03")]
+    table = report.Report(results(tmp_path, rows), published).table("ml-20m, canonical")
+    assert table.header[-4:] == ["to the best", "p", "published NDCG@100", "ours less published"]
+    assert [row[0] for row in table.rows] == ["Best", "EASE", "Bad"]
+    assert table.rows[0][1] == "**.4290** ± .0020"
+    assert table.rows[1][1:] == [".4190 ± .0020 \\*"] * 3 + ["-.0100", ".040", ".420 (1)", "-.001"]
+    assert "Holm" in table.caption
+    assert "(1) Steck 2019." in table.caption
+
+
+def test_report_of_html_holds_the_same_cells(tmp_path):
+    table = report.Table(["a & b"], [["**.4** ± .1 \\*"], ["`x<y`"]], "A *note*.")
+    assert "<th>a &amp; b</th>" in table.html()
+    assert "<td><b>.4</b> ± .1 &#42;</td>" in table.html()
+    assert "<td><code>x&lt;y</code></td>" in table.html()
+
+
+def test_report_fills_marked_places_and_notices_changes(tmp_path, monkeypatch, capsys):
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- accuracy: ml-20m, canonical -->\nold\n<!-- end -->\nafter\n")
+    results(tmp_path, [("EASE", "0.4190", "")])
+    command = ["report.py", "--results", str(tmp_path), "--pages", str(page)]
+    monkeypatch.setattr(sys, "argv", [*command, "--check"])
+    assert report.main() == 1
+    assert "old" in page.read_text()
+    monkeypatch.setattr(sys, "argv", command)
+    assert report.main() == 0
+    assert "| EASE | **.4190** ± .0020 |" in page.read_text()
+    assert page.read_text().startswith("before\n")
+    assert page.read_text().endswith("<!-- end -->\nafter\n")
+    monkeypatch.setattr(sys, "argv", [*command, "--check"])
+    assert report.main() == 0
+
+
+def test_committed_pages_are_what_the_results_say(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["report.py", "--check"])
+    assert report.main() == 0, capsys.readouterr().out
+
+
+def test_all_tables_of_the_results_can_be_made(tmp_path):
+    made = report.Report(ROOT / "benchmarks" / "results", ROOT / "benchmarks" / "published.csv")
+    html = report.page(made)
+    assert html.count("<table>") == len(made.names())
+
+
+def test_published_figures_are_shares_with_a_source():
+    for entry in report.read(ROOT / "benchmarks" / "published.csv"):
+        assert 0 < float(entry["value"]) < 1
+        assert entry["metric"] in METRICS
+        assert entry["source"]
