@@ -9,6 +9,7 @@ __all__ = [
     "base",
     "datasets",
     "dummy",
+    "ensemble",
     "factorization",
     "inspection",
     "linear",

@@ -1,0 +1,5 @@
+"""Recommenders made of other recommenders."""
+
+from ._hadamard import HadamardEnsemble
+
+__all__ = ["HadamardEnsemble"]

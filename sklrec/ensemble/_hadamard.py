@@ -1,0 +1,322 @@
+"""Product of the calibrated scores of several recommenders."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.random import RandomState
+from scipy.special import log_expit
+from sklearn.base import BaseEstimator, clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils import Bunch, Tags, check_random_state, get_tags
+from sklearn.utils.parallel import Parallel, delayed
+
+from .._ranking import row_batches
+from .._sklearn import Interval, _BaseComposition, _fit_context, fit_progress
+from .._typing import MatrixLike
+from ..base import BaseRecommender, RecommenderTags
+from ..metrics import RankingScorer
+
+# Users whose hidden interactions calibrate: two numbers a member need no more.
+MOST_CALIBRATION_USERS = 10_000
+
+# Other items drawn for each hidden one; they are weighted up to the number of all others.
+OTHERS_PER_HIDDEN = 10
+
+
+class HadamardEnsemble(_BaseComposition, BaseRecommender):
+    r"""Element-wise product of the calibrated scores of several recommenders.
+
+    An item is recommended where all members agree on it, a logical and [1]_. The scores
+    :math:`f_n(x)` of member n are mapped to a probability, and these are multiplied (equation 6 of
+    [1]_):
+
+    .. math:: \hat{x} = \sigma(a_1 f_1(x) + b_1) \odot \dots \odot \sigma(a_N f_N(x) + b_N)
+
+    In [1]_ two networks are trained through this product. Here the members are any fitted
+    recommenders, and the slope a and the intercept b of each are found afterwards, as Platt does
+    for classifiers [2]_: a part of the rows of calibration users is hidden, and a logistic
+    regression tells, from a member's score of an item, the probability that a user's hidden part
+    has it. The members have not seen these users: they are held out of the fit. A member that
+    learns its users by heart would else be trusted too much.
+
+    Parameters
+    ----------
+    estimators : list of (str, estimator)
+        Names and recommenders, which are cloned and fitted. A fitted one, wrapped in
+        :class:`sklearn.frozen.FrozenEstimator`, is taken as it is. Parameters of the members are
+        those of the ensemble, after the name and two underscores, as in
+        :class:`sklearn.ensemble.VotingClassifier`.
+    validation_fraction : float, default=0.1
+        Share of the users to calibrate on, of whom the members see nothing. Where all members are
+        frozen, ``fit`` takes calibration users alone and none is set aside.
+    n_jobs : int or None, default=None
+        Number of members to fit at a time; -1 means all processors.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the calibration users and of what is hidden of them. The members have their own.
+
+    Attributes
+    ----------
+    estimators_ : list of estimators
+        The fitted members.
+    named_estimators_ : Bunch
+        The fitted members by name.
+    slopes_ : ndarray of shape (n_estimators,)
+        Slope a of each member. 0 if the member's scores are constant or are not higher for hidden
+        items than for others: such a member has no say in the ranking.
+    intercepts_ : ndarray of shape (n_estimators,)
+        Intercept b of each member.
+    n_features_in_ : int
+        Number of items.
+    feature_names_in_ : ndarray of shape (n_items,)
+        Names of the items where X is a DataFrame with names.
+
+    Notes
+    -----
+    Few items are hits, so probabilities are small, and the logarithm of the product is nearly the
+    sum of the scores, each in units in which one means a factor of e in the odds.
+
+    Where nothing but hits is left to compare, as in rows that hold all items, scores are only
+    standardized. :func:`sklrec.persistence.save` takes the members, one by one.
+
+    References
+    ----------
+    .. [1] V. Vančura and P. Kordík, "Deep Variational Autoencoder with Shallow Parallel Path for
+       Top-N Recommendation (VASP)", ICANN 2021.
+    .. [2] J. Platt, "Probabilistic Outputs for Support Vector Machines and Comparisons to
+       Regularized Likelihood Methods", 1999.
+
+    Examples
+    --------
+    >>> from sklrec.datasets import make_interactions
+    >>> from sklrec.dummy import PopularityRecommender
+    >>> from sklrec.ensemble import HadamardEnsemble
+    >>> from sklrec.linear import EASE
+    >>> X = make_interactions(200, 50, random_state=0).data
+    >>> members = [("popularity", PopularityRecommender()), ("ease", EASE(lambda_=100))]
+    >>> ensemble = HadamardEnsemble(members, random_state=0).fit(X)
+    >>> ensemble.predict_ranking(X[:2], k=3).shape
+    (2, 3)
+
+    Members that are fitted already:
+
+    >>> from sklearn.frozen import FrozenEstimator
+    >>> frozen = [(name, FrozenEstimator(model.fit(X[:150]))) for name, model in members]
+    >>> ensemble = HadamardEnsemble(frozen, random_state=0).fit(X[150:])
+    """
+
+    _parameter_constraints: dict = {
+        "estimators": [list],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_jobs": [Integral, None],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        estimators: list[tuple[str, BaseEstimator]],
+        *,
+        validation_fraction: float = 0.1,
+        n_jobs: int | None = None,
+        random_state: int | RandomState | None = None,
+    ) -> None:
+        self.estimators = estimators
+        self.validation_fraction = validation_fraction
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters, with those of the members.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Whether to return the members by name and their parameters too.
+
+        Returns
+        -------
+        params : dict
+            Values by name.
+        """
+        return self._get_params("estimators", deep=deep)
+
+    def set_params(self, **params: Any) -> HadamardEnsemble:
+        """Set parameters, of a member by its name, two underscores and the parameter's name.
+
+        Parameters
+        ----------
+        **params : dict
+            Values by name; the name of a member replaces it.
+
+        Returns
+        -------
+        self : HadamardEnsemble
+            The ensemble.
+        """
+        return self._set_params("estimators", **params)
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X: MatrixLike, y: Any = None) -> HadamardEnsemble:
+        """Fit the members, then calibrate them on users that they have not seen.
+
+        Parameters
+        ----------
+        X : {array-like, sparse array} of shape (n_users, n_items)
+            Interactions, non-negative.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : HadamardEnsemble
+            The fitted ensemble.
+
+        Raises
+        ------
+        ValueError
+            If a member is no recommender, names are not unique, or there are too few users with
+            something to hide.
+        """
+        members = self._check_members()
+        X = self._check_X(X, reset=True)
+        rng = check_random_state(self.random_state)
+        train, calibration = self._split(X, rng)
+        fold_in, held_out = RankingScorer(random_state=rng.randint(2**31 - 1)).hide(calibration)
+        with fit_progress(self, X, max_subtasks=2) as step:
+            self.estimators_ = Parallel(n_jobs=self.n_jobs)(
+                delayed(_fit_clone)(member, train) for member in members
+            )
+            step("members")
+            entries = _CalibrationEntries(fold_in, held_out, rng)
+            maps = [_platt(scores, entries) for scores in entries.scores(self.estimators_)]
+            self.slopes_, self.intercepts_ = np.array(maps).T
+            step("calibration")
+        names = [name for name, _ in self.estimators]
+        self.named_estimators_ = Bunch(**dict(zip(names, self.estimators_, strict=True)))
+        return self
+
+    def decision_function(self, X: MatrixLike) -> np.ndarray:
+        """Score all items for each user.
+
+        Parameters
+        ----------
+        X : {array-like, sparse array} of shape (n_users, n_items)
+            Interactions of each user, known from ``fit`` or not.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_users, n_items)
+            Logarithm of the product of the members' probabilities.
+        """
+        X = self._check_X(X, reset=False)
+        log_product = np.zeros(X.shape, dtype=X.dtype)
+        maps = zip(self.estimators_, self.slopes_.tolist(), self.intercepts_.tolist(), strict=True)
+        for member, slope, intercept in maps:
+            log_product += log_expit(slope * member.decision_function(X) + intercept)
+        return log_product
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "named_estimators_")
+
+    def __sklearn_tags__(self) -> Tags:
+        tags: Any = super().__sklearn_tags__()
+        found = [
+            getattr(get_tags(member), "recommender_tags", RecommenderTags())
+            for _, member in self.estimators
+        ]
+        tags.recommender_tags.personalized = any(member.personalized for member in found)
+        tags.recommender_tags.learns_from_values = any(
+            member.learns_from_values for member in found
+        )
+        return tags
+
+    def _check_members(self) -> list[BaseEstimator]:
+        try:
+            names, members = zip(*self.estimators, strict=True)
+        except (TypeError, ValueError):
+            raise ValueError(
+                "estimators must be a list of at least one (name, recommender), "
+                f"got {self.estimators!r}."
+            ) from None
+        self._validate_names(names)
+        for name, member in zip(names, members, strict=True):
+            if not (hasattr(member, "fit") and hasattr(member, "decision_function")):
+                raise ValueError(
+                    "estimators must be recommenders, with fit and decision_function, "
+                    f"but {name!r} is {member!r}."
+                )
+        return list(members)
+
+    def _split(self, X: sp.csr_array, rng: RandomState) -> tuple[sp.csr_array, sp.csr_array]:
+        """Return the users to fit the members on, and those to calibrate on."""
+        all_frozen = all(isinstance(member, FrozenEstimator) for _, member in self.estimators)
+        eligible = np.flatnonzero(np.diff(X.indptr) >= 2)
+        n_wanted = max(1, int(self.validation_fraction * X.shape[0]))
+        n_needed = 1 if all_frozen else n_wanted
+        if eligible.size < n_needed or (not all_frozen and X.shape[0] < 2):
+            raise ValueError(
+                f"Calibration with validation_fraction={self.validation_fraction} needs "
+                f"{n_needed} users with at least 2 interactions"
+                f"{'' if all_frozen else ' and one more to fit the members on'}, got "
+                f"{eligible.size} in X with n_samples={X.shape[0]}, n_features={X.shape[1]}."
+            )
+        n_users = min(eligible.size if all_frozen else n_wanted, MOST_CALIBRATION_USERS)
+        chosen = np.zeros(X.shape[0], dtype=bool)
+        chosen[rng.choice(eligible, n_users, replace=False)] = True
+        return X[~chosen], X[chosen]
+
+
+def _fit_clone(member: BaseEstimator, X: sp.csr_array) -> BaseEstimator:
+    return clone(member).fit(X, None)  # of a frozen one the same, unchanged
+
+
+class _CalibrationEntries:
+    """All hidden entries of some users, and other items drawn at random that they never met."""
+
+    def __init__(self, fold_in: sp.csr_array, held_out: sp.csr_array, rng: RandomState) -> None:
+        self.fold_in = fold_in
+        n_rows, n_items = held_out.shape
+        hidden = _flat_indices(held_out)
+        met = np.append(hidden, _flat_indices(fold_in))
+        drawn = rng.randint(n_rows * n_items, size=OTHERS_PER_HIDDEN * hidden.size, dtype=np.int64)
+        others = drawn[~np.isin(drawn, met)]
+        self.flat = np.sort(np.append(hidden, others))
+        self.is_hidden = np.isin(self.flat, hidden)
+        n_others = n_rows * n_items - met.size
+        self.weight = np.where(self.is_hidden, 1.0, n_others / max(1, others.size))
+
+    def scores(self, models: list[BaseEstimator]) -> np.ndarray:
+        """Return the scores of the entries by each model, of shape (n_models, n_entries)."""
+        n_rows, n_items = self.fold_in.shape
+        found = np.empty((len(models), self.flat.size))
+        for rows in row_batches(n_rows, n_items):
+            first, last = np.searchsorted(self.flat, [rows.start * n_items, rows.stop * n_items])
+            inside = self.flat[first:last] - rows.start * n_items
+            for model, values in zip(models, found, strict=True):
+                values[first:last] = model.decision_function(self.fold_in[rows]).ravel()[inside]
+        return found
+
+
+def _flat_indices(X: sp.csr_array) -> np.ndarray:
+    return np.repeat(np.arange(X.shape[0]), np.diff(X.indptr)) * X.shape[1] + X.indices
+
+
+def _platt(scores: np.ndarray, entries: _CalibrationEntries) -> tuple[float, float]:
+    """Return slope and intercept of the logit of being hidden, as a function of the score."""
+    mean, deviation = scores.mean(), scores.std()
+    if deviation <= 1e-6 * abs(mean):  # differences of rounding
+        return 0.0, 0.0
+    slope, intercept = 1.0, 0.0
+    if not entries.is_hidden.all():
+        regression = LogisticRegression()
+        regression.fit(
+            ((scores - mean) / deviation)[:, None], entries.is_hidden, sample_weight=entries.weight
+        )
+        slope, intercept = float(regression.coef_[0, 0]), float(regression.intercept_[0])
+    if slope <= 0:
+        return 0.0, 0.0
+    return slope / deviation, intercept - slope * mean / deviation
