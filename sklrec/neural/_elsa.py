@@ -48,7 +48,8 @@ class ELSA(EmbeddingMixin, BaseTorchRecommender):
         Number of passes over the users. Few are enough: worth a search between 5 and 50, or
         ``early_stopping=True``.
     batch_size : int, default=256
-        Users in a gradient step. Worth a search between 32 and 1,024.
+        Users in a gradient step. Worth a search between 32 and 1,024; the time of a step hardly
+        depends on it.
     learning_rate : float, default=0.1
         Of the optimizer, Nesterov's Adam.
     early_stopping : bool, default=False
