@@ -125,6 +125,13 @@ def seeded(estimator: Any, dataset: Dataset, split: str) -> Any:
     return clone(estimator).set_params(**dict.fromkeys(names, seed))
 
 
+def shortened(estimator: Any, max_epochs: int) -> Any:
+    """Return a clone that trains for fewer epochs, and so do its members."""
+    params = estimator.get_params(deep=True)
+    names = [name for name in params if name.split("__")[-1] == "max_epochs"]
+    return clone(estimator).set_params(**dict.fromkeys(names, max_epochs))
+
+
 def full_repr(estimator: Any) -> str:
     """Return the estimator with all its parameters."""
     with sklearn.config_context(print_changed_only=False):

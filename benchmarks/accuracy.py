@@ -29,6 +29,7 @@ from _runs import (
     read_unit,
     run_unit,
     seeded,
+    shortened,
 )
 
 HERE = Path(__file__).parent
@@ -64,6 +65,8 @@ class Benchmark:
         Threads of each.
     tune : {"each", "first"} or None
         On which splits settings are searched, instead of what the data set says.
+    max_epochs : int or None
+        In place of what the settings say.
     bars : bool
         Whether to show the progress of each fit.
     """
@@ -77,6 +80,7 @@ class Benchmark:
         n_jobs: int = 1,
         threads: int = 1,
         tune: str | None = None,
+        max_epochs: int | None = None,
         bars: bool = False,
     ) -> None:
         self.models = models
@@ -85,6 +89,7 @@ class Benchmark:
         self.n_jobs = n_jobs
         self.threads = threads
         self.tune = tune
+        self.max_epochs = max_epochs
         self.bars = bars
         self._checksums: dict[tuple[str, str], dict[str, str]] = {}
 
@@ -167,7 +172,13 @@ class Benchmark:
         if dataset.name in model.skip or (model.ratings and not dataset.has_ratings):
             return {}
         found = model.candidates(dataset.name)
-        return {name: found[name] for name in found if name in dataset.variants}
+        found = {name: found[name] for name in found if name in dataset.variants}
+        if self.max_epochs is None:
+            return found
+        return {
+            name: [shortened(estimator, self.max_epochs) for estimator in estimators]
+            for name, estimators in found.items()
+        }
 
     def _unit(
         self, kind: str, dataset: Dataset, split: str, model: Model, variant: str, estimator: Any
@@ -276,10 +287,6 @@ def main() -> None:
     models = settings.ABLATIONS if options.ablations else settings.MODELS
     name = "ablations" if options.ablations else "accuracy"
     columns = ["group", *COLUMNS] if options.ablations else COLUMNS
-    if options.max_epochs:
-        for model in models:
-            if "max_epochs" in model.estimator.get_params():
-                model.estimator.set_params(max_epochs=options.max_epochs)
     datasets = {dataset.name: dataset for dataset in settings.DATASETS}
     common = {
         "data": options.data,
@@ -287,6 +294,7 @@ def main() -> None:
         "n_jobs": options.n_jobs,
         "threads": options.threads,
         "tune": options.tune,
+        "max_epochs": options.max_epochs,
         "bars": options.bars,
     }
     everything = Benchmark(models, **common)
@@ -340,6 +348,8 @@ def parse() -> argparse.Namespace:
     if options.data is None:
         parser.error("--data must name the folder of the data sets, or SKLREC_DATA be set")
     options.data = Path(options.data)
+    if options.max_epochs and options.output == HERE / "results":
+        parser.error("--max-epochs is to see that everything runs: name a folder for --output")
     known = settings.ABLATIONS if options.ablations else settings.MODELS
     unknown = set(options.models or []) - {model.name for model in known}
     if unknown:

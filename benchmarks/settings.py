@@ -19,9 +19,10 @@ import _data
 from _runs import Dataset, Model
 
 from sklrec.dummy import PopularityRecommender
+from sklrec.ensemble import HadamardEnsemble
 from sklrec.factorization import LFM
 from sklrec.linear import EASE
-from sklrec.neural import MultDAE, MultVAE
+from sklrec.neural import ELSA, FLVAE, HVampVAE, MultDAE, MultVAE, NeuralEASE, RecVAE
 
 CANONICAL = {"canonical": 98765}
 FIVE = {str(seed): seed for seed in range(1, 6)}
@@ -45,6 +46,17 @@ DATASETS = [
 PATIENT = {"early_stopping": True, "n_iter_no_change": 40}
 SMALL = {"batch_size": 50}
 SPARSE = {"batch_size": 250}
+# Those of the authors, but for Adam with one learning rate in place of Nadam with three.
+VASP_SIZES = {
+    "n_components": 2048,
+    "hidden_size": 4096,
+    "n_encoder_layers": 7,
+    "n_decoder_layers": 5,
+    "beta": 1 / 2048,
+    "batch_size": 1024,
+    "learning_rate": 5e-5,
+    "max_epochs": 80,
+}
 
 MODELS = [
     Model("Popularity", PopularityRecommender()),
@@ -112,12 +124,127 @@ MODELS = [
             },
         },
     ),
+    Model(
+        "RecVAE",
+        RecVAE(early_stopping=True, n_iter_no_change=15),
+        paper="Shenbin et al. 2020",
+        search={"gamma": [0.0025, 0.005, 0.01]},
+        adapted={
+            "ml-small": {**SMALL, "max_epochs": 60},
+            "citeulike-a": SPARSE,
+            "citeulike-t": SPARSE,
+        },
+        published={"ml-20m": {"gamma": 0.005, "early_stopping": False}},
+    ),
+    Model(
+        "HVampVAE",
+        HVampVAE(batch_size=200, n_annealing_steps=6_000, **PATIENT),
+        paper="Kim & Suh 2019",
+        search={"beta": [0.1, 0.3]},
+        adapted={
+            # One small layer, as Peng et al. have it for small data.
+            "ml-small": {
+                "hidden_layer_sizes": (150,),
+                "n_components": 50,
+                "batch_size": 50,
+                "n_annealing_steps": 2_500,
+            },
+            "gowalla": {"n_pseudo_inputs": 200, "batch_size": 500},
+        },
+        published={
+            "ml-small": {"beta": 0.3, "n_pseudo_inputs": 1000},
+            "ml-20m": {
+                "hidden_layer_sizes": (600, 600),
+                "n_annealing_steps": 195_000,
+                "max_epochs": 400,
+                "n_iter_no_change": 50,
+            },
+            "netflix": {
+                "hidden_layer_sizes": (600, 600),
+                "likelihood": "logistic",
+                "n_annealing_steps": 639_000,
+                "max_epochs": 400,
+                "n_iter_no_change": 50,
+            },
+        },
+    ),
+    Model(
+        "NeuralEASE",
+        NeuralEASE(**PATIENT),
+        paper="Vančura & Kordík 2021",
+        search={"loss": ["cosine"], "dropout": [0, 0.3], "learning_rate": [3e-4, 1e-3]},
+        adapted={"ml-small": SMALL},
+        published={"ml-20m": {}, "netflix": {}},
+        skip=("citeulike-a", "citeulike-t", "gowalla"),  # four matrices of items by items
+    ),
+    Model(
+        "FLVAE",
+        FLVAE(**PATIENT),
+        paper="Vančura & Kordík 2021",
+        search={"beta": [0.002, 0.005, 0.02]},
+        adapted={"ml-small": SMALL, "citeulike-a": SPARSE, "citeulike-t": SPARSE},
+        published={"ml-20m": VASP_SIZES, "netflix": VASP_SIZES},
+    ),
+    Model(
+        "ELSA",
+        ELSA(max_epochs=40, early_stopping=True),
+        paper="Vančura et al. 2022",
+        search={"n_components": [256, 512], "batch_size": [64, 256]},
+        published={
+            "ml-20m": {"n_components": 800, "batch_size": 32, "max_epochs": 10},
+        },
+    ),
 ]
+
+# Prior and gating, which are compared at equal settings otherwise; so are the others below.
+HVAMP = {"batch_size": 200, "n_annealing_steps": 6_000, **PATIENT}
+REC = {"early_stopping": True, "n_iter_no_change": 15}
+MEMBERS = {"early_stopping": True, "n_iter_no_change": 20}  # on a tenth of the training users
 
 ABLATED_ON = ("ml-1m", ["1", "2", "3", "4", "5"])
 ABLATIONS = [
-    Model("EASE", EASE(lambda_=500), group="EASE"),
-    Model("EASE, dropout .2", EASE(lambda_=300, dropout=0.2), group="EASE"),
-    Model("EASE, dropout .33", EASE(lambda_=300, dropout=0.33), group="EASE"),
-    Model("EASE, dropout .5", EASE(lambda_=300, dropout=0.5), group="EASE"),
+    *(
+        Model(
+            f"Mult-VAE, {likelihood}",
+            MultVAE(
+                hidden_layer_sizes=(), likelihood=likelihood, n_annealing_steps=10_000, **PATIENT
+            ),
+            group="Mult-VAE",
+        )
+        for likelihood in ("multinomial", "gaussian", "logistic")
+    ),
+    *(
+        Model(
+            f"HVampVAE, {prior} prior, {'gated' if gated else 'not gated'}",
+            HVampVAE(prior=prior, gated=gated, **HVAMP),
+            group="HVampVAE",
+        )
+        for prior in ("standard", "vamp", "hierarchical-vamp")
+        for gated in (False, True)
+    ),
+    Model("RecVAE", RecVAE(**REC), group="RecVAE"),
+    Model("RecVAE, standard prior", RecVAE(prior_weights=(1, 0, 0), **REC), group="RecVAE"),
+    Model("RecVAE, fixed beta", RecVAE(beta=0.2, **REC), group="RecVAE"),
+    # As many passes over the users: an epoch of the others has four.
+    Model(
+        "RecVAE, not alternating",
+        RecVAE(alternating=False, max_epochs=200, early_stopping=True, n_iter_no_change=60),
+        group="RecVAE",
+    ),
+    Model("FLVAE", FLVAE(**PATIENT), group="VASP"),
+    Model("FLVAE, no augmentation", FLVAE(augmentation=False, **PATIENT), group="VASP"),
+    Model(
+        "Hadamard ensemble of NeuralEASE and FLVAE",
+        HadamardEnsemble([("nease", NeuralEASE(**MEMBERS)), ("flvae", FLVAE(**MEMBERS))]),
+        group="VASP",
+    ),
+    Model("EASE, lambda 500", EASE(lambda_=500), group="NeuralEASE"),
+    Model("NeuralEASE, mse", NeuralEASE("mse", lambda_=500, **PATIENT), group="NeuralEASE"),
+    Model("NeuralEASE, cosine", NeuralEASE("cosine", **PATIENT), group="NeuralEASE"),
+    Model("NeuralEASE, focal", NeuralEASE("focal", **PATIENT), group="NeuralEASE"),
+    Model("EASE", EASE(lambda_=500), group="linear"),
+    Model("EASE, dropout .2", EASE(lambda_=300, dropout=0.2), group="linear"),
+    Model("EASE, dropout .33", EASE(lambda_=300, dropout=0.33), group="linear"),
+    Model("EASE, dropout .5", EASE(lambda_=300, dropout=0.5), group="linear"),
+    Model("ELSA, 256 components", ELSA(early_stopping=True), group="linear"),
 ]

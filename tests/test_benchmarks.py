@@ -20,7 +20,7 @@ import accuracy  # noqa: E402
 import report  # noqa: E402
 import settings  # noqa: E402
 from _compare import holm, mean_over_users  # noqa: E402
-from _runs import METRICS, Dataset, Model, load_split, short_repr  # noqa: E402
+from _runs import METRICS, Dataset, Model, load_split, short_repr, shortened  # noqa: E402
 
 from sklrec.base import BaseRecommender  # noqa: E402
 from sklrec.datasets import make_interactions  # noqa: E402
@@ -281,9 +281,7 @@ def test_table_keeps_what_it_says_of_other_data_sets(tmp_path):
 def test_row_of_the_settings_runs(model, tmp_path):
     """One epoch of one candidate, on made data."""
     candidates = [e for found in model.candidates("made").values() for e in found]
-    estimator = candidates[0]
-    if "max_epochs" in estimator.get_params():
-        estimator.set_params(max_epochs=1)
+    estimator = shortened(candidates[0], 1)
     rows, _ = run(tmp_path, tmp_path, [Model(model.name, estimator, ratings=model.ratings)], MADE)
     assert float(rows[0]["ndcg@100"]) > 0
 
