@@ -163,7 +163,7 @@ class ActivityDisplay:
         if n_models > 1:
             title = f"* p < .05, ** p < .01, *** p < .001: paired t-test\nwith {self.names[0]}, "
             title += f"corrected for {np.count_nonzero(~np.isnan(self.pvalue))} tests (Holm)"
-        legend_above(ax, ncols=3, title=title)
+        legend_above(ax, title=title)
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
@@ -181,7 +181,7 @@ class ActivityDisplay:
         random_state: int = 0,
         ax: Axes | None = None,
     ) -> ActivityDisplay:
-        """Hide a part of each row, as :class:`RankingScorer` does, and rank it back.
+        """Hide a part of each row, as :class:`.RankingScorer` does, and rank it back.
 
         Parameters
         ----------
@@ -193,11 +193,11 @@ class ActivityDisplay:
         y : {array-like, sparse array} of shape (n_users, n_items) or None, default=None
             Nonzero at the entries of X to hide; without it a random share is hidden.
         metric : str, default="ndcg@100"
-            As in :class:`RankingScorer`.
+            As in :class:`.RankingScorer`.
         n_bins : int, default=5
             Number of parts.
         threshold, test_size, random_state
-            What is relevant and what is hidden, as in :class:`RankingScorer`.
+            What is relevant and what is hidden, as in :class:`.RankingScorer`.
         ax : matplotlib Axes or None, default=None
             What to draw on; None makes a figure.
 

@@ -158,7 +158,7 @@ class RankingCurveDisplay:
         ax: Axes | None = None,
         line_kwargs: Mapping[str, Any] | None = None,
     ) -> RankingCurveDisplay:
-        """Hide a part of each row, as :class:`RankingScorer` does, and rank it back.
+        """Hide a part of each row, as :class:`.RankingScorer` does, and rank it back.
 
         Parameters
         ----------
@@ -169,11 +169,11 @@ class RankingCurveDisplay:
         y : {array-like, sparse array} of shape (n_users, n_items) or None, default=None
             Nonzero at the entries of X to hide; without it a random share is hidden.
         metric : str, default="ndcg"
-            As in :class:`RankingScorer`, without "@" and number.
+            As in :class:`.RankingScorer`, without "@" and number.
         k : int or array-like of int, default=100
             Numbers of ranks; an int means all from 1 to it.
         threshold, test_size, random_state
-            What is relevant and what is hidden, as in :class:`RankingScorer`.
+            What is relevant and what is hidden, as in :class:`.RankingScorer`.
         name : str or None, default=None
             For the legend; None means the name of the estimator's class.
         ax : matplotlib Axes or None, default=None
@@ -230,7 +230,7 @@ class RankingCurveDisplay:
         ranking : array-like of int of shape (n_users, n_ranks)
             Item indices, best first, -1 where there is no item.
         metric : str, default="ndcg"
-            As in :class:`RankingScorer`, without "@" and number.
+            As in :class:`.RankingScorer`, without "@" and number.
         k : int, array-like of int or None, default=None
             Numbers of ranks; an int means all from 1 to it, None all that are given.
         name : str or None, default=None
