@@ -84,6 +84,7 @@ html_sidebars = {
         "changelog",
         "references",
         "auto_examples/*",
+        "benchmarks/*",
     )
 }
 
@@ -91,8 +92,8 @@ html_sidebars = {
 def visit_math(translator, node):
     """Write a formula as MathML, which browsers draw without any script."""
     is_block = isinstance(node, nodes.math_block)
-    # docutils knows no fixed sizes of brackets.
-    source = re.sub(r"\\[Bb]igg?(?=[()|])", "", node.astext())
+    # docutils knows neither fixed sizes of brackets nor dots that choose their height.
+    source = re.sub(r"\\[Bb]igg?(?=[()|])", "", node.astext()).replace(r"\dots", r"\cdots")
     formula = tex2mathml(source, as_block=is_block)
     translator.body.append(f'<div class="math">{formula}</div>' if is_block else formula)
     raise nodes.SkipNode
