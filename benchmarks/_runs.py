@@ -9,7 +9,8 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -176,6 +177,18 @@ def load_split(dataset: Dataset, split: str, folder: Path) -> Bunch:
     return _last_split[key]
 
 
+def try_unit(unit: Unit, *args: Any, **options: Any) -> str | None:
+    """Run a unit; return what went wrong, so that one failure does not end a night's work."""
+    try:
+        run_unit(unit, *args, **options)
+    except Exception as error:
+        where = f"{unit.dataset.name} {unit.split} {unit.model.name}: {short_repr(unit.estimator)}"
+        failure = f"{where}: {type(error).__name__}: {error}"
+        _say(failure)
+        return failure
+    return None
+
+
 def run_unit(
     unit: Unit, folder: Path, runs: Path, *, threads: int, place: str, bars: bool = False
 ) -> None:
@@ -196,7 +209,8 @@ def run_unit(
         if "X_val" in inspect.signature(model.fit).parameters:
             validation["X_val"] = split.valid_fold_in + split.valid_held_out
             validation["y_val"] = split.valid_held_out
-        model.fit(split.ratings if unit.model.ratings else split.train, **validation)
+        with _interruptions():
+            model.fit(split.ratings if unit.model.ratings else split.train, **validation)
         seconds = time.perf_counter() - start
         found = evaluate(model, split.valid_fold_in, split.valid_held_out, CHOOSE_BY)
         result = {
@@ -250,7 +264,7 @@ def _write(path: Path, write: Callable[[Any], Any]) -> None:
 
 
 @contextmanager
-def _threads(n: int) -> Any:
+def _threads(n: int) -> Iterator[None]:
     torch = sys.modules.get("torch")  # a model of torch has imported it
     before = torch.get_num_threads() if torch else None
     if torch:
@@ -261,6 +275,17 @@ def _threads(n: int) -> Any:
     finally:
         if torch:
             torch.set_num_threads(before)
+
+
+@contextmanager
+def _interruptions() -> Iterator[None]:
+    """Let Ctrl-C end the run: a neural model returns from it with a warning, trained halfway."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Training was interrupted")
+        try:
+            yield
+        except UserWarning as warning:
+            raise KeyboardInterrupt from warning
 
 
 def _show_progress(model: Any) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import csv
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,9 +28,9 @@ from _runs import (
     checksums,
     load_split,
     read_unit,
-    run_unit,
     seeded,
     shortened,
+    try_unit,
 )
 
 HERE = Path(__file__).parent
@@ -91,6 +92,7 @@ class Benchmark:
         self.tune = tune
         self.max_epochs = max_epochs
         self.bars = bars
+        self.failures: list[str] = []
         self._checksums: dict[tuple[str, str], dict[str, str]] = {}
 
     def run(self, dataset: Dataset, splits: Sequence[str], variants: Sequence[str]) -> None:
@@ -192,8 +194,8 @@ class Benchmark:
 
     def _work(self, units: list[Unit], what: str) -> None:
         todo = {path: u for u in units if not (path := u.path(self.runs)).exists()}
-        joblib.Parallel(n_jobs=self.n_jobs)(
-            joblib.delayed(run_unit)(
+        failures = joblib.Parallel(n_jobs=self.n_jobs)(
+            joblib.delayed(try_unit)(
                 unit,
                 self.data,
                 self.runs,
@@ -203,6 +205,7 @@ class Benchmark:
             )
             for i, unit in enumerate(todo.values(), start=1)
         )
+        self.failures += [failure for failure in failures if failure is not None]
 
 
 def pooled(found: list[dict]) -> dict:
@@ -282,7 +285,7 @@ def workers(dask: str | None, n_jobs: int) -> Iterator[None]:
         yield
 
 
-def main() -> None:
+def main() -> int:
     options = parse()
     models = settings.ABLATIONS if options.ablations else settings.MODELS
     name = "ablations" if options.ablations else "accuracy"
@@ -359,9 +362,11 @@ def parse() -> argparse.Namespace:
         options.splits = options.splits or settings.ABLATED_ON[1]
     elif not options.datasets:
         parser.error(f"--datasets must name some of {', '.join(names)}")
-    options.threads = options.threads or max(1, joblib.cpu_count() // abs(options.n_jobs))
+    options.threads = options.threads or max(
+        1, joblib.cpu_count() // joblib.effective_n_jobs(options.n_jobs)
+    )
     return options
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -22,7 +22,7 @@ from sklrec.dummy import PopularityRecommender
 from sklrec.ensemble import HadamardEnsemble
 from sklrec.factorization import LFM
 from sklrec.linear import EASE
-from sklrec.neural import ELSA, FLVAE, HVampVAE, MultDAE, MultVAE, NeuralEASE, RecVAE
+from sklrec.neural import ELSA, FLVAE, HVampVAE, MultDAE, MultVAE, NeuralEASE, RecVAE, VASP
 
 CANONICAL = {"canonical": 98765}
 FIVE = {str(seed): seed for seed in range(1, 6)}
@@ -46,6 +46,8 @@ DATASETS = [
 PATIENT = {"early_stopping": True, "n_iter_no_change": 40}
 SMALL = {"batch_size": 50}
 SPARSE = {"batch_size": 250}
+# Where four matrices of items by items in float32 take more than a desktop has.
+ITEMS_BY_ITEMS = ("citeulike-a", "citeulike-t", "gowalla")
 # Those of the authors, but for Adam with one learning rate in place of Nadam with three.
 VASP_SIZES = {
     "n_components": 2048,
@@ -175,7 +177,7 @@ MODELS = [
         search={"loss": ["cosine"], "dropout": [0, 0.3], "learning_rate": [3e-4, 1e-3]},
         adapted={"ml-small": SMALL},
         published={"ml-20m": {}, "netflix": {}},
-        skip=("citeulike-a", "citeulike-t", "gowalla"),  # four matrices of items by items
+        skip=ITEMS_BY_ITEMS,
     ),
     Model(
         "FLVAE",
@@ -184,6 +186,15 @@ MODELS = [
         search={"beta": [0.002, 0.005, 0.02]},
         adapted={"ml-small": SMALL, "citeulike-a": SPARSE, "citeulike-t": SPARSE},
         published={"ml-20m": VASP_SIZES, "netflix": VASP_SIZES},
+    ),
+    Model(
+        "VASP",
+        VASP(**PATIENT),
+        paper="Vančura & Kordík 2021",
+        search={"training": ["joint", "pretrained"], "beta": [0.002, 0.005]},
+        adapted={"ml-small": SMALL},
+        published={"ml-20m": VASP_SIZES, "netflix": VASP_SIZES},
+        skip=ITEMS_BY_ITEMS,
     ),
     Model(
         "ELSA",
@@ -233,6 +244,11 @@ ABLATIONS = [
     ),
     Model("FLVAE", FLVAE(**PATIENT), group="VASP"),
     Model("FLVAE, no augmentation", FLVAE(augmentation=False, **PATIENT), group="VASP"),
+    *(
+        Model(f"VASP, {training} training", VASP(training=training, **PATIENT), group="VASP")
+        for training in ("joint", "alternating", "pretrained")
+    ),
+    Model("VASP, no augmentation", VASP(augmentation=False, **PATIENT), group="VASP"),
     Model(
         "Hadamard ensemble of NeuralEASE and FLVAE",
         HadamardEnsemble([("nease", NeuralEASE(**MEMBERS)), ("flvae", FLVAE(**MEMBERS))]),

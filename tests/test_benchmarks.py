@@ -21,6 +21,7 @@ import report  # noqa: E402
 import settings  # noqa: E402
 from _compare import holm, mean_over_users  # noqa: E402
 from _runs import METRICS, Dataset, Model, load_split, short_repr, shortened  # noqa: E402
+from skorch.callbacks import Callback  # noqa: E402
 
 from sklrec.base import BaseRecommender  # noqa: E402
 from sklrec.datasets import make_interactions  # noqa: E402
@@ -211,6 +212,27 @@ def test_interrupted_run_ends_as_one_that_is_not(folder, tmp_path, calls):
     Recorder.interrupt_at = None
     assert run(folder, tmp_path / "runs", models) == whole
     assert len(calls) == n_fits  # nothing was fitted twice
+
+
+class Interruption(Callback):
+    def on_batch_end(self, net, **kwargs):
+        raise KeyboardInterrupt
+
+
+def test_half_trained_model_of_an_interrupted_run_is_not_kept(folder, tmp_path):
+    vae = MultVAE(2, hidden_layer_sizes=(), callbacks=[("interruption", Interruption())])
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, tmp_path / "runs", [Model("VAE", vae)])
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_failing_fit_is_named_and_the_others_go_on(folder, tmp_path):
+    models = [Model("EASE", EASE(lambda_=-1)), *MODELS[:1]]
+    benchmark = accuracy.Benchmark(models, data=folder, runs=tmp_path / "runs")
+    benchmark.run(SMALL, ["1"], VARIANTS)
+    (failure,) = benchmark.failures
+    assert failure.startswith("small 1 EASE: EASE(lambda_=-1): InvalidParameterError:")
+    assert [row["model"] for row in benchmark.collect(SMALL, ["1"])[0]] == ["Popularity"]
 
 
 def test_units_are_those_of_their_settings_and_their_data(folder, tmp_path, calls):
