@@ -22,7 +22,7 @@ from sklrec.dummy import PopularityRecommender
 from sklrec.ensemble import HadamardEnsemble
 from sklrec.factorization import LFM
 from sklrec.linear import EASE
-from sklrec.neural import ELSA, FLVAE, HVampVAE, MultDAE, MultVAE, NeuralEASE, RecVAE, VASP
+from sklrec.neural import ELSA, FLVAE, VASP, HVampVAE, MultDAE, MultVAE, NeuralEASE, RecVAE
 
 CANONICAL = {"canonical": 98765}
 FIVE = {str(seed): seed for seed in range(1, 6)}
