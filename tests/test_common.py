@@ -49,6 +49,7 @@ REGIMES = {
     ],
     "HVampVAE": [
         *NEURAL_REGIMES,
+        {"decoder_hidden_layer_sizes": ()},
         {"gated": False},
         {"prior": "vamp"},
         {"prior": "vamp", "gated": False},

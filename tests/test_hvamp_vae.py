@@ -118,6 +118,7 @@ def small_module(*, prior="hierarchical-vamp", gated=True, sizes=(6, 5), n_pseud
             n_items=12,
             n_components=3,
             hidden_layer_sizes=sizes,
+            decoder_hidden_layer_sizes=sizes[::-1],
             dropout=0.0,
             gated=gated,
             n_pseudo_inputs=0 if prior == "standard" else n_pseudo_inputs,
@@ -187,11 +188,15 @@ def test_kl_to_one_pseudo_input_is_the_mean_over_samples_of_that_of_two_gaussian
     torch.testing.assert_close(found, expected, rtol=0, atol=0.01)
 
 
+@pytest.mark.parametrize("decoder_sizes", [None, (), (12, 14)])
 @pytest.mark.parametrize("sizes", [(), (16,), (16, 12)])
 @pytest.mark.parametrize("gated", [False, True])
 @pytest.mark.parametrize("prior", PRIORS)
-def test_scores_and_embeddings_are_those_of_the_network_written_out(X, prior, gated, sizes):
-    setting = {**SMALL, "hidden_layer_sizes": sizes, "max_epochs": 2}
+def test_scores_and_embeddings_are_those_of_the_network_written_out(
+    X, prior, gated, sizes, decoder_sizes
+):
+    setting = {**SMALL, "hidden_layer_sizes": sizes, "max_epochs": 1}
+    setting["decoder_hidden_layer_sizes"] = decoder_sizes
     model = HVampVAE(**setting, prior=prior, gated=gated).fit(X)
     net, x = WrittenOut(model.net_.module_), unit_rows(X.toarray())
     latent = net.encoder("encoder", x, gated)[0]
@@ -262,6 +267,15 @@ def test_memory_check_counts_the_pseudo_inputs(X):
     with pytest.raises(MemoryError, match="HVampVAE with 60,000,000,006,828 weights"):
         HVampVAE(**huge).fit(X)
     HVampVAE(**huge, prior="standard").fit(X)
+
+
+@pytest.mark.parametrize(
+    ("decoder_sizes", "n_hidden"), [(None, 18), ((), 16), ((12,), 12), ([14, 12], 12)]
+)
+def test_decoder_mirrors_the_encoder_unless_it_has_sizes_of_its_own(X, decoder_sizes, n_hidden):
+    setting = {**SMALL, "hidden_layer_sizes": (18, 20), "max_epochs": 1}
+    model = HVampVAE(**setting, decoder_hidden_layer_sizes=decoder_sizes).fit(X)
+    assert model.item_embeddings_.shape == (60, n_hidden)
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,11 @@ class HVampVAE(EmbeddingMixin, BaseTorchRecommender):
     n_components : int, default=200
         Dimension of the latent vector, or of each of the two. Worth a search between 50 and 400.
     hidden_layer_sizes : sequence of int, default=(600,)
-        Sizes of the hidden layers of each encoder; those from the latent vectors mirror them.
+        Sizes of the hidden layers of each encoder.
+    decoder_hidden_layer_sizes : sequence of int or None, default=None
+        Sizes of the hidden layers of the networks that read latent vectors: the decoder and, of
+        two latent vectors, the prior of the first. None mirrors `hidden_layer_sizes`, as in [1]_;
+        ``()`` makes them linear, which is worth a try on data as small as MovieLens-1M.
     prior : {"standard", "vamp", "hierarchical-vamp"}, default="hierarchical-vamp"
         Of the latent vector: a standard Gaussian, the mixture, or two vectors of which the second
         has the mixture.
@@ -164,6 +168,7 @@ class HVampVAE(EmbeddingMixin, BaseTorchRecommender):
         **BaseTorchRecommender._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "hidden_layer_sizes": ["array-like"],
+        "decoder_hidden_layer_sizes": ["array-like", None],
         "prior": [StrOptions({"standard", "vamp", "hierarchical-vamp"})],
         "gated": ["boolean"],
         "n_pseudo_inputs": [Interval(Integral, 1, None, closed="left")],
@@ -179,6 +184,7 @@ class HVampVAE(EmbeddingMixin, BaseTorchRecommender):
         n_components: int = 200,
         *,
         hidden_layer_sizes: Sequence[int] = (600,),
+        decoder_hidden_layer_sizes: Sequence[int] | None = None,
         prior: str = "hierarchical-vamp",
         gated: bool = True,
         n_pseudo_inputs: int = 1000,
@@ -204,6 +210,7 @@ class HVampVAE(EmbeddingMixin, BaseTorchRecommender):
     ) -> None:
         self.n_components = n_components
         self.hidden_layer_sizes = hidden_layer_sizes
+        self.decoder_hidden_layer_sizes = decoder_hidden_layer_sizes
         self.prior = prior
         self.gated = gated
         self.n_pseudo_inputs = n_pseudo_inputs
@@ -228,11 +235,15 @@ class HVampVAE(EmbeddingMixin, BaseTorchRecommender):
         self.verbose = verbose
 
     def _make_net(self, n_items: int) -> TorchNet:
+        decoder_sizes = self.decoder_hidden_layer_sizes
+        if decoder_sizes is None:
+            decoder_sizes = self.hidden_layer_sizes[::-1]
         return TorchNet(
             HVampVAEModule,
             module__n_items=n_items,
             module__n_components=self.n_components,
             module__hidden_layer_sizes=tuple(self.hidden_layer_sizes),
+            module__decoder_hidden_layer_sizes=tuple(decoder_sizes),
             module__dropout=self.dropout,
             module__gated=self.gated,
             module__n_pseudo_inputs=0 if self.prior == "standard" else self.n_pseudo_inputs,
@@ -264,26 +275,28 @@ class HVampVAEModule(nn.Module):
         n_items: int,
         n_components: int,
         hidden_layer_sizes: Sequence[int],
+        decoder_hidden_layer_sizes: Sequence[int],
         dropout: float,
         gated: bool,
         n_pseudo_inputs: int,
         hierarchical: bool,
     ) -> None:
         super().__init__()
-        sizes, mirrored = hidden_layer_sizes, hidden_layer_sizes[::-1]
         n_latent = (1 + hierarchical) * n_components
+        decoder_sizes = [n_latent, *decoder_hidden_layer_sizes]
+        encoder_settings = n_items, hidden_layer_sizes, 2 * n_components, dropout, gated
         self.hierarchical = hierarchical
-        self.encoder = SparseEncoder(n_items, sizes, 2 * n_components, dropout, gated)
+        self.encoder = SparseEncoder(*encoder_settings)
         if hierarchical:
-            self.inner_encoder = SparseEncoder(n_items, sizes, 2 * n_components, dropout, gated)
+            self.inner_encoder = SparseEncoder(*encoder_settings)
             width = self.inner_encoder.first.bias.shape[0]
             self.inner_given = nn.Linear(n_components, width, bias=False)
             nn.init.xavier_uniform_(self.inner_given.weight)
-            self.inner_prior = hidden_layers([n_components, *mirrored], gated).append(
-                initialize(nn.Linear([n_components, *mirrored][-1], 2 * n_components))
-            )
-        self.decoder = hidden_layers([n_latent, *mirrored], gated)
-        self.item_layer = ItemLayer([n_latent, *mirrored][-1], n_items)
+            inner_sizes = [n_components, *decoder_hidden_layer_sizes]
+            self.inner_prior = hidden_layers(inner_sizes, gated)
+            self.inner_prior.append(initialize(nn.Linear(inner_sizes[-1], 2 * n_components)))
+        self.decoder = hidden_layers(decoder_sizes, gated)
+        self.item_layer = ItemLayer(decoder_sizes[-1], n_items)
         self.n_pseudo_inputs = n_pseudo_inputs
         if n_pseudo_inputs:
             self.pseudo_inputs = nn.Parameter(torch.empty(n_pseudo_inputs, n_items))
