@@ -10,6 +10,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.preprocessing import Binarizer
 
 from sklrec import _ranking
+from sklrec.dummy import PopularityRecommender
 from sklrec.inspection import ItemMapDisplay
 from sklrec.linear import EASE
 from sklrec.pipeline import make_pipeline
@@ -45,10 +46,51 @@ def ease(X):
 def test_distances_by_hand():
     # The own score never counts, however large; rows differ in scale and offset.
     S = [[9, 3, 2, 1], [30, 99, 20, 10], [-1, -2, 7, -3], [1, 1, 3, 0]]
-    display = ItemMapDisplay.from_estimator(Scores(S), np.ones((2, 4)), random_state=0)
+    display = ItemMapDisplay.from_estimator(
+        Scores(S), np.ones((2, 4)), centered=False, random_state=0
+    )
     one_way = np.array([[0, 0, 0.5, 1], [0, 0, 0.5, 1], [0, 0.5, 0, 1], [1, 1, 0, 0]])
     assert_array_equal(display.items, [0, 1, 2, 3])
     assert_allclose(display.distances, (one_way + one_way.T) / 2)
+
+
+def test_centred_distances_by_hand():
+    # Means over the other rows: 0, 4, 2, 6.
+    S = [[9, 3, 3, 7], [0, 9, 2, 5], [1, 4, 9, 6], [-1, 5, 1, 9]]
+    display = ItemMapDisplay.from_estimator(Scores(S), np.ones((2, 4)), random_state=0)
+    # What is left: -1, 1, 1; 0, 0, -1; 1, 0, 0; -1, 1, -1.
+    one_way = np.array([[0, 1, 0, 0], [0, 0, 0, 1], [0, 1, 0, 1], [1, 0, 1, 0]])
+    assert_allclose(display.distances, (one_way + one_way.T) / 2)
+
+
+def test_popularity_of_an_item_does_not_matter_unless_asked_for():
+    rng = np.random.default_rng(0)
+    S, popular = rng.random((8, 8)), np.r_[5.0, np.zeros(7)]
+    maps = {
+        (centered, shift): ItemMapDisplay.from_estimator(
+            Scores(S + shift * popular), np.ones((2, 8)), centered=centered, random_state=0
+        ).distances
+        for centered in (True, False)
+        for shift in (0, 1)
+    }
+    assert_allclose(maps[True, 0], maps[True, 1])
+    assert (maps[False, 1][0, 1:] <= 0.5).all()
+    assert not np.allclose(maps[False, 0], maps[False, 1])
+
+
+def test_item_that_says_nothing_is_as_far_as_can_be_in_its_direction():
+    S = np.random.default_rng(0).random((6, 6))
+    S[2] = 0.25
+    display = ItemMapDisplay.from_estimator(
+        Scores(S), np.ones((2, 6)), centered=False, random_state=0
+    )
+    assert (np.delete(display.distances[2], 2) >= 0.5).all()
+    assert display.distances[2, 2] == 0
+
+
+def test_model_that_knows_no_neighbours_is_refused(X):
+    with pytest.raises(ValueError, match="Each of the 20 items gives the others equal scores"):
+        ItemMapDisplay.from_estimator(PopularityRecommender().fit(X), X)
 
 
 def test_most_popular_items_are_shown_ties_by_index(ease, X):
@@ -123,7 +165,7 @@ def test_value_reaches_a_pipeline_with_a_threshold(X):
 
 def test_value_that_a_pipeline_drops_is_refused(X):
     model = make_pipeline(Binarizer(threshold=3.5), EASE(lambda_=5)).fit(5 * X)
-    with pytest.raises(ValueError, match="20 of 20 items give all others the same score"):
+    with pytest.raises(ValueError, match="value must be one that the model counts"):
         ItemMapDisplay.from_estimator(model, X, random_state=0)
 
 

@@ -27,14 +27,17 @@ FEWEST_ITEMS = 4
 class ItemMapDisplay:
     r"""A map of the most popular items as a model sees them: section IV of [1]_.
 
-    The model scores all items for a user who has taken one item alone. The score :math:`s_{ij}`
-    of item j for the user of item i becomes a distance by linear scaling between the least and
-    the largest score that this user has for another item, so that scores which a model knows only
-    up to a constant of each user, such as logits, will do. Both directions count the same:
+    The model scores all items for a user who has taken one item alone. From the score
+    :math:`s_{ij}` of item j for the user of item i the mean over these users is taken off, which
+    is what item j gets whatever the user has taken: the popular items, which are near to all
+    others without it, as they are in [1]_ (``centered=False``). What is left becomes a distance by
+    linear scaling between the least and the largest of the user, and both directions count the
+    same:
 
-    .. math:: d_{ij} = \frac{\max_{k \ne i} s_{ik} - s_{ij}}
-                            {\max_{k \ne i} s_{ik} - \min_{k \ne i} s_{ik}},
-       \qquad \bar d_{ij} = \tfrac12 (d_{ij} + d_{ji})
+    .. math:: t_{ij} = s_{ij} - \frac{1}{n - 1} \sum_{k \ne j} s_{kj}, \qquad
+       d_{ij} = \frac{\max_{k \ne i} t_{ik} - t_{ij}}
+                    {\max_{k \ne i} t_{ik} - \min_{k \ne i} t_{ik}}, \qquad
+       \bar d_{ij} = \tfrac12 (d_{ij} + d_{ji})
 
     scikit-learn's t-SNE puts the items on a plane such that near ones are near. Only that can be
     read from the map: far distances, axes and the map's orientation mean nothing.
@@ -154,7 +157,7 @@ class ItemMapDisplay:
         ax.set_xticks([])
         ax.set_yticks([])
         ax.spines[["top", "right"]].set_visible(True)
-        ax.set_xlabel(f"t-SNE of the {self.items.size:,} most popular items, no unit")
+        ax.set_xlabel(f"t-SNE of {self.items.size:,} items, no unit")
         if legend and self.groups:
             ax.legend(
                 loc="upper left",
@@ -178,6 +181,7 @@ class ItemMapDisplay:
         groups: Sequence[str] | None = None,
         n_items: int = 500,
         value: float = 1.0,
+        centered: bool = True,
         perplexity: float = 30.0,
         random_state: int | RandomState | None = None,
         name: str | None = None,
@@ -203,6 +207,9 @@ class ItemMapDisplay:
         value : float, default=1.0
             Of the entry that the user of one item has. With ratings, one that the model takes
             for a good one.
+        centered : bool, default=True
+            Whether the mean score of an item is taken off its scores, so that the map shows what
+            one item says of another and not how popular the other is.
         perplexity : float, default=30.0
             About how many near items each item has, as in :class:`sklearn.manifold.TSNE`; lowered
             to a third of the items where these are few.
@@ -251,11 +258,13 @@ class ItemMapDisplay:
                 f"A map needs at least {FEWEST_ITEMS} items with interactions, got {items.size} in "
                 f"X of shape {rows.shape}."
             )
-        distances = _distances(_sensitivity(estimator, items, value, like=X))
+        distances = _distances(_sensitivity(estimator, items, value, like=X), centered=centered)
         positions = TSNE(
             metric="precomputed",
             init="random",
             perplexity=min(perplexity, (items.size - 1) / 3),
+            # The least of scikit-learn's own choice, 50, throws single items far out now and then.
+            learning_rate=max(10.0, items.size / 48),
             random_state=random_state,
         ).fit_transform(distances)
         return cls(
@@ -317,19 +326,24 @@ def _sensitivity(estimator: Any, items: np.ndarray, value: float, *, like: Any) 
     return scores
 
 
-def _distances(scores: np.ndarray) -> np.ndarray:
+def _distances(scores: np.ndarray, *, centered: bool) -> np.ndarray:
     """Scale scores linearly to distances, row by row, and take the mean of both directions."""
     if not np.isfinite(scores).all():
         raise ValueError(
             f"Scores must be finite, but {np.count_nonzero(~np.isfinite(scores))} are not."
         )
     other = ~np.eye(len(scores), dtype=bool)
+    rounding = 1e-9 * np.abs(scores).max(axis=1, keepdims=True)
+    if centered:
+        scores = scores - scores.mean(axis=0, where=other)
     largest = scores.max(axis=1, keepdims=True, where=other, initial=-np.inf)
     least = scores.min(axis=1, keepdims=True, where=other, initial=np.inf)
-    if (largest <= least).any():
+    says_nothing = largest - least <= rounding
+    if says_nothing.all():
         raise ValueError(
-            f"{np.count_nonzero(largest <= least)} of {len(scores)} items give all others the same "
-            "score, so there are no distances; value must be one that the model counts."
+            f"Each of the {len(scores)} items gives the others equal scores, so there are no "
+            "distances; value must be one that the model counts, and the model a personal one."
         )
-    distances = np.where(other, (largest - scores) / (largest - least), 0.0)
+    distances = (largest - scores) / np.where(says_nothing, 1, largest - least)
+    distances = np.where(other, np.where(says_nothing, 1, distances), 0)
     return (distances + distances.T) / 2

@@ -16,6 +16,7 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56
 LINES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 3)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 GREY = "0.45"
+LIGHT = "#56B4E9"  # of bars, on which black lines are seen
 
 
 def check_matplotlib(caller: str) -> None:
@@ -54,7 +55,7 @@ def n_labelled_lines(ax: Axes) -> int:
     return sum(not str(line.get_label()).startswith("_") for line in ax.get_lines())
 
 
-def legend_above(ax: Axes, *, ncols: int = 2, title: str | None = None) -> None:
+def legend_above(ax: Axes, *, ncols: int = 3, title: str | None = None) -> None:
     """Put the legend above the axes, where it hides nothing."""
     ax.legend(
         loc="lower left",

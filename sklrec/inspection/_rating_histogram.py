@@ -9,7 +9,7 @@ import numpy as np
 
 from .._matrix import stored_entries
 from .._typing import MatrixLike
-from ._plotting import COLORS, axes_or_new, check_matplotlib
+from ._plotting import LIGHT, axes_or_new, check_matplotlib
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -91,7 +91,7 @@ class RatingHistogramDisplay:
         ax = axes_or_new(ax, "RatingHistogramDisplay.plot")
         n_ratings = self.counts.sum()
         width = 0.8 * np.diff(self.values).min(initial=1.0)
-        style = {"color": COLORS[0], "width": width}
+        style = {"color": LIGHT, "width": width}
         self.bars_ = ax.bar(
             self.values, 100 * self.counts / n_ratings, **{**style, **(bar_kwargs or {})}
         )

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from .._matrix import stored_entries
 from .._typing import MatrixLike
-from ._plotting import COLORS, axes_or_new, check_matplotlib
+from ._plotting import LIGHT, axes_or_new, check_matplotlib
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -102,7 +102,7 @@ class UserMeanHistogramDisplay:
         style = {
             "width": np.diff(self.edges_),
             "align": "edge",
-            "color": COLORS[0],
+            "color": LIGHT,
             "edgecolor": "white",
             "linewidth": 0.5,
         }
