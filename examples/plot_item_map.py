@@ -1,7 +1,7 @@
 """
-==============================
+===============================
 A map of films, by three models
-==============================
+===============================
 
 :class:`~sklrec.neural.VASP` is the product of a linear model and a deep autoencoder. To see what
 each of them has learnt, its authors put one film after the other into the models, took the answers
