@@ -290,7 +290,6 @@ def main() -> int:
     models = settings.ABLATIONS if options.ablations else settings.MODELS
     name = "ablations" if options.ablations else "accuracy"
     columns = ["group", *COLUMNS] if options.ablations else COLUMNS
-    datasets = {dataset.name: dataset for dataset in settings.DATASETS}
     common = {
         "data": options.data,
         "runs": options.runs,
@@ -304,7 +303,7 @@ def main() -> int:
     asked = [model for model in models if options.models is None or model.name in options.models]
     benchmark = Benchmark(asked, **common)
     with workers(options.dask, options.n_jobs):
-        for dataset in (datasets[name] for name in options.datasets):
+        for dataset in at_hand(options.datasets, options.data):
             splits = [s for s in dataset.splits if options.splits is None or s in options.splits]
             if not options.collect:
                 benchmark.run(dataset, splits, options.variants)
@@ -316,6 +315,20 @@ def main() -> int:
                 merge(
                     path, [as_candidate(c) for c in candidates], CANDIDATE_COLUMNS, {dataset.name}
                 )
+
+
+def at_hand(names: list[str] | None, data: Path) -> Iterator[Dataset]:
+    """Yield the data sets of these names, or all real ones whose files are in the folder."""
+    for dataset in settings.DATASETS:
+        if names is None and dataset.name != "made":
+            try:
+                load_split(dataset, next(iter(dataset.splits)), data)
+            except OSError as error:
+                print(f"{dataset.name} is left out: {error}", file=sys.stderr)
+                continue
+            yield dataset
+        elif names is not None and dataset.name in names:
+            yield dataset
 
 
 def as_candidate(found: dict) -> dict:
@@ -333,7 +346,7 @@ def parse() -> argparse.Namespace:
         default=os.environ.get("SKLREC_DATA"),
         help="folder of the data sets (SKLREC_DATA unless told)",
     )
-    parser.add_argument("--datasets", nargs="+", choices=names)
+    parser.add_argument("--datasets", nargs="+", choices=names, help="those at hand unless told")
     parser.add_argument("--models", nargs="+", help="names in settings.py; all unless told")
     parser.add_argument("--splits", nargs="+", help="names in settings.py; all unless told")
     parser.add_argument("--variants", nargs="+", default=["published", "tuned", "fixed"])
@@ -360,8 +373,6 @@ def parse() -> argparse.Namespace:
     if options.ablations:
         options.datasets = options.datasets or [settings.ABLATED_ON[0]]
         options.splits = options.splits or settings.ABLATED_ON[1]
-    elif not options.datasets:
-        parser.error(f"--datasets must name some of {', '.join(names)}")
     options.threads = options.threads or max(
         1, joblib.cpu_count() // joblib.effective_n_jobs(options.n_jobs)
     )

@@ -290,6 +290,17 @@ def test_rows_are_compared_with_the_best_of_their_split(folder, tmp_path):
         assert all(float(row["ndcg@100_p"]) <= 1 for row in family if row is not best)
 
 
+def test_data_sets_at_hand_are_those_whose_files_are_there(folder, monkeypatch, capsys):
+    elsewhere = Dataset("netflix", _data.netflix, 5, {"1": 1})
+    monkeypatch.setattr(settings, "DATASETS", [elsewhere, SMALL, MADE])
+    assert list(accuracy.at_hand(None, folder)) == [SMALL]
+    assert "netflix is left out: Neither combined_data" in capsys.readouterr().err
+
+
+def test_data_sets_that_are_named_are_taken(folder):
+    assert [dataset.name for dataset in accuracy.at_hand(["made"], folder)] == ["made"]
+
+
 def test_table_keeps_what_it_says_of_other_data_sets(tmp_path):
     path = tmp_path / "table.csv"
     columns = ["dataset", "split", "model"]
