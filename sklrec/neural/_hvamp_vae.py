@@ -141,7 +141,8 @@ class HVampVAE(EmbeddingMixin, BaseTorchRecommender):
     does for one hidden layer only. Pseudo-inputs are divided by their norms as users are, and not
     thinned by dropout: the prior does not depend on chance. The weight of the KL term grows by
     steps, as that of :class:`MultVAE`, to be the same for data of any size; the authors let it grow
-    to `beta` in 100 epochs. The optimizer is plain Adam, as in [2]_.
+    to `beta` in 100 epochs. Weights start as those of :class:`MultVAE`, by Glorot's rule instead of
+    He's, and the optimizer is plain Adam, as in [2]_.
 
     References
     ----------
