@@ -12,7 +12,7 @@ for distances between films, and drew maps of these with t-SNE: section IV of [V
 # %%
 # Films and genres
 # ----------------
-# The 500 films that most people like, and the four genres of the paper. A film of several genres
+# The 600 films that most people like, and the four genres of the paper. A film of several genres
 # gets the first of them in the order of the list.
 import os
 
@@ -43,7 +43,7 @@ def fetch():
 
 stars, genres = fetch()
 X = Binarizer(threshold=3.5).fit_transform(stars)
-films = np.sort(np.argsort(-(X != 0).sum(axis=0), kind="stable")[:500])
+films = np.sort(np.argsort(-(X != 0).sum(axis=0), kind="stable")[:600])
 X, genres = X[:, films], genres[films]
 labels = np.select([np.char.find(genres, genre) >= 0 for genre in GENRES], GENRES, "")
 print(f"{X.shape[0]:,} users, {X.shape[1]} films")
@@ -75,8 +75,8 @@ vasp = VASP(
     hidden_size=200,
     n_encoder_layers=2,
     n_decoder_layers=2,
-    batch_size=200,
-    learning_rate=3e-3,
+    batch_size=100,
+    learning_rate=2e-3,
     max_epochs=30,
     early_stopping=True,
     n_iter_no_change=3,
@@ -104,7 +104,7 @@ maps = {
         X,
         labels=labels,
         groups=GENRES,
-        n_items=300,
+        n_items=400,
         random_state=0,
         name=name,
         legend=False,
@@ -143,5 +143,12 @@ for first, second in (("VASP", "linear part"), ("VASP", "deep part"), ("linear p
     ]
     print(f"{np.mean(common):.1f}  {first} and {second}")
 
+# %%
+# On MovieLens 1M the ten nearest films of all three hold a genre ten times as often as chance would
+# have it, westerns apart, of which the linear part knows most. The two parts share a quarter of
+# their neighbours; VASP has seven of ten in common with the deep part and four with the linear one,
+# since logarithms of the deep part differ more from film to film. So the parts do know different
+# things, as the authors say. That these are the plain and the hidden ones cannot be seen from here.
+# The few users of the smaller archive teach the deep part little of genres.
 if plt.get_backend().lower() != "agg":  # a window to show the figure in
     plt.show()
