@@ -30,6 +30,18 @@ SMALL["RecVAE"] = {
     "learning_rate": 2e-2,
 }
 
+SMALL["NeuralEASE"] = {"max_epochs": 15, "batch_size": 64}
+SMALL["FLVAE"] = {
+    "n_components": 8,
+    "hidden_size": 16,
+    "n_encoder_layers": 2,
+    "n_decoder_layers": 1,
+    "max_epochs": 8,
+    "batch_size": 64,
+    "learning_rate": 2e-2,
+}
+SMALL["VASP"] = SMALL["FLVAE"]
+
 NEURAL_REGIMES = [
     {"likelihood": "gaussian", "max_epochs": 30},
     {"likelihood": "logistic"},
@@ -46,6 +58,11 @@ REGIMES = {
         {"early_stopping": True, "validation_fraction": 0.2},
         {"warm_start": True},
         {"n_components": 50},  # more than items
+    ],
+    "FLVAE": [
+        {"augmentation": False},
+        {"early_stopping": True, "validation_fraction": 0.2},
+        {"warm_start": True},
     ],
     "HVampVAE": [
         *NEURAL_REGIMES,
@@ -78,6 +95,21 @@ REGIMES = {
         {"alternating": False, "max_epochs": 24},
         {"beta": 0.1},
         {"prior_weights": (1, 0, 0), "n_encoder_layers": 1},
+    ],
+    "NeuralEASE": [
+        {"loss": "mse", "lambda_": 1.0},
+        {"loss": "focal", "dropout": 0.2},
+        {"early_stopping": True, "validation_fraction": 0.2},
+        {"warm_start": True},
+    ],
+    "VASP": [
+        {"training": "alternating"},
+        {"training": "pretrained"},
+        {"augmentation": False},
+        {"item_share": 0.9},
+        {"early_stopping": True, "validation_fraction": 0.2},
+        {"item_share": 0.9, "early_stopping": True, "validation_fraction": 0.2},
+        {"warm_start": True, "training": "alternating"},
     ],
 }
 

@@ -13,7 +13,7 @@ from sklrec.datasets import make_interactions  # noqa: E402
 from sklrec.linear import EASE  # noqa: E402
 from sklrec.neural import NeuralEASE  # noqa: E402
 
-SMALL = {"max_epochs": 3, "batch_size": 50, "learning_rate": 1e-2, "random_state": 0}
+SMALL = {"max_epochs": 3, "batch_size": 50, "learning_rate": 0.5, "random_state": 0}
 LOSSES = ["cosine", "mse", "focal"]
 
 
@@ -48,40 +48,44 @@ def relative_distance(coef, ease):
 @pytest.mark.parametrize("lambda_", [2.0, 20.0])
 def test_squared_error_converges_to_ease(X, lambda_):
     ease = EASE(lambda_=lambda_).fit(X).coef_
-    falling = LRScheduler("CosineAnnealingLR", T_max=400)
+    falling = LRScheduler("CosineAnnealingLR", T_max=150)
     model = NeuralEASE(
         "mse",
         lambda_=lambda_,
-        max_epochs=400,
+        max_epochs=150,
         batch_size=200,
-        learning_rate=2e-2,
         callbacks=[falling],
         random_state=0,
     ).fit(X)
-    print(relative_distance(model.coef_, ease))
-    assert relative_distance(model.coef_, ease) < 1e-3
+    assert relative_distance(model.coef_, ease) < 1e-4
 
 
-def test_squared_error_comes_nearer_to_ease_with_each_hundred_epochs(X):
+def test_squared_error_comes_nearer_to_ease_the_longer_it_trains(X):
     ease = EASE(lambda_=5.0).fit(X).coef_
     model = NeuralEASE("mse", lambda_=5.0, **SMALL, warm_start=True).set_params(batch_size=200)
     distances = [
         relative_distance(model.set_params(max_epochs=epochs).fit(X).coef_, ease)
-        for epochs in (1, 100, 200, 300)
+        for epochs in (1, 20, 40, 60)
     ]
-    print(distances)
     assert (np.diff(distances) < 0).all()
 
 
-def test_penalty_is_that_of_ease_for_the_mean_loss():
-    """Without interactions the first step of Adam is the learning rate along the penalty."""
-    X = sp.csr_array((50, 20))
-    before = NeuralEASE("mse", lambda_=0.0, **SMALL).set_params(max_epochs=1).fit(X).coef_
-    after = NeuralEASE("mse", lambda_=5.0, **SMALL).set_params(max_epochs=1).fit(X).coef_
-    assert_allclose(before[0, 1:], 1 / 20)
-    assert_allclose(after[0, 1:], 1 / 20 - 1e-2, rtol=1e-6)
-    group = NeuralEASE("mse", lambda_=5.0, **SMALL).fit(X).net_.optimizer_.param_groups[0]
-    assert group["weight_decay"] == 5.0 / 50
+def test_items_without_interactions_get_no_weights(X):
+    X = X.tolil()
+    X[:, 7] = 0
+    model = NeuralEASE("mse", lambda_=5.0, **SMALL).fit(X.tocsr())
+    assert not model.coef_[7].any()
+    assert not model.coef_[:, 7].any()
+
+
+def test_dropout_leaves_inputs_out_as_ease_does(X):
+    """Of many epochs, at a falling rate, the weights are those of EASE in expectation."""
+    ease = EASE(lambda_=20.0, dropout=0.4).fit(X).coef_
+    falling = LRScheduler("CosineAnnealingLR", T_max=300)
+    model = NeuralEASE("mse", lambda_=20.0, dropout=0.4, callbacks=[falling], **SMALL)
+    model.set_params(max_epochs=300, batch_size=200).fit(X)
+    plain = relative_distance(EASE(lambda_=20.0).fit(X).coef_, ease)
+    assert relative_distance(model.coef_, ease) < 0.3 * plain
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -105,14 +109,12 @@ def test_users_without_items_and_with_one_are_learnt_from(loss):
 
 
 def test_alpha_and_gamma_reach_the_focal_loss(X):
-    """At equal scores near 0 the loss is about n_items * alpha_t / 4 * log 2."""
-    model = NeuralEASE("focal", alpha=0.5, gamma=2.0, **SMALL)
+    """At weights of zero all probabilities are a half."""
+    model = NeuralEASE("focal", alpha=0.3, gamma=1.5, **SMALL)
     model.set_params(max_epochs=1, batch_size=200).fit(X)
-    logit = (X.sum(axis=1)[:, None] - X.toarray()) / 40
-    p = 1 / (1 + np.exp(-logit))
-    p_t = np.where(X.toarray() > 0, p, 1 - p)
-    expected = -0.5 * (1 - p_t) ** 2 * np.log(p_t)
-    assert_allclose(model.loss_curve_[0], expected.sum(axis=1).mean(), rtol=1e-5)
+    items = X.sum(axis=1).mean()
+    expected = (0.3 * items + 0.7 * (40 - items)) * 0.5**1.5 * np.log(2)
+    assert_allclose(model.loss_curve_[0], expected, rtol=1e-5)
 
 
 def test_similar_items_are_those_with_the_largest_weights(X):

@@ -38,7 +38,9 @@ def dense_gaussian(scores, x):
 
 
 def dense_cosine(scores, x):
-    return 1 - F.cosine_similarity(scores, x).mean()
+    unit = x.norm(dim=1, keepdim=True)
+    longer = torch.cat([scores, unit], dim=1), torch.cat([x, 0 * unit], dim=1)
+    return 1 - F.cosine_similarity(*longer).mean()
 
 
 def dense_focal(p, x, alpha=0.3, gamma=1.7):
@@ -139,7 +141,17 @@ def test_focal_losses_survive_scores_beyond_the_range_of_exp(batch, sign):
         assert all(torch.isfinite(values).all() for values in outcome)
 
 
-def test_cosine_loss_of_users_without_items_is_one_and_cannot_be_changed():
+def test_cosine_loss_of_long_scores_is_the_cosine_alone(batch):
+    scores = torch.randn(6, 15, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    expected = 1 - F.cosine_similarity(scores, batch.to_dense()).mean()
+    torch.testing.assert_close(cosine_loss(1e6 * scores, batch)[0], expected)
+
+
+def test_cosine_loss_is_one_without_scores_or_items():
+    x = SparseRows(sp.csr_array(np.eye(2, 5, k=1, dtype=np.float32)))[torch.arange(2)]
+    loss, gradient = cosine_loss(torch.zeros(2, 5), x)
+    assert loss == 1
+    torch.testing.assert_close(gradient, -x.to_dense() / 2)
     empty = SparseRows(sp.csr_array((2, 5), dtype=np.float32))[torch.arange(2)]
     loss, gradient = cosine_loss(torch.zeros(2, 5), empty)
     assert loss == 1

@@ -3,13 +3,17 @@
 import importlib
 from typing import Any
 
-__all__ = ["ELSA", "HVampVAE", "MultDAE", "MultVAE", "RecVAE"]
+__all__ = ["ELSA", "FLVAE", "VASP", "HVampVAE", "MultDAE", "MultVAE", "NeuralEASE", "RecVAE"]
 
 _MODULES = {
     "ELSA": "_elsa",
+    "FLVAE": "_flvae",
     "HVampVAE": "_hvamp_vae",
     "MultDAE": "_mult_dae",
-    "MultVAE": "_mult_vae", "RecVAE": "_rec_vae",
+    "MultVAE": "_mult_vae",
+    "NeuralEASE": "_neural_ease",
+    "RecVAE": "_rec_vae",
+    "VASP": "_vasp",
 }
 
 

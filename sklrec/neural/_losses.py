@@ -224,9 +224,14 @@ class GaussianNLL:
 
 
 def cosine_loss(scores: torch.Tensor, batch: SparseBatch) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosine loss: ``1 - cos(f, x)``; 1 for a user without items."""
+    """Cosine loss: ``1 - cos((f, |x|), (x, 0))``; 1 for a user without items.
+
+    The constant beside the scores gives them a unit of length, that of x. Without it their length
+    would not matter, and a penalty on it would have no effect but to let it vanish.
+    """
     at = (batch.rows, batch.items)
-    length = scores.norm(dim=1, keepdim=True).clamp_(min=torch.finfo(scores.dtype).tiny)
+    unit = batch.norm[:, None]
+    length = (scores.square().sum(dim=1, keepdim=True) + unit.square()).sqrt_()
     scores /= length
     target = batch.normalized().values
     cosine = scores.new_zeros(len(batch)).index_add_(0, batch.rows, scores[at] * target)
