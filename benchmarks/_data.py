@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -133,12 +134,12 @@ def msd(folder: Path, least_listeners: int = 200) -> sp.csr_array:
     plays, between tabs. Songs with fewer than 200 listeners are left out, as in the published
     split; its users have at least 20 of the others.
     """
-    import pandas as pd
-
     places = [folder / "msd" / "train_triplets.txt", folder / "train_triplets.txt"]
     path = next((place for place in places if place.exists()), None)
     if path is None:
         raise FileNotFoundError(f"train_triplets.txt is neither in {folder / 'msd'} nor above it.")
+    import pandas as pd
+
     table = pd.read_csv(
         path, sep="\t", header=None, usecols=[0, 1], names=["user", "song"], dtype="category"
     )
@@ -160,8 +161,6 @@ def _movielens(variant: str, folder: Path) -> sp.csr_array:
 
 def _netflix_file(path: Path) -> Sequence[np.ndarray]:
     """Return users, films and ratings of one file."""
-    import io
-
     import pandas as pd
 
     # A film's line "1:" becomes "1,0,": a user with the rating 0, which nobody can give.

@@ -37,7 +37,7 @@ HERE = Path(__file__).parent
 TESTED = ["ndcg@100", "recall@20", "recall@50"]  # against the best model
 
 COLUMNS = [
-    *("dataset", "split", "model", "variant", "settings", "n_users"),
+    *("dataset", "split", "model", "variant", "paper", "settings", "n_users"),
     *(name for metric in METRICS for name in (metric, f"{metric}_se")),
     *(name for metric in TESTED for name in (f"{metric}_below_best", f"{metric}_p")),
     *("valid_ndcg@100", "fit_s", "best_epoch", "seed", "date", "device", "threads", "cpu"),
@@ -158,6 +158,7 @@ class Benchmark:
                     found |= {
                         "variant": variant,
                         "group": model.group,
+                        "paper": model.paper,
                         "seed": list(dataset.splits).index(split),
                     }
                     of_model.append(found)

@@ -1,8 +1,8 @@
 """Tables of the accuracy benchmark, from its committed results: ``python benchmarks/report.py``.
 
 Fills the places of README.md and of the docs that are marked ``<!-- accuracy: NAME -->`` up to
-``<!-- end -->``. ``--check`` changes nothing and ends with 1 where one of them is not what the
-results say, ``--html FILE`` writes all tables to one page.
+``<!-- end -->``, and draws ``docs/benchmarks/accuracy.svg``. ``--check`` changes nothing and ends
+with 1 where one of them is not what the results say, ``--html FILE`` writes all tables to one page.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from pathlib import Path
 
 import numpy as np
 from _compare import holm
+from _plot import METRIC, Panels, Point, draw, is_current
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "benchmarks").glob("*.md"))]
+FIGURE = ROOT / "docs" / "benchmarks" / "accuracy.svg"
 MARKED = re.compile(r"(<!-- accuracy: ([^>]+) -->\n).*?(<!-- end -->)", flags=re.DOTALL)
 
 SHOWN = ["ndcg@100", "recall@20", "recall@50"]
@@ -120,6 +122,20 @@ class Report:
         rows = [row for row in self.accuracy if (row["dataset"], row["split"]) == (first, second)]
         return self._compared(rows)
 
+    def panels(self) -> Panels:
+        """Return what the figure shows: the canonical split, or all the others together."""
+        panels: Panels = {}
+        for dataset in dict.fromkeys(row["dataset"] for row in self.accuracy):
+            rows = [r for r in self.accuracy if r["dataset"] == dataset]
+            shown = [r for r in rows if r["split"] == "canonical"]
+            for row in shown or [r for r in rows if not r["split"].isdigit()]:
+                known = self._published(dataset, row["model"]).get(METRIC)
+                published = float(known["value"]) if known else None
+                mean, error = float(row[METRIC]), float(row[f"{METRIC}_se"])
+                point = Point(_label(row), mean, error, published)
+                panels.setdefault(f"{dataset}, {row['split']}", []).append(point)
+        return panels
+
     def _readme(self) -> Table:
         rows = [r for r in self.accuracy if (r["dataset"], r["split"]) == ("ml-1m", "canonical")]
         rows = sorted(rows, key=lambda row: float(row["ndcg@100"]))
@@ -191,11 +207,14 @@ class Report:
         """Return the settings of each model on each data set."""
         rows = [row for row in self.accuracy if not row["split"].isdigit()]
         lines = [
-            [row["dataset"], row["split"], _label(row), f"`{row['settings']}`", row["fit_s"]]
+            [
+                *(row["dataset"], row["split"], _label(row), row["paper"]),
+                *(f"`{row['settings']}`", row["fit_s"]),
+            ]
             for row in rows
         ]
         caption = "Seconds are those of one fit, a mean where there are several."
-        return Table(["data set", "split", "model", "settings", "seconds"], lines, caption)
+        return Table(["data set", "split", "model", "paper", "settings", "seconds"], lines, caption)
 
 
 def _best_of(rows: list[dict]) -> dict[str, dict]:
@@ -286,22 +305,28 @@ def main() -> int:
     parser.add_argument("--html", type=Path, help="a file for all tables as HTML")
     parser.add_argument("--results", type=Path, default=HERE / "results")
     parser.add_argument("--pages", type=Path, nargs="+", default=PAGES)
+    parser.add_argument("--figure", type=Path, default=FIGURE)
     options = parser.parse_args()
     report = Report(options.results, HERE / "published.csv")
     if options.html:
         options.html.write_text(page(report), encoding="utf-8")
-    differs = False
+    differing = []
     for path in options.pages:
         text = path.read_text(encoding="utf-8")
         new = filled(text, report)
-        if new == text:
-            continue
-        differs = True
-        if options.check:
-            print(f"{path} is not what the results say: run python benchmarks/report.py")
-        else:
-            path.write_text(new, encoding="utf-8")
-    return 1 if differs and options.check else 0
+        if new != text:
+            differing.append(path)
+            if not options.check:
+                path.write_text(new, encoding="utf-8")
+    if not is_current(report.panels(), options.figure):
+        differing.append(options.figure)
+        if not options.check:
+            draw(report.panels(), options.figure)
+    if not options.check:
+        return 0
+    for path in differing:
+        print(f"{path} is not what the results say: run python benchmarks/report.py")
+    return 1 if differing else 0
 
 
 if __name__ == "__main__":

@@ -412,10 +412,13 @@ def test_report_of_html_holds_the_same_cells(tmp_path):
 
 
 def test_report_fills_marked_places_and_notices_changes(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("matplotlib")
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- accuracy: ml-20m, canonical -->\nold\n<!-- end -->\nafter\n")
     results(tmp_path, [("EASE", "0.4190", "")])
+    figure = tmp_path / "figure.svg"
     command = ["report.py", "--results", str(tmp_path), "--pages", str(page)]
+    command += ["--figure", str(figure)]
     monkeypatch.setattr(sys, "argv", [*command, "--check"])
     assert report.main() == 1
     assert "old" in page.read_text()
@@ -426,6 +429,18 @@ def test_report_fills_marked_places_and_notices_changes(tmp_path, monkeypatch, c
     assert page.read_text().endswith("<!-- end -->\nafter\n")
     monkeypatch.setattr(sys, "argv", [*command, "--check"])
     assert report.main() == 0
+
+
+def test_figure_is_drawn_anew_when_a_result_changes(tmp_path):
+    pytest.importorskip("matplotlib")
+    published = ROOT / "benchmarks" / "published.csv"
+    panels = report.Report(results(tmp_path, [("EASE", "0.4190", "")]), published).panels()
+    assert panels == {"ml-20m, canonical": [("EASE", 0.419, 0.002, 0.42)]}
+    assert not report.is_current(panels, tmp_path / "figure.svg")
+    report.draw(panels, tmp_path / "figure.svg")
+    assert report.is_current(panels, tmp_path / "figure.svg")
+    panels = report.Report(results(tmp_path, [("EASE", "0.4191", "")]), published).panels()
+    assert not report.is_current(panels, tmp_path / "figure.svg")
 
 
 def test_committed_pages_are_what_the_results_say(monkeypatch, capsys):

@@ -1,0 +1,73 @@
+"""The figure of the accuracy benchmark: NDCG@100 of each model on each data set."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+METRIC = "ndcg@100"
+
+
+class Point(NamedTuple):
+    """A model in a panel."""
+
+    label: str
+    mean: float
+    standard_error: float
+    published: float | None
+
+
+Panels = dict[str, list[Point]]
+
+
+def digest(panels: Panels) -> str:
+    """Return what identifies the figures drawn; the file holds it, whatever version drew it."""
+    return hashlib.sha256(json.dumps(panels).encode()).hexdigest()
+
+
+def is_current(panels: Panels, path: Path) -> bool:
+    """Return whether a file shows these panels."""
+    return path.exists() and digest(panels) in path.read_text(encoding="utf-8")
+
+
+def draw(panels: Panels, path: Path) -> None:
+    """Draw a panel for each data set, the models in rows, the best on top."""
+    import matplotlib as mpl
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    n_rows = [len(points) + 1.5 for points in panels.values()]
+    figure = Figure(figsize=(7, 0.25 * sum(n_rows) + 0.4), layout="constrained")
+    FigureCanvasSVG(figure)
+    axes = figure.subplots(len(panels), 1, height_ratios=n_rows, squeeze=False)[:, 0]
+    for ax, (title, points) in zip(axes, panels.items(), strict=True):
+        ordered = sorted(points, key=lambda point: point.mean)
+        places = range(len(ordered))
+        ax.errorbar(
+            [point.mean for point in ordered],
+            places,
+            xerr=[2 * point.standard_error for point in ordered],
+            fmt="o",
+            color="black",
+            markersize=4,
+            capsize=2,
+            label="here, ± 2 standard errors",
+        )
+        known = [(p.published, i) for i, p in enumerate(ordered) if p.published is not None]
+        if known:
+            values, rows = zip(*known, strict=True)
+            ax.plot(values, rows, "D", markerfacecolor="none", color="0.45", label="published")
+        if known or ax is axes[0]:
+            ax.legend(loc="lower right", frameon=False, fontsize="small")
+        ax.set_yticks(places, [point.label for point in ordered])
+        ax.set_ylim(-0.7, len(ordered) - 0.3)
+        ax.set_title(title, loc="left", fontsize="medium")
+        ax.grid(axis="x", color="0.85")
+        ax.set_axisbelow(True)
+        ax.spines[["top", "right", "left"]].set_visible(False)
+        ax.tick_params(left=False)
+    axes[-1].set_xlabel("NDCG@100 of the test users")
+    with mpl.rc_context({"svg.hashsalt": "sklrec", "svg.fonttype": "none"}):
+        figure.savefig(path, metadata={"Date": None, "Description": digest(panels)})
