@@ -43,11 +43,11 @@ class NeuralEASE(SimilarItemsMixin, BaseTorchRecommender):
     ----------
     loss : {"cosine", "mse", "focal"}, default="cosine"
         What training minimises.
-    lambda_ : float, default=3.0
+    lambda_ : float, default=0.5
         L2 penalty on the weights, in EASE's units: for "mse" the objective is that of EASE,
         divided by twice the number of users, and worth a search are values between 10 and 10,000.
-        The other losses are about a hundredth of the squared error; for these, search between 1
-        and 30.
+        The other losses are a small part of the squared error; for these, search between 0.1 and
+        10.
     dropout : float, default=0.0
         Probability with which an interaction is left out of the input in training, while it
         remains in what is learnt, as in :class:`~sklrec.linear.EASE`. Not in [1]_.
@@ -153,7 +153,7 @@ class NeuralEASE(SimilarItemsMixin, BaseTorchRecommender):
         self,
         loss: str = "cosine",
         *,
-        lambda_: float = 3.0,
+        lambda_: float = 0.5,
         dropout: float = 0.0,
         alpha: float = 0.25,
         gamma: float = 2.0,
@@ -195,7 +195,8 @@ class NeuralEASE(SimilarItemsMixin, BaseTorchRecommender):
     @property
     def coef_(self) -> np.ndarray:
         """Weight of each item (row) in the score of each item (column), float32."""
-        return self.net_.plain_module.weight.detach().cpu().numpy()
+        weight: torch.Tensor = self.net_.plain_module.weight  # type: ignore[assignment]
+        return weight.detach().cpu().numpy()
 
     def _make_net(self, n_items: int) -> TorchNet:
         params = self._net_params() | {
@@ -216,9 +217,9 @@ class NeuralEASE(SimilarItemsMixin, BaseTorchRecommender):
         )
 
     def _likelihood(self) -> Likelihood:
-        if self.loss == "focal":
-            return FocalLoss(self.alpha, self.gamma)
-        return {"cosine": cosine_loss, "mse": GaussianNLL()}[self.loss]
+        if self.loss == "cosine":
+            return cosine_loss
+        return GaussianNLL() if self.loss == "mse" else FocalLoss(self.alpha, self.gamma)
 
     def _train(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from numbers import Integral, Real
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -16,9 +17,9 @@ from .._sklearn import Interval, StrOptions
 from .._typing import MatrixLike
 from ._base import BaseTorchRecommender
 from ._data import HalvedBatches, SparseBatch, SparseBatches
-from ._elbo import AnnealedELBO, VAEOutput
+from ._elbo import AnnealedELBO
 from ._flvae import FLVAEModule
-from ._losses import FocalLoss, ProductScores
+from ._losses import DenseScores, FocalLoss, ItemScores, ProductScores
 from ._net import TorchNet
 from ._neural_ease import NeuralEASEModule
 from ._prediction import in_equal_batches
@@ -228,7 +229,7 @@ class VASP(BaseTorchRecommender):
             modelled their sum is what ``decision_function`` returns.
         """
         X = self._modelled(self._check_X(X, reset=False))
-        module = self.net_.plain_module
+        module: VASPModule = self.net_.plain_module  # type: ignore[assignment]
         both = in_equal_batches(self.net_, X, module.parts, 2 * self.items_.size)
         flvae, ease = np.split(both, 2, axis=1)
         return {"flvae": self._with_others(flvae), "ease": self._with_others(ease)}
@@ -301,6 +302,13 @@ def most_popular(X: sp.csr_array, share: float) -> np.ndarray:
     return np.sort(np.argsort(-popularity, kind="stable")[:n_items])
 
 
+class VASPOutput(NamedTuple):
+    """What the module makes of a batch."""
+
+    scores: ItemScores | DenseScores | ProductScores
+    kl: torch.Tensor  # of posterior and prior, a mean over rows
+
+
 class VASPModule(nn.Module):
     """The product of FLVAE and Neural EASE, or either of them where they are trained apart."""
 
@@ -322,16 +330,16 @@ class VASPModule(nn.Module):
         )
         self.ease = NeuralEASEModule(n_items, dropout=0.0)
 
-    def forward(self, batch: SparseBatch) -> VAEOutput:
+    def forward(self, batch: SparseBatch) -> VASPOutput:
         """Return the logarithms of the product; of one model where it is trained by itself."""
         part = self.training_part if self.apart and self.training else None
         if part == "flvae":
-            return self.flvae(batch)
+            return VASPOutput(*self.flvae(batch))
         scores = self.ease(batch).scores
         if part == "ease":
-            return VAEOutput(scores, scores.dense().new_zeros(()))
+            return VASPOutput(scores, scores.dense().new_zeros(()))
         deep = self.flvae(batch)
-        return VAEOutput(ProductScores(deep.scores, scores), deep.kl)
+        return VASPOutput(ProductScores(deep.scores, scores), deep.kl)
 
     def parts(self, batch: SparseBatch) -> torch.Tensor:
         """Return the logarithms of both probabilities, of shape (n_rows, 2 * n_items)."""
