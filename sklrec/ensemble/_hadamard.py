@@ -80,6 +80,10 @@ class HadamardEnsemble(_BaseComposition, BaseRecommender):
     Few items are hits, so probabilities are small, and the logarithm of the product is nearly the
     sum of the scores, each in units in which one means a factor of e in the odds.
 
+    All members have their say in a product, so that one which is much worse than the others makes
+    the ensemble worse than the best of them. Members of nearly the same accuracy that err in
+    different ways, as a linear model and a deep one, gain most.
+
     Where nothing but hits is left to compare, as in rows that hold all items, scores are only
     standardized. :func:`sklrec.persistence.save` takes the members, one by one.
 
