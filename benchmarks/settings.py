@@ -46,6 +46,8 @@ DATASETS = [
 PATIENT = {"early_stopping": True, "n_iter_no_change": 40}
 SMALL = {"batch_size": 50}
 SPARSE = {"batch_size": 250}
+# Each step encodes all pseudo-inputs beside the batch: a thousand of them take minutes an epoch.
+FEW_PSEUDO_INPUTS = {"n_pseudo_inputs": 200, "batch_size": 500, "n_annealing_steps": 2_500}
 # Where four matrices of items by items in float32 take more than a desktop has.
 ITEMS_BY_ITEMS = ("citeulike-a", "citeulike-t", "gowalla")
 # Those of the authors, but for Adam with one learning rate in place of Nadam with three.
@@ -148,10 +150,14 @@ MODELS = [
             "ml-small": {
                 "hidden_layer_sizes": (150,),
                 "n_components": 50,
+                "n_pseudo_inputs": 200,
                 "batch_size": 50,
                 "n_annealing_steps": 2_500,
             },
-            "gowalla": {"n_pseudo_inputs": 200, "batch_size": 500},
+            "ml-1m": FEW_PSEUDO_INPUTS,
+            "citeulike-a": FEW_PSEUDO_INPUTS,
+            "citeulike-t": FEW_PSEUDO_INPUTS,
+            "gowalla": FEW_PSEUDO_INPUTS,
         },
         published={
             "ml-small": {"beta": 0.3, "n_pseudo_inputs": 1000},
@@ -208,7 +214,7 @@ MODELS = [
 ]
 
 # Prior and gating, which are compared at equal settings otherwise; so are the others below.
-HVAMP = {"batch_size": 200, "n_annealing_steps": 6_000, **PATIENT}
+HVAMP = {"n_pseudo_inputs": 200, "n_annealing_steps": 2_500, **PATIENT}
 REC = {"early_stopping": True, "n_iter_no_change": 15}
 MEMBERS = {"early_stopping": True, "n_iter_no_change": 20}  # on a tenth of the training users
 
