@@ -202,8 +202,9 @@ class BaseTorchRecommender(BaseRecommender):
         with torch.device("meta"):  # shapes without memory
             blank = net.module(**net.get_params_for("module"))
         n_weights = sum(weight.numel() for weight in blank.parameters())
+        n_values = 4 * n_weights + sum(buffer.numel() for buffer in blank.buffers())
         # Weights, gradients and two moments; what a step needs beside them.
-        n_bytes = 4 * (4 * n_weights + self._n_step_values(n_items))
+        n_bytes = 4 * (n_values + self._n_step_values(n_items))
         if device.type == "cpu":
             check_memory(
                 n_bytes,
