@@ -1,7 +1,7 @@
 """
-===========================
-Looking at data and models
-===========================
+===============================
+Six displays of data and models
+===============================
 
 Six displays of :mod:`sklrec.inspection`, in the order in which questions come up: what do the
 ratings say, was the network trained well, which model is better, for how many ranks, for whom, and

@@ -27,17 +27,16 @@ FEWEST_ITEMS = 4
 class ItemMapDisplay:
     r"""A map of the most popular items as a model sees them: section IV of [1]_.
 
-    The model scores all items for a user who has taken one item alone. From the score
-    :math:`s_{ij}` of item j for the user of item i the mean over these users is taken off, which
-    is what item j gets whatever the user has taken: the popular items, which are near to all
-    others without it, as they are in [1]_ (``centered=False``). What is left becomes a distance by
-    linear scaling between the least and the largest of the user, and both directions count the
-    same:
+    The model scores all items for users who have taken one item alone. From the score
+    :math:`s_{ij}` of item j for the user of item i the mean over these users is taken off; without
+    that, as in [1]_ (``centered=False``), a popular item is near to all others. What is left
+    becomes a distance by linear scaling between the least and the largest of each user,
 
     .. math:: t_{ij} = s_{ij} - \frac{1}{n - 1} \sum_{k \ne j} s_{kj}, \qquad
        d_{ij} = \frac{\max_{k \ne i} t_{ik} - t_{ij}}
-                    {\max_{k \ne i} t_{ik} - \min_{k \ne i} t_{ik}}, \qquad
-       \bar d_{ij} = \tfrac12 (d_{ij} + d_{ji})
+                    {\max_{k \ne i} t_{ik} - \min_{k \ne i} t_{ik}},
+
+    and :math:`(d_{ij} + d_{ji}) / 2` counts for both directions.
 
     scikit-learn's t-SNE puts the items on a plane such that near ones are near. Only that can be
     read from the map: far distances, axes and the map's orientation mean nothing.
