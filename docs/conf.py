@@ -61,6 +61,7 @@ html_static_path = ["_static"]
 html_css_files = ["sklrec.css"]
 html_show_sourcelink = False
 html_copy_source = False
+html_domain_indices = False  # the API page is the list of modules
 html_math_renderer = "mathml"
 html_theme_options = {
     "logo": {"text": "sklrec", "image_light": FAVICON, "image_dark": FAVICON, "alt_text": ""},
