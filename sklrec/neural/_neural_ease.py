@@ -83,7 +83,7 @@ class NeuralEASE(SimilarItemsMixin, BaseTorchRecommender):
         Whether to compile the network with :func:`torch.compile`.
     pickle_optimizer : bool, default=False
         Whether a pickle holds the state of the optimizer, for ``partial_fit`` to go on as if it
-        had not been interrupted. It is twice the size of the weights.
+        had not been interrupted. It is the size of the weights.
     random_state : int, RandomState instance or None, default=None
         Seed of weights, batches, dropout and validation users. One seed on one device gives
         identical scores.
