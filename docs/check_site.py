@@ -23,16 +23,15 @@ from playwright.sync_api import Browser, sync_playwright
 SCREENS = {"desktop": {"width": 1440, "height": 900}, "phone": {"width": 390, "height": 844}}
 SEARCHES = {"EASE": "sklrec.linear.EASE", "annealing": "Training neural models"}
 
-# What is wider than its box is named, unless something around it scrolls or hides the rest.
+# What goes beyond the screen, unless it is made to be scrolled: code, tables, formulas.
 OVERFLOW = """() => {
   const width = document.documentElement.clientWidth;
-  if (document.documentElement.scrollWidth <= width) return [];
-  const cut = e => e && e !== document.body
-    && (getComputedStyle(e).overflowX !== "visible" || cut(e.parentElement));
-  return [...document.querySelectorAll("main *")]
-    .filter(e => e.getBoundingClientRect().right > width + 1 && !cut(e.parentElement))
-    .slice(0, 3).map(e => `${e.tagName} ${e.className} ${e.textContent.trim().slice(0, 40)}`)
-    .concat(`page of ${document.documentElement.scrollWidth} px`);
+  const page = document.documentElement.scrollWidth;
+  return [...document.querySelectorAll("article *")]
+    .filter(e => e.checkVisibility() && e.getBoundingClientRect().right > width + 1
+      && !e.parentElement.closest("pre, .pst-scrollable-table-container, div.math"))
+    .slice(0, 3).map(e => `${e.tagName} ${e.className}: ${e.textContent.trim().slice(0, 40)}`)
+    .concat(page > width ? [`page of ${page} px`] : []);
 }"""
 # Text and the first background below it that is not transparent, compared as WCAG 2 says.
 CONTRAST = """() => {
