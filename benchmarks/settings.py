@@ -214,8 +214,19 @@ MODELS = [
 ]
 
 # Prior and gating, which are compared at equal settings otherwise; so are the others below.
-HVAMP = {"n_pseudo_inputs": 200, "n_annealing_steps": 2_500, **PATIENT}
-REC = {"early_stopping": True, "n_iter_no_change": 15}
+HVAMP = {
+    "n_components": 100,
+    "hidden_layer_sizes": (300,),
+    "decoder_hidden_layer_sizes": (),
+    "n_pseudo_inputs": 100,
+    "n_annealing_steps": 4_000,
+    "batch_size": 500,
+    "learning_rate": 2e-3,
+    "max_epochs": 100,
+    "early_stopping": True,
+    "n_iter_no_change": 12,
+}
+REC = {"learning_rate": 1e-3, "max_epochs": 30}
 MEMBERS = {"early_stopping": True, "n_iter_no_change": 20}  # on a tenth of the training users
 
 ABLATED_ON = ("ml-1m", ["1", "2", "3", "4", "5"])
@@ -241,11 +252,12 @@ ABLATIONS = [
     ),
     Model("RecVAE", RecVAE(**REC), group="RecVAE"),
     Model("RecVAE, standard prior", RecVAE(prior_weights=(1, 0, 0), **REC), group="RecVAE"),
-    Model("RecVAE, fixed beta", RecVAE(beta=0.2, **REC), group="RecVAE"),
+    # Gamma times the mean number of items of a user.
+    Model("RecVAE, fixed beta", RecVAE(beta=0.5, **REC), group="RecVAE"),
     # As many passes over the users: an epoch of the others has four.
     Model(
         "RecVAE, not alternating",
-        RecVAE(alternating=False, max_epochs=200, early_stopping=True, n_iter_no_change=60),
+        RecVAE(alternating=False, learning_rate=1e-3, max_epochs=120),
         group="RecVAE",
     ),
     Model("FLVAE", FLVAE(**PATIENT), group="VASP"),
