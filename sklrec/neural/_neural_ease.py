@@ -120,8 +120,8 @@ class NeuralEASE(SimilarItemsMixin, BaseTorchRecommender):
     differ, so that with a constant rate the weights end beside the minimum; a rate that falls to
     zero, as the callback :class:`skorch.callbacks.LRScheduler` does it, ends there.
 
-    Adam, which [1]_ uses, moves all weights alike, those of pairs of items that two users share as
-    fast as those of the most popular ones. On MovieLens-1M its rankings were behind.
+    Adam, with which the other neural models are trained, would move the weights of a pair of items
+    that two users share as fast as those of the most popular items.
 
     References
     ----------
