@@ -189,18 +189,18 @@ class Report:
     def _study(self) -> Table:
         """Return our figures and those of table 1 of Peng et al., row by row."""
         pooled = [r for r in self.accuracy if r["dataset"] == "ml-small" and " to " in r["split"]]
-        best = {m: max(pooled, key=lambda row: float(row[m])) for m in ALL_SIX} if pooled else {}
-        lines, used = [], []
+        used = [row for row in pooled if (row["model"], row["variant"]) in STUDY]
+        best = {m: max(used, key=lambda row: float(row[m])) for m in ALL_SIX} if used else {}
+        lines = []
         for model, variant in STUDY:
-            fits = [r for r in pooled if (r["model"], r["variant"]) == (model, variant)]
+            fits = [r for r in used if (r["model"], r["variant"]) == (model, variant)]
             known = self._published("ml-small", model)
             for row in fits:
                 lines.append([_label(row), "ours", *(_cell(row, m, best) for m in ALL_SIX)])
-            used += fits
             if variant == "published" or (model, "published") not in STUDY:
                 figures = [_short(known[m]["value"]) for m in ALL_SIX]
                 lines.append([model, "*published*", *(f"*{figure}*" for figure in figures)])
-        caption = _caption(used, {}) if used else ""
+        caption = _users(used[0]) if used else ""
         return Table(["model", "", *map(_title, ALL_SIX)], lines, caption)
 
     def _settings(self) -> Table:
@@ -231,25 +231,27 @@ def _corrected(rows: list[dict], metric: str) -> np.ndarray:
 
 
 def _caption(rows: list[dict], sources: dict[str, str]) -> str:
-    several = " to " in rows[0]["split"]
     lines = [
-        f"{int(rows[0]['n_users']):,} test users, mean ± standard error over users."
-        if not several
-        else f"{int(rows[0]['n_users']):,} test users in {_n_splits(rows[0])} splits, mean ± "
-        "standard error over users: one in several splits counts as one observation.",
+        _users(rows[0]),
         f"p: paired t test of the users' NDCG@100 against the best model, corrected for the "
         f"{len(rows) - 1} comparisons of the column by the method of Holm (1979).",
         f"\\* marks what is below the best of its column with such a p under {_short(str(LEVEL))}.",
     ]
     if sources:
         named = "; ".join(f"{label} {source}" for source, label in sources.items())
-        lines.append(f"Published: {named}.")
+        lines.append(f"Published: {named.rstrip('.')}.")
     return " ".join(lines)
 
 
-def _n_splits(row: dict) -> int:
-    first, _, last = row["split"].partition(" to ")
-    return int(last) - int(first) + 1
+def _users(row: dict) -> str:
+    n_users = f"{int(row['n_users']):,} test users"
+    first, several, last = row["split"].partition(" to ")
+    if not several:
+        return f"{n_users}, mean ± standard error over users."
+    return (
+        f"{n_users} in {int(last) - int(first) + 1} splits, mean ± standard error over users: one "
+        "in several splits counts as one observation."
+    )
 
 
 def _cell(row: dict, metric: str, best: dict[str, dict]) -> str:
