@@ -28,13 +28,14 @@ STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
 
 
 class ActivityDisplay:
-    """A metric of one or more models for users of growing activity, as in figure 3 of [1]_.
+    """A metric of one or more models for users of growing activity.
 
-    Users are parted into quantiles of the number of items in their fold-in; users with the same
-    number are always in the same part, so that there may be fewer parts than asked for, of
-    unequal size. Dots are means, bars one standard error to both sides. Stars mark where a model
-    differs from the first one: a paired t-test in each part, with p-values corrected by Holm's
-    method for all tests of the figure. (In [1]_ they are not corrected.)
+    As in figure 3 of [1]_, users are parted into quantiles of the number of items in their
+    fold-in; users with the same number are always in the same part, so that there may be fewer
+    parts than asked for, of unequal size. Dots are means, bars one standard error to both sides.
+    Stars mark where a model differs from the first one: a paired t-test in each part, with
+    p-values corrected by Holm's method for all tests of the figure. (In [1]_ they are not
+    corrected.)
 
     Made by :meth:`from_estimator` or :meth:`from_evaluations`; its parameters are kept as
     attributes.

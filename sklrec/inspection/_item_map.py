@@ -25,12 +25,13 @@ FEWEST_ITEMS = 4
 
 
 class ItemMapDisplay:
-    r"""A map of the most popular items as a model sees them: section IV of [1]_.
+    r"""A map of the most popular items as a model sees them.
 
-    The model scores all items for users who have taken one item alone. From the score
-    :math:`s_{ij}` of item j for the user of item i the mean over these users is taken off; without
-    that, as in [1]_ (``centered=False``), a popular item is near to all others. What is left
-    becomes a distance by linear scaling between the least and the largest of each user,
+    As in section IV of [1]_, the model scores all items for users who have taken one item alone.
+    From the score :math:`s_{ij}` of item j for the user of item i the mean over these users is
+    taken off; without that, as in [1]_ (``centered=False``), a popular item is near to all others.
+    What is left becomes a distance by linear scaling between the least and the largest of each
+    user,
 
     .. math:: t_{ij} = s_{ij} - \frac{1}{n - 1} \sum_{k \ne j} s_{kj}, \qquad
        d_{ij} = \frac{\max_{k \ne i} t_{ik} - t_{ij}}

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class UserMeanHistogramDisplay:
-    """How the mean ratings of the users are distributed, as in figure 2 of [1]_.
+    """How the mean ratings of the users are distributed.
 
-    Where most users' means are high, people rate what they like; where the means are far apart,
-    one threshold does not mean the same for everybody.
+    As in figure 2 of [1]_: where most users' means are high, people rate what they like; where the
+    means are far apart, one threshold does not mean the same for everybody.
 
     Made by :meth:`from_interactions`; its parameters are kept as attributes.
 
