@@ -21,8 +21,8 @@ MOST_VALUES = 100
 class RatingHistogramDisplay:
     """How often each rating was given.
 
-    As figure 1 of [1]_, it shows where a threshold parts what users like from what they do not, such as 3.5 stars.
-    Made by :meth:`from_interactions`; its parameters are kept as attributes.
+    As figure 1 of [1]_, it shows where a threshold parts what users like from what they do not,
+    such as 3.5 stars. Made by :meth:`from_interactions`; its parameters are kept as attributes.
 
     Parameters
     ----------

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 class TrainingCurveDisplay:
     r"""How a model was trained, epoch by epoch.
 
-    As in figure 1 of [1]_, there is one panel each for the loss, for the ``ndcg@100`` of the validation users and for
-    :math:`\beta`, the weight of the KL term, as far as the model has them. A large marker is the
-    epoch whose weights the model has kept.
+    As in figure 1 of [1]_, there is one panel each for the loss, for the ``ndcg@100`` of the
+    validation users and for :math:`\beta`, the weight of the KL term, as far as the model has
+    them. A large marker is the epoch whose weights the model has kept.
 
     Made by :meth:`from_estimator`; its parameters are kept as attributes. A second model goes to
     the same panels: ``from_estimator(..., ax=display.axes_)``.
