@@ -106,9 +106,9 @@ REGIMES = {
         {"training": "alternating"},
         {"training": "pretrained"},
         {"augmentation": False},
-        {"item_share": 0.9},
+        {"item_share": 0.96},  # all of the 20 items of the checkerboard
         {"early_stopping": True, "validation_fraction": 0.2},
-        {"item_share": 0.9, "early_stopping": True, "validation_fraction": 0.2},
+        {"item_share": 0.96, "early_stopping": True, "validation_fraction": 0.2},
         {"warm_start": True, "training": "alternating"},
     ],
 }
