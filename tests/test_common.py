@@ -36,11 +36,11 @@ SMALL["FLVAE"] = {
     "hidden_size": 16,
     "n_encoder_layers": 2,
     "n_decoder_layers": 1,
-    "max_epochs": 8,
+    "max_epochs": 20,
     "batch_size": 64,
     "learning_rate": 2e-2,
 }
-SMALL["VASP"] = SMALL["FLVAE"]
+SMALL["VASP"] = {**SMALL["FLVAE"], "max_epochs": 8}
 
 NEURAL_REGIMES = [
     {"likelihood": "gaussian", "max_epochs": 30},
