@@ -48,11 +48,11 @@ def relative_distance(coef, ease):
 @pytest.mark.parametrize("lambda_", [2.0, 20.0])
 def test_squared_error_converges_to_ease(X, lambda_):
     ease = EASE(lambda_=lambda_).fit(X).coef_
-    falling = LRScheduler("CosineAnnealingLR", T_max=150)
+    falling = LRScheduler("CosineAnnealingLR", T_max=400)
     model = NeuralEASE(
         "mse",
         lambda_=lambda_,
-        max_epochs=150,
+        max_epochs=400,
         batch_size=200,
         callbacks=[falling],
         random_state=0,
