@@ -59,5 +59,4 @@ def broken_links(site: Path = SITE) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    broken = list(broken_links(*map(Path, sys.argv[1:2])))
-    sys.exit("\n".join(broken))
+    sys.exit("\n".join(broken_links(*map(Path, sys.argv[1:2]))) or 0)
