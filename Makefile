@@ -7,7 +7,7 @@ BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
 SETUP = setup.cfg pyproject.toml $(CONSTRAINTS)
 
-.PHONY: help demo test test-oldest lint docs bench clean
+.PHONY: help demo test test-oldest lint docs docs-check bench accuracy clean
 
 help:
 	@echo "make demo   choose a recommender for MovieLens and see what it recommends"
@@ -15,6 +15,8 @@ help:
 	@echo "make test-oldest  run the common tests on the oldest supported versions"
 	@echo "make lint   check style, types and spelling"
 	@echo "make docs   build the documentation in docs/_build/html"
+	@echo "make docs-check  open every page in a browser, at the widths of a desktop and a phone"
+	@echo "make accuracy  measure the accuracy on the data in SKLREC_DATA (hours), and write the tables"
 	@echo "make bench  measure speed and memory beside other libraries (an hour)"
 	@echo "make clean  remove the virtual environment and everything built"
 
@@ -38,11 +40,23 @@ lint: $(VENV)/.lint
 
 docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	$(BIN)/python docs/check_links.py
+
+docs-check: docs
+	$(INSTALL) playwright
+	$(BIN)/python docs/check_site.py --screenshots docs/_build/screenshots
 
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/speed_scorer.py
 	$(BIN)/python benchmarks/speed_ease.py
 	$(BIN)/python benchmarks/neural.py
+	$(BIN)/python benchmarks/memory_elsa.py
+	$(BIN)/python benchmarks/memory_evaluate.py
+
+accuracy: $(VENV)/.bench
+	$(BIN)/python benchmarks/accuracy.py
+	$(BIN)/python benchmarks/accuracy.py --ablations
+	$(BIN)/python benchmarks/report.py
 
 clean:
 	rm -rf $(VENV) $(VENV)-oldest docs/_build docs/auto_examples docs/generated build *.egg-info
