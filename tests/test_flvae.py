@@ -55,7 +55,7 @@ def weights_of(module):
     return {name: weight.double().numpy() for name, weight in module.state_dict().items()}
 
 
-@pytest.mark.parametrize(("n_encoder_layers", "n_decoder_layers"), [(1, 1), (3, 2)])
+@pytest.mark.parametrize(("n_encoder_layers", "n_decoder_layers"), [(1, 1), (3, 2), (2, 0)])
 def test_scores_are_those_of_the_network_written_out(X, n_encoder_layers, n_decoder_layers):
     layers = {"n_encoder_layers": n_encoder_layers, "n_decoder_layers": n_decoder_layers}
     model = FLVAE(**SMALL, **layers).fit(X)
@@ -120,7 +120,7 @@ def test_users_without_items_and_with_one_are_learnt_from(augmentation):
 def test_embeddings_are_named_after_the_model(X):
     model = FLVAE(**SMALL).fit(X)
     assert list(model.get_feature_names_out())[:2] == ["flvae0", "flvae1"]
-    assert model.item_embeddings_.shape == (60, 16)
+    assert model.item_embeddings_.shape == (60, 8)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_embeddings_are_named_after_the_model(X):
         ("n_components", 0),
         ("hidden_size", 0),
         ("n_encoder_layers", 0),
-        ("n_decoder_layers", 0),
+        ("n_decoder_layers", -1),
         ("augmentation", "half"),
         ("alpha", 1.5),
         ("gamma", -1.0),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from numbers import Integral, Real
 
 import torch
@@ -17,6 +18,10 @@ from ._embedding import EmbeddingMixin
 from ._losses import FocalLoss, gaussian_kl
 from ._modules import DenselyConnected, ItemLayer, SparseLinear, initialize
 from ._net import TorchNet
+
+# Few items are in a user's row. From a probability of .01 training need not first bring down those
+# of all others, as the paper that introduces the focal loss has it (Lin et al. 2017, section 4.1).
+INITIAL_LOGIT = -math.log((1 - 0.01) / 0.01)
 
 
 class FLVAE(EmbeddingMixin, BaseTorchRecommender):
@@ -39,24 +44,26 @@ class FLVAE(EmbeddingMixin, BaseTorchRecommender):
     ----------
     n_components : int, default=200
         Dimension of the latent vector; 2048 in [1]_, for 117,000 users and on a GPU.
-    hidden_size : int, default=400
+    hidden_size : int, default=600
         Size of each hidden layer; 4096 in [1]_.
     n_encoder_layers : int, default=3
         Number of hidden layers of the encoder; 7 in [1]_.
-    n_decoder_layers : int, default=2
-        Number of hidden layers of the decoder; 5 in [1]_.
+    n_decoder_layers : int, default=0
+        Number of hidden layers of the decoder; 5 in [1]_. With none the logits are linear in the
+        latent vector, which is better where users are some thousands.
     augmentation : bool, default=True
         Whether to learn one half of a user's items from the other; else all from all.
     alpha : float, default=0.25
         Weight of the items a user has; that of all others is ``1 - alpha``.
     gamma : float, default=2.0
         How much less an item counts the better it is predicted; 0 is the logistic loss.
-    beta : float, default=0.005
+    beta : float, default=0.01
         Weight of the KL term, which is a sum over the latent dimensions. The authors of [1]_ take
-        the mean over these, that is ``beta = 1 / n_components``.
+        the mean over these, that is ``beta = 1 / n_components``. Worth a search between 0.002 and
+        0.05.
     max_epochs : int, default=100
         Number of passes over the users.
-    batch_size : int, default=100
+    batch_size : int, default=200
         Users in a gradient step; 1024 in [1]_, for 117,000 users.
     learning_rate : float, default=1e-3
         Of the optimizer, Adam.
@@ -137,7 +144,7 @@ class FLVAE(EmbeddingMixin, BaseTorchRecommender):
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "hidden_size": [Interval(Integral, 1, None, closed="left")],
         "n_encoder_layers": [Interval(Integral, 1, None, closed="left")],
-        "n_decoder_layers": [Interval(Integral, 1, None, closed="left")],
+        "n_decoder_layers": [Interval(Integral, 0, None, closed="left")],
         "augmentation": ["boolean"],
         "alpha": [Interval(Real, 0, 1, closed="both")],
         "gamma": [Interval(Real, 0, None, closed="left")],
@@ -148,15 +155,15 @@ class FLVAE(EmbeddingMixin, BaseTorchRecommender):
         self,
         n_components: int = 200,
         *,
-        hidden_size: int = 400,
+        hidden_size: int = 600,
         n_encoder_layers: int = 3,
-        n_decoder_layers: int = 2,
+        n_decoder_layers: int = 0,
         augmentation: bool = True,
         alpha: float = 0.25,
         gamma: float = 2.0,
-        beta: float = 0.005,
+        beta: float = 0.01,
         max_epochs: int = 100,
-        batch_size: int = 100,
+        batch_size: int = 200,
         learning_rate: float = 1e-3,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
@@ -228,7 +235,8 @@ class FLVAEModule(nn.Module):
         self.encoder = DenselyConnected(hidden_size, hidden_size, n_encoder_layers - 1)
         self.latent = initialize(nn.Linear(hidden_size, 2 * n_components))
         self.decoder = DenselyConnected(n_components, hidden_size, n_decoder_layers)
-        self.item_layer = ItemLayer(hidden_size, n_items)
+        self.item_layer = ItemLayer(hidden_size if n_decoder_layers else n_components, n_items)
+        nn.init.constant_(self.item_layer.bias, INITIAL_LOGIT)
 
     def encode(self, batch: SparseBatch) -> torch.Tensor:
         """Return the latent mean, of shape (n_rows, n_components)."""

@@ -44,11 +44,11 @@ class VASP(BaseTorchRecommender):
     ----------
     n_components : int, default=200
         Dimension of the latent vector; 2048 in [1]_, for 117,000 users and on a GPU.
-    hidden_size : int, default=400
+    hidden_size : int, default=600
         Size of each hidden layer; 4096 in [1]_.
     n_encoder_layers : int, default=3
         Number of hidden layers of the encoder; 7 in [1]_.
-    n_decoder_layers : int, default=2
+    n_decoder_layers : int, default=0
         Number of hidden layers of the decoder; 5 in [1]_.
     training : {"joint", "alternating", "pretrained"}, default="joint"
         The three ways of table 2 in [1]_. "joint" trains all weights for the product in each step.
@@ -56,6 +56,10 @@ class VASP(BaseTorchRecommender):
         linear model are held, in the second those of FLVAE, each with an optimizer of its own.
         "pretrained" also passes twice, and trains each model for its own focal loss, as if the
         other did not exist; only then are they multiplied.
+    lambda_ : float, default=16.0
+        L2 penalty on the weights of the linear model, ``lambda_ / (2 n_users) * ||W||^2`` beside
+        the mean loss of a user. Not in [1]_: without it, thousands of users are too few for the
+        linear model. Worth a search between 1 and 100.
     item_share : float, default=1.0
         Share of the items that are modelled, the most popular ones; all others score below these.
         The authors of [1]_ report results of a third, which the paper does not say.
@@ -65,12 +69,13 @@ class VASP(BaseTorchRecommender):
         Weight of the items a user has; that of all others is ``1 - alpha``.
     gamma : float, default=2.0
         How much less an item counts the better it is predicted; 0 is the logistic loss.
-    beta : float, default=0.005
+    beta : float, default=0.01
         Weight of the KL term, which is a sum over the latent dimensions. The authors of [1]_ take
-        the mean over these, that is ``beta = 1 / n_components``.
+        the mean over these, that is ``beta = 1 / n_components``. Worth a search between 0.002 and
+        0.05.
     max_epochs : int, default=100
         Number of passes over the users.
-    batch_size : int, default=250
+    batch_size : int, default=200
         Users in a gradient step; 1024 in [1]_, for 117,000 users.
     learning_rate : float, default=1e-3
         Of the optimizer, Adam.
@@ -152,8 +157,9 @@ class VASP(BaseTorchRecommender):
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "hidden_size": [Interval(Integral, 1, None, closed="left")],
         "n_encoder_layers": [Interval(Integral, 1, None, closed="left")],
-        "n_decoder_layers": [Interval(Integral, 1, None, closed="left")],
+        "n_decoder_layers": [Interval(Integral, 0, None, closed="left")],
         "training": [StrOptions({"joint", "alternating", "pretrained"})],
+        "lambda_": [Interval(Real, 0, None, closed="left")],
         "item_share": [Interval(Real, 0, 1, closed="right")],
         "augmentation": ["boolean"],
         "alpha": [Interval(Real, 0, 1, closed="both")],
@@ -165,17 +171,18 @@ class VASP(BaseTorchRecommender):
         self,
         n_components: int = 200,
         *,
-        hidden_size: int = 400,
+        hidden_size: int = 600,
         n_encoder_layers: int = 3,
-        n_decoder_layers: int = 2,
+        n_decoder_layers: int = 0,
         training: str = "joint",
+        lambda_: float = 16.0,
         item_share: float = 1.0,
         augmentation: bool = True,
         alpha: float = 0.25,
         gamma: float = 2.0,
-        beta: float = 0.005,
+        beta: float = 0.01,
         max_epochs: int = 100,
-        batch_size: int = 250,
+        batch_size: int = 200,
         learning_rate: float = 1e-3,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
@@ -194,6 +201,7 @@ class VASP(BaseTorchRecommender):
         self.n_encoder_layers = n_encoder_layers
         self.n_decoder_layers = n_decoder_layers
         self.training = training
+        self.lambda_ = lambda_
         self.item_share = item_share
         self.augmentation = augmentation
         self.alpha = alpha
@@ -237,6 +245,9 @@ class VASP(BaseTorchRecommender):
     def _make_net(self, n_items: int) -> TorchNet:
         params = self._net_params()
         params["iterator_train"] = HalvedBatches if self.augmentation else SparseBatches
+        # It adds weight_decay * W to the gradient, the derivative of the penalty.
+        penalty = {"weight_decay": self.lambda_ / self._n_users}
+        params["optimizer__param_groups"] = [("ease.*", penalty)]
         return TorchNet(
             VASPModule,
             module__n_items=self.items_.size,
@@ -263,6 +274,7 @@ class VASP(BaseTorchRecommender):
         hold_out: bool = True,
     ) -> VASP:
         if fresh:
+            self._n_users = X.shape[0]
             self.items_ = most_popular(X, self.item_share)
         if not (hold_out and self.early_stopping and validation is None):
             X = self._modelled(X)
