@@ -46,11 +46,12 @@ class NeuralEASE(SimilarItemsMixin, BaseTorchRecommender):
     lambda_ : float, default=0.5
         L2 penalty on the weights, in EASE's units: for "mse" the objective is that of EASE,
         divided by twice the number of users, and worth a search are values between 10 and 10,000.
-        The other losses are a small part of the squared error; for these, search between 0.1 and
-        10.
+        The other losses are a small part of the squared error; for these, search between 0.05
+        and 10.
     dropout : float, default=0.0
         Probability with which an interaction is left out of the input in training, while it
-        remains in what is learnt, as in :class:`~sklrec.linear.EASE`. Not in [1]_.
+        remains in what is learnt, as in :class:`~sklrec.linear.EASE`. Not in [1]_. Worth a search
+        between 0.2 and 0.5.
     alpha : float, default=0.25
         Weight of the items a user has in the focal loss; that of all others is ``1 - alpha``.
     gamma : float, default=2.0
