@@ -68,7 +68,7 @@ NEASE = {
     "max_epochs": 16,
     "callbacks": [FallingRate(16)],
 }
-FLVAE_40 = {"gamma": 1, "beta": 0.02, "max_epochs": 40, "callbacks": [FallingRate(40)]}
+FLVAE_30 = {"gamma": 1, "beta": 0.02, "max_epochs": 30, "callbacks": [FallingRate(30)]}
 VASP_12 = {"max_epochs": 12, "callbacks": [FallingRate(12)]}
 REC = {"learning_rate": 1e-3, "max_epochs": 30}
 # Where three or more matrices of items by items in float32 take more than a desktop has.
@@ -212,7 +212,7 @@ MODELS = [
     ),
     Model(
         "FLVAE",
-        FLVAE(**FLVAE_40),
+        FLVAE(**FLVAE_30),
         paper="Vančura & Kordík 2021",
         search={"beta": [0.005, 0.02, 0.05]},
         search_on={"ml-1m": {"beta": [0.02]}},
@@ -272,8 +272,8 @@ ABLATIONS = [
         RecVAE(alternating=False, learning_rate=1e-3, max_epochs=120),
         group="RecVAE",
     ),
-    Model("FLVAE", FLVAE(**FLVAE_40), group="VASP"),
-    Model("FLVAE, no augmentation", FLVAE(**FLVAE_40, augmentation=False), group="VASP"),
+    Model("FLVAE", FLVAE(**FLVAE_30), group="VASP"),
+    Model("FLVAE, no augmentation", FLVAE(**FLVAE_30, augmentation=False), group="VASP"),
     *(
         Model(f"VASP, {training} training", VASP(training=training, **VASP_12), group="VASP")
         for training in ("joint", "alternating", "pretrained")
@@ -282,7 +282,7 @@ ABLATIONS = [
     Model(
         "Hadamard ensemble of NeuralEASE and FLVAE",
         HadamardEnsemble(
-            [("nease", NeuralEASE(**NEASE, dropout=0.33)), ("flvae", FLVAE(**FLVAE_40))]
+            [("nease", NeuralEASE(**NEASE, dropout=0.33)), ("flvae", FLVAE(**FLVAE_30))]
         ),
         group="VASP",
     ),
