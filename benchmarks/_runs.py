@@ -29,7 +29,7 @@ from threadpoolctl import threadpool_limits
 
 import sklrec
 from sklrec.metrics import evaluate
-from sklrec.model_selection import strong_generalization_split
+from sklrec.model_selection import split_interactions, strong_generalization_split
 
 METRICS = ["ndcg@100", "ndcg@20", "ndcg@10", "recall@50", "recall@20", "recall@10"]
 CHOOSE_BY = "ndcg@100"  # of the validation users
@@ -47,6 +47,8 @@ class Dataset:
     has_ratings: bool = False  # positive are those above 3.5
     tune: str = "each"  # a setting is found on "each" split, or on the "first" for all of them
     variants: tuple[str, ...] = ("published", "tuned", "fixed")
+    n_train: int | None = None  # only so many of the training users
+    share: float = 1.0  # of each user's interactions that are known; what is to be found is not cut
 
     def split(self, name: str, folder: Path) -> Bunch:
         """Return a split; its ``ratings`` are all those of the training users, or None."""
@@ -65,6 +67,13 @@ class Dataset:
             random_state=self.splits[name],
         )
         split.ratings = data[split.train_users][:, split.item_indices] if self.has_ratings else None
+        if self.n_train is not None or self.share < 1:
+            split.ratings = None
+        if self.n_train is not None:
+            split.train = split.train[: self.n_train]
+        if self.share < 1:
+            for name in ("train", "valid_fold_in", "test_fold_in"):
+                split[name] = split_interactions(split[name], 1 - self.share, random_state=0)[0]
         return split
 
 

@@ -29,10 +29,16 @@ CANONICAL = {"canonical": 98765}
 FIVE = {str(seed): seed for seed in range(1, 6)}
 LARGE = {"variants": ("published", "fixed")}  # nobody searches there on a desktop
 
+RATED = {"has_ratings": True, "variants": ("tuned", "fixed")}
+REDUCED = ("ml-1m-500-users", "ml-1m-fifth")
+
 DATASETS = [
     Dataset("ml-small", _data.ml_small, 0.2, FIVE, has_ratings=True),
     # Found on the canonical split, for its five other splits too.
     Dataset("ml-1m", _data.ml_1m, 1000, CANONICAL | FIVE, has_ratings=True, tune="first"),
+    # What few users, and what few interactions of each, do to the order of the models.
+    Dataset("ml-1m-500-users", _data.ml_1m, 1000, CANONICAL, n_train=500, **RATED),
+    Dataset("ml-1m-fifth", _data.ml_1m, 1000, CANONICAL, share=0.2, **RATED),
     Dataset("citeulike-a", _data.citeulike_a, 0.1, CANONICAL),
     Dataset("citeulike-t", _data.citeulike_t, 0.1, CANONICAL),
     Dataset("gowalla", _data.gowalla, 3000, CANONICAL),
@@ -93,6 +99,7 @@ MODELS = [
         paper="Koren et al. 2009",
         search={"lambda_": [1, 5.4, 20, 100]},
         published={"ml-small": {"lambda_": 5.4}},
+        skip=REDUCED,
         ratings=True,
     ),
     Model(
@@ -100,7 +107,10 @@ MODELS = [
         EASE(),
         paper="Steck 2019",
         search={"lambda_": [20, 50, 100, 200, 500, 1000, 2000]},
-        search_on={"gowalla": {"lambda_": [50, 100, 200, 500]}},
+        search_on={
+            "gowalla": {"lambda_": [50, 100, 200, 500]},
+            **{key: {"lambda_": [20, 50, 100, 200, 500]} for key in REDUCED},
+        },
         published={
             "ml-small": {"lambda_": 0.5},
             "ml-20m": {"lambda_": 500},
@@ -113,7 +123,10 @@ MODELS = [
         EASE(),
         paper="Steck 2020",
         search={"lambda_": [20, 50, 100, 300, 500], "dropout": [0.2, 0.33, 0.5]},
-        search_on={"gowalla": {"lambda_": [20, 50, 100], "dropout": [0.25, 0.5]}},
+        search_on={
+            "gowalla": {"lambda_": [20, 50, 100], "dropout": [0.25, 0.5]},
+            **{key: {"lambda_": [20, 50, 100, 200], "dropout": [0.33]} for key in REDUCED},
+        },
         published={
             "ml-20m": {"lambda_": 300, "dropout": 0.33},
             "netflix": {"lambda_": 500, "dropout": 0.33},
@@ -125,8 +138,16 @@ MODELS = [
         MultDAE(hidden_layer_sizes=(), **PATIENT),
         paper="Liang et al. 2018",
         search={"lambda_": [0, 2e-5], "hidden_layer_sizes": [(), (600,)]},
-        search_on={"ml-1m": {"lambda_": [0]}, "gowalla": {"lambda_": [0, 2e-5]}},
-        adapted={"ml-small": SMALL, "citeulike-a": SPARSE, "citeulike-t": SPARSE},
+        search_on={
+            "ml-1m": {"lambda_": [0]},
+            **{key: {"lambda_": [0, 2e-05]} for key in ("gowalla", *REDUCED)},
+        },
+        adapted={
+            "ml-small": SMALL,
+            "ml-1m-500-users": SMALL,
+            "citeulike-a": SPARSE,
+            "citeulike-t": SPARSE,
+        },
         published={"ml-20m": {"lambda_": 2e-5}},
     ),
     Model(
@@ -136,10 +157,14 @@ MODELS = [
         search={"beta": [0.1, 0.2, 0.4], "hidden_layer_sizes": [(), (600,)]},
         search_on={
             "ml-1m": {"beta": [0.2], "hidden_layer_sizes": [()]},
-            "gowalla": {"beta": [0.2, 0.4], "hidden_layer_sizes": [()]},
+            **{
+                key: {"beta": [0.2, 0.4], "hidden_layer_sizes": [()]}
+                for key in ("gowalla", *REDUCED)
+            },
         },
         adapted={
             "ml-small": {**SMALL, "n_annealing_steps": 2_500},
+            "ml-1m-500-users": {**SMALL, "n_annealing_steps": 2_500},
             "citeulike-a": SPARSE,
             "citeulike-t": SPARSE,
         },
@@ -159,8 +184,13 @@ MODELS = [
         RecVAE(**REC),
         paper="Shenbin et al. 2020",
         search={"gamma": [0.0025, 0.005, 0.01]},
-        search_on={"ml-1m": {"gamma": [0.005]}},
-        adapted={"ml-small": SMALL, "citeulike-a": SPARSE, "citeulike-t": SPARSE},
+        search_on={"ml-1m": {"gamma": [0.005]}, "ml-1m-fifth": {"gamma": [0.005, 0.02]}},
+        adapted={
+            "ml-small": SMALL,
+            "ml-1m-500-users": SMALL,
+            "citeulike-a": SPARSE,
+            "citeulike-t": SPARSE,
+        },
         published={"ml-20m": {"gamma": 0.005, "learning_rate": 5e-4, "max_epochs": 50}},
     ),
     Model(
@@ -168,7 +198,7 @@ MODELS = [
         HVampVAE(batch_size=200, n_annealing_steps=6_000, **PATIENT),
         paper="Kim & Suh 2019",
         search={"beta": [0.1, 0.3, 0.6]},
-        search_on={"ml-1m": {"beta": [0.3]}},
+        search_on={key: {"beta": [0.3]} for key in ("ml-1m", *REDUCED)},
         adapted={
             # One small layer, as Peng et al. have it for small data.
             "ml-small": {
@@ -179,6 +209,8 @@ MODELS = [
                 "n_annealing_steps": 2_500,
             },
             "ml-1m": HVAMP,
+            "ml-1m-500-users": {**HVAMP, **SMALL, "n_annealing_steps": 2_500},
+            "ml-1m-fifth": HVAMP,
             "citeulike-a": HVAMP,
             "citeulike-t": HVAMP,
             "gowalla": HVAMP,
@@ -205,8 +237,8 @@ MODELS = [
         NeuralEASE(**NEASE, dropout=0.33),
         paper="Vančura & Kordík 2021",
         search={"lambda_": [0.05, 0.1, 0.5], "dropout": [0.33, 0.5]},
-        search_on={"ml-1m": {"lambda_": [0.1]}},
-        adapted={"ml-small": SMALL},
+        search_on={key: {"lambda_": [0.1]} for key in ("ml-1m", *REDUCED)},
+        adapted={"ml-small": SMALL, "ml-1m-500-users": SMALL},
         published={"ml-20m": {}, "netflix": {}},
         skip=ITEMS_BY_ITEMS,
     ),
@@ -215,8 +247,8 @@ MODELS = [
         FLVAE(**FLVAE_30),
         paper="Vančura & Kordík 2021",
         search={"beta": [0.005, 0.02, 0.05]},
-        search_on={"ml-1m": {"beta": [0.02]}},
-        adapted={"ml-small": SMALL},
+        search_on={key: {"beta": [0.02]} for key in ("ml-1m", *REDUCED)},
+        adapted={"ml-small": SMALL, "ml-1m-500-users": SMALL},
         published={"ml-20m": VASP_SIZES, "netflix": VASP_SIZES},
     ),
     Model(
@@ -224,8 +256,8 @@ MODELS = [
         VASP(max_epochs=20, callbacks=[FallingRate(20)]),
         paper="Vančura & Kordík 2021",
         search={"lambda_": [5, 16, 50], "beta": [0.005, 0.02]},
-        search_on={"ml-1m": {"lambda_": [16]}},
-        adapted={"ml-small": SMALL},
+        search_on={key: {"lambda_": [16]} for key in ("ml-1m", *REDUCED)},
+        adapted={"ml-small": SMALL, "ml-1m-500-users": SMALL},
         published={"ml-20m": VASP_SIZES, "netflix": VASP_SIZES},
         skip=ITEMS_BY_ITEMS,
     ),
@@ -234,7 +266,11 @@ MODELS = [
         ELSA(max_epochs=40, early_stopping=True),
         paper="Vančura et al. 2022",
         search={"n_components": [256, 512], "batch_size": [64, 256]},
-        search_on={"ml-1m": {"n_components": [256]}},
+        search_on={
+            "ml-1m": {"n_components": [256]},
+            **{key: {"n_components": [64, 256]} for key in REDUCED},
+        },
+        adapted={"ml-1m-500-users": SMALL},
         published={
             "ml-20m": {"n_components": 800, "batch_size": 32, "max_epochs": 10},
         },
