@@ -40,7 +40,7 @@ SMALL["FLVAE"] = {
     "batch_size": 64,
     "learning_rate": 2e-2,
 }
-SMALL["VASP"] = {**SMALL["FLVAE"], "max_epochs": 8}
+SMALL["VASP"] = {**SMALL["FLVAE"], "max_epochs": 12, "lambda_": 1.0}
 
 NEURAL_REGIMES = [
     {"likelihood": "gaussian", "max_epochs": 30},
