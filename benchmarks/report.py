@@ -21,7 +21,11 @@ from _plot import METRIC, Panels, Point, draw, is_current
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "benchmarks").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "docs" / "user_guide" / "choosing.md",
+    *sorted((ROOT / "docs" / "benchmarks").glob("*.md")),
+]
 FIGURE = ROOT / "docs" / "benchmarks" / "accuracy.svg"
 MARKED = re.compile(r"(<!-- accuracy: ([^>]+) -->\n).*?(<!-- end -->)", flags=re.DOTALL)
 
@@ -104,12 +108,14 @@ class Report:
         tables = [f"{dataset}, {split}" for dataset, split in pairs if not split.isdigit()]
         groups = dict.fromkeys(f"ablation, {row['group']}" for row in self.ablations)
         study = ["study of small data"] if any(d == "ml-small" for d, _ in pairs) else []
-        return ["readme", *tables, *study, *groups, "settings"]
+        return ["readme", "choosing", *tables, *study, *groups, "settings"]
 
     def table(self, name: str) -> Table:
         """Return a table: ``readme``, ``DATA SET, SPLIT``, ``ablation, GROUP`` and others."""
         if name == "readme":
             return self._readme()
+        if name == "choosing":
+            return self._choosing()
         if name == "study of small data":
             return self._study()
         if name == "settings":
@@ -142,6 +148,27 @@ class Report:
         best = _best_of(rows) if rows else {}
         lines = [[_label(row), *(_cell(row, m, best) for m in SHOWN)] for row in rows]
         return Table(["model", *map(_title, SHOWN)], lines, "")
+
+    def _choosing(self) -> Table:
+        """Return the NDCG@100 of each model on each data set, and the time of a fit."""
+        shown: dict[str, dict[str, dict]] = {}
+        for row in self.accuracy:
+            if row["variant"] != "published" and not row["split"].isdigit():
+                # The canonical split, or all others together where there is none.
+                shown.setdefault(row["dataset"], {}).setdefault(row["model"], row)
+        best = {
+            dataset: max(rows.values(), key=lambda row: float(row[METRIC]))
+            for dataset, rows in shown.items()
+        }
+        lines = []
+        for model in dict.fromkeys(row["model"] for row in self.accuracy):
+            found = {dataset: rows.get(model) for dataset, rows in shown.items()}
+            cells = [
+                _cell(row, METRIC, best, dataset) if row else "" for dataset, row in found.items()
+            ]
+            row = found.get("ml-1m")
+            lines.append([model, *cells, row["fit_s"] if row else ""])
+        return Table(["model", *shown, "seconds on ml-1m"], lines, "")
 
     def _compared(self, rows: list[dict], *, sort: bool = True) -> Table:
         """Return models beside the best of them and beside what was published."""
@@ -254,9 +281,9 @@ def _users(row: dict) -> str:
     )
 
 
-def _cell(row: dict, metric: str, best: dict[str, dict]) -> str:
+def _cell(row: dict, metric: str, best: dict[str, dict], column: str | None = None) -> str:
     mean, error = _short(row[metric]), _short(row[f"{metric}_se"])
-    return f"**{mean}** ± {error}" if best[metric] is row else f"{mean} ± {error}"
+    return f"**{mean}** ± {error}" if best[column or metric] is row else f"{mean} ± {error}"
 
 
 def _label(row: dict) -> str:
