@@ -1,5 +1,7 @@
 """FLVAE against its network written out, and what it learns from what."""
 
+import itertools
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -11,6 +13,9 @@ from skorch.callbacks import Callback  # noqa: E402
 
 from sklrec.datasets import make_interactions  # noqa: E402
 from sklrec.neural import FLVAE  # noqa: E402
+from sklrec.neural._data import SparseRows  # noqa: E402
+from sklrec.neural._elbo import AnnealedELBO  # noqa: E402
+from sklrec.neural._losses import FocalLoss  # noqa: E402
 
 SMALL = {
     "n_components": 8,
@@ -83,6 +88,20 @@ def test_each_half_is_learnt_from_the_other(X):
         assert not (first[0] * first[1]).any()
 
 
+def test_halves_are_all_of_each_user_and_new_in_each_epoch(X):
+    batches = Batches()
+    FLVAE(callbacks=[batches], **{**SMALL, "batch_size": 200}).fit(X)
+    in_order = np.lexsort(X.toarray().T)
+    halves = []
+    for first, second in batches.seen[::2]:  # one step of each epoch; users are shuffled
+        order = np.lexsort((first + second).T)
+        assert_array_equal((first + second)[order], X.toarray()[in_order])
+        halves.append(first[order])
+    assert len(halves) == 3
+    for one, other in itertools.pairwise(halves):
+        assert (one != other).any(axis=1).mean() > 0.5
+
+
 def test_without_augmentation_all_is_learnt_from_all(X):
     batches = Batches()
     FLVAE(augmentation=False, callbacks=[batches], **SMALL).fit(X)
@@ -102,6 +121,23 @@ def test_loss_is_the_focal_loss_plus_the_weighted_kl_term(X):
     without, once, twice = (loss(beta=beta) for beta in (0.0, 0.5, 1.0))
     assert once > without
     assert_allclose(twice - without, 2 * (once - without), rtol=1e-4)
+
+
+def test_loss_is_equation_5_at_a_sample_written_out(X):
+    module = FLVAE(**SMALL, n_decoder_layers=1).fit(X).net_.module_.train()
+    given, learnt = SparseRows(X)[torch.arange(20)].halved()
+    torch.manual_seed(1)
+    loss = AnnealedELBO(FocalLoss(0.3, 1.5), 0.2, 0)(module(given), learnt)
+    torch.manual_seed(1)
+    mu, logvar = module._posterior(given)
+    z = mu + torch.randn_like(mu) * (logvar / 2).exp()
+    p = module.item_layer(module.decoder(z)).dense().sigmoid().detach().double().numpy()
+    mu, logvar = (t.detach().double().numpy() for t in (mu, logvar))
+    kl = (np.exp(logvar) + mu**2 - 1 - logvar).sum(axis=1) / 2
+    has = learnt.to_dense().numpy() > 0
+    p_t, alpha_t = np.where(has, p, 1 - p), np.where(has, 0.3, 0.7)
+    focal = -(alpha_t * (1 - p_t) ** 1.5 * np.log(p_t)).sum(axis=1)
+    assert_allclose(loss.item(), (focal + 0.2 * kl).mean(), rtol=1e-4)
 
 
 @pytest.mark.parametrize("augmentation", [True, False])

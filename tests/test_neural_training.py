@@ -12,12 +12,22 @@ from numpy.testing import assert_array_equal
 
 torch = pytest.importorskip("torch")
 
+from sklearn.base import clone  # noqa: E402
 from skorch.callbacks import Callback, EarlyStopping, LRScheduler  # noqa: E402
 from torch import nn  # noqa: E402
 
 from sklrec.datasets import make_interactions  # noqa: E402
 from sklrec.metrics import RankingScorer, evaluate  # noqa: E402
-from sklrec.neural import MultDAE, MultVAE  # noqa: E402
+from sklrec.neural import (  # noqa: E402
+    ELSA,
+    FLVAE,
+    VASP,
+    HVampVAE,
+    MultDAE,
+    MultVAE,
+    NeuralEASE,
+    RecVAE,
+)
 from sklrec.neural._data import SparseBatches, SparseRows  # noqa: E402
 from sklrec.neural._losses import multinomial_nll  # noqa: E402
 from sklrec.neural._mult_dae import MultDAEModule, NegativeLogLikelihood  # noqa: E402
@@ -147,6 +157,31 @@ def test_one_user_is_fitted_and_early_stopping_says_it_needs_more(X):
     assert MultVAE(**SMALL).fit(user).predict_ranking(user, k=2).shape == (1, 2)
     with pytest.raises(ValueError, match="n_samples=1"):
         MultVAE(**SMALL, early_stopping=True).fit(user)
+
+
+@pytest.mark.parametrize(
+    "X", [np.ones((1, 1)), np.ones((4, 1)), np.zeros((4, 3))], ids=["1x1", "one item", "nothing"]
+)
+@pytest.mark.parametrize(
+    "model",
+    [
+        MultVAE(4, hidden_layer_sizes=()),
+        RecVAE(4, hidden_size=8),
+        HVampVAE(4, hidden_layer_sizes=(8,), n_pseudo_inputs=1),
+        NeuralEASE("cosine"),
+        NeuralEASE("mse"),
+        NeuralEASE("focal"),
+        FLVAE(4, hidden_size=8),
+        VASP(4, hidden_size=8, item_share=1e-6),
+        VASP(4, hidden_size=8, training="pretrained"),
+        ELSA(4),
+    ],
+    ids=repr,
+)
+def test_one_item_and_no_interactions_are_fitted_and_scored(model, X):
+    model = clone(model).set_params(max_epochs=2, random_state=0).fit(X)
+    assert np.isfinite(model.loss_curve_).all()
+    assert np.isfinite(model.decision_function(X)).all()
 
 
 def test_batch_larger_than_the_data_is_one_batch(X):

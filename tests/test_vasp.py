@@ -104,6 +104,16 @@ def test_pretrained_linear_model_does_not_depend_on_the_deep_one(X):
 
 
 @pytest.mark.parametrize("training", TRAINING)
+def test_penalty_is_on_the_linear_weights_alone_and_shared_by_the_users(X, training):
+    net = VASP(training=training, lambda_=30.0, **SMALL).fit(X).net_
+    groups = [group for name in net._optimizers for group in getattr(net, f"{name}_").param_groups]
+    penalties = {id(w): group["weight_decay"] for group in groups for w in group["params"]}
+    found = {name: penalties[id(w)] for name, w in net.module_.named_parameters()}
+    assert found.pop("ease.weight") == 30.0 / 200
+    assert set(found.values()) == {0}
+
+
+@pytest.mark.parametrize("training", TRAINING)
 def test_loss_goes_down(X, training):
     model = VASP(training=training, **SMALL).set_params(max_epochs=12).fit(X)
     assert model.loss_curve_[-1] < model.loss_curve_[0]
@@ -158,6 +168,9 @@ def test_users_without_items_and_with_one_are_learnt_from(training, augmentation
     ("name", "value"),
     [
         ("training", "apart"),
+        ("n_components", 0),
+        ("n_decoder_layers", -1),
+        ("lambda_", -1.0),
         ("item_share", 0.0),
         ("item_share", 1.1),
         ("augmentation", "half"),

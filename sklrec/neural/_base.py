@@ -28,9 +28,10 @@ class BaseTorchRecommender(BaseRecommender):
 
     A model writes ``_make_net(n_items)``, which returns an uninitialized :class:`TorchNet` and
     calls ``_net_params()`` for the settings that all models share. Its module maps a
-    :class:`SparseBatch` to an output whose first element is :class:`ItemScores`; its criterion
-    maps that output and the batch to a loss. ``_epoch_values(net)`` may name values to keep in
-    the history of each epoch; that of the best epoch becomes the attribute ``best_<name>_``.
+    :class:`SparseBatch` to an output whose first element gives the scores by ``dense()``, as
+    :class:`ItemScores` does; its criterion maps that output and the batch to a loss.
+    ``_epoch_values(net)`` may name values to keep in the history of each epoch; that of the best
+    epoch becomes the attribute ``best_<name>_``.
     """
 
     _parameter_constraints: dict = {

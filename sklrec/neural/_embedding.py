@@ -15,7 +15,7 @@ class EmbeddingMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SimilarI
     """Makes a transformer of a neural recommender, and gives its item vectors.
 
     The module has ``encode(batch)``, which returns a tensor of shape (n_rows, n_components), and
-    ``item_layer``, an :class:`ItemLayer`.
+    ``item_layer``, an :class:`ItemLayer`; a model without one has its own ``item_embeddings_``.
     """
 
     def transform(self, X: MatrixLike) -> np.ndarray:

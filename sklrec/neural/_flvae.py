@@ -66,7 +66,7 @@ class FLVAE(EmbeddingMixin, BaseTorchRecommender):
     batch_size : int, default=200
         Users in a gradient step; 1024 in [1]_, for 117,000 users.
     learning_rate : float, default=1e-3
-        Of the optimizer, Adam.
+        Of the optimizer, Adam; [1]_ takes 5e-5 for 50 epochs, then 1e-5 and 1e-6 for 20 each.
     early_stopping : bool, default=False
         Whether to hold out `validation_fraction` of the users, end training when ``ndcg@100`` on
         them has not grown for `n_iter_no_change` epochs, and keep the weights of the best epoch.
@@ -98,8 +98,9 @@ class FLVAE(EmbeddingMixin, BaseTorchRecommender):
     ----------
     net_ : skorch.NeuralNet
         The trained network.
-    item_embeddings_ : ndarray of shape (n_items, hidden_size)
-        Weights of the last layer.
+    item_embeddings_ : ndarray of shape (n_items, n_hidden)
+        Weights of the last layer; n_hidden is `n_components` without hidden layers in the decoder,
+        else `hidden_size`.
     n_iter_ : int
         Number of epochs.
     loss_curve_ : list of float
@@ -119,8 +120,12 @@ class FLVAE(EmbeddingMixin, BaseTorchRecommender):
 
     Notes
     -----
-    Of a user with n items one half has ``n // 2``; from the only item of a user nothing is to be
-    learnt, but that item from no other. In two gradient steps a batch of users is learnt from.
+    Of a user with n items one half has ``n // 2``. Of a user with one item that half is empty: the
+    item is learnt from nothing, and nothing from the item. Each batch of users makes two gradient
+    steps, one for each half.
+
+    The authors' code has Nadam as its optimizer and adds 1e-3 to the variance in layer
+    normalization, where this adds 1e-5.
 
     References
     ----------

@@ -54,8 +54,9 @@ class HVampVAE(EmbeddingMixin, BaseTorchRecommender):
     gated : bool, default=True
         Whether hidden layers are gated; else they have a tanh. Without any it has no effect.
     n_pseudo_inputs : int, default=1000
-        Number K of pseudo-inputs. They are dense: with gradient and two moments of the optimizer
-        they take 16 bytes times K times the number of items, 320 MB for 1,000 and 20,000 items.
+        Number K of pseudo-inputs. They are dense: with two moments of the optimizer and what a
+        step makes of them they take 36 bytes times K times the number of items at the peak, 720 MB
+        for 1,000 and 20,000 items.
         Worth a search between 50 and 1,000; no effect with the standard prior.
     dropout : float, default=0.5
         Probability with which an interaction is left out of an encoder's input in training.

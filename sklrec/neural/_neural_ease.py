@@ -62,8 +62,10 @@ class NeuralEASE(SimilarItemsMixin, BaseTorchRecommender):
         Users in a gradient step.
     learning_rate : float, default=1.0
         Of the optimizer, gradient descent with Nesterov's momentum of 0.9, in units in which the
-        squared error can be followed down with a rate of 1 whatever the data: the inverse of the
-        mean of ``||x||^2``, and 1 for the cosine loss.
+        squared error of all users at once can be followed down with a rate of 1 whatever the data:
+        the inverse of the mean of ``||x||^2``, and 1 for the cosine loss. Where the loss becomes
+        NaN take a smaller one: for batches of a few users, for values of which a few are far
+        larger than all others, and for a `lambda_` as large as the sum of all ``||x||^2``.
     early_stopping : bool, default=False
         Whether to hold out `validation_fraction` of the users, end training when ``ndcg@100`` on
         them has not grown for `n_iter_no_change` epochs, and keep the weights of the best epoch.
@@ -120,6 +122,9 @@ class NeuralEASE(SimilarItemsMixin, BaseTorchRecommender):
     Training begins at weights of zero, which the items without interactions keep. Batches of users
     differ, so that with a constant rate the weights end beside the minimum; a rate that falls to
     zero, as the callback :class:`skorch.callbacks.LRScheduler` does it, ends there.
+
+    ``partial_fit`` goes on with the units of its first call, the number of users and the mean of
+    ``||x||^2``.
 
     Adam, with which the other neural models are trained, would move the weights of a pair of items
     that two users share as fast as those of the most popular items.

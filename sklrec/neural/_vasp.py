@@ -53,7 +53,8 @@ class VASP(BaseTorchRecommender):
     training : {"joint", "alternating", "pretrained"}, default="joint"
         The three ways of table 2 in [1]_. "joint" trains all weights for the product in each step.
         "alternating" passes over the users twice in an epoch: in the first pass the weights of the
-        linear model are held, in the second those of FLVAE, each with an optimizer of its own.
+        linear model are held, in the second those of FLVAE, each with an optimizer of its own;
+        [1]_ takes turns from step to step.
         "pretrained" also passes twice, and trains each model for its own focal loss, as if the
         other did not exist; only then are they multiplied.
     lambda_ : float, default=16.0
@@ -78,7 +79,7 @@ class VASP(BaseTorchRecommender):
     batch_size : int, default=200
         Users in a gradient step; 1024 in [1]_, for 117,000 users.
     learning_rate : float, default=1e-3
-        Of the optimizer, Adam.
+        Of the optimizer, Adam; [1]_ takes 5e-5 for 50 epochs, then 1e-5 and 1e-6 for 20 each.
     early_stopping : bool, default=False
         Whether to hold out `validation_fraction` of the users, end training when ``ndcg@100`` on
         them has not grown for `n_iter_no_change` epochs, and keep the weights of the best epoch.
