@@ -60,8 +60,9 @@ def log_mixture(z: torch.Tensor, mu: torch.Tensor, logvar: torch.Tensor) -> torc
         In float32 also under autocast.
     """
     with torch.autocast(z.device.type, enabled=False):
+        dtype = torch.promote_types(z.dtype, torch.float32)
         z, mu, logvar = (
-            tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+            tensor.double()  # float32 loses nats where the normals are narrow
             for tensor in (z, mu, logvar)
         )
         # The squares are multiplied out, for one product of matrices instead of a tensor of
@@ -72,4 +73,4 @@ def log_mixture(z: torch.Tensor, mu: torch.Tensor, logvar: torch.Tensor) -> torc
         square = z.square() @ precision.T - 2 * z @ (mu * precision).T
         constant = (logvar + mu.square() * precision + LOG_2_PI).sum(dim=1)
         log_densities = -0.5 * (square + constant)  # (n_rows, n_normals)
-        return log_densities.logsumexp(dim=1) - math.log(mu.shape[0])
+        return (log_densities.logsumexp(dim=1) - math.log(mu.shape[0])).to(dtype)

@@ -16,7 +16,7 @@ from ._data import HalvedBatches, SparseBatch, SparseBatches
 from ._elbo import AnnealedELBO, VAEOutput
 from ._embedding import EmbeddingMixin
 from ._losses import FocalLoss, gaussian_kl
-from ._modules import DenselyConnected, ItemLayer, SparseLinear, initialize
+from ._modules import DenselyConnected, ItemLayer, SparseLinear, initialize, sample
 from ._net import TorchNet
 
 # Few items are in a user's row. From a probability of .01 training need not first bring down those
@@ -250,7 +250,7 @@ class FLVAEModule(nn.Module):
     def forward(self, batch: SparseBatch) -> VAEOutput:
         """Return scores at a sample of the latent vector in training, else at its mean."""
         mu, logvar = self._posterior(batch)
-        z = mu + torch.randn_like(mu) * (0.5 * logvar).exp() if self.training else mu
+        z = sample(mu, logvar) if self.training else mu
         return VAEOutput(self.item_layer(self.decoder(z)), gaussian_kl(mu, logvar))
 
     def _posterior(self, batch: SparseBatch) -> tuple[torch.Tensor, ...]:

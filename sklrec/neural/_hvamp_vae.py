@@ -16,7 +16,15 @@ from ._data import SparseBatch
 from ._elbo import AnnealedELBO, VAEOutput, log_mixture
 from ._embedding import EmbeddingMixin
 from ._losses import LOG_2_PI, gaussian_kl, likelihood_named
-from ._modules import ItemLayer, SparseEncoder, hidden_layers, initialize
+from ._modules import (
+    ItemLayer,
+    SparseEncoder,
+    at_least_float32,
+    checked_sizes,
+    hidden_layers,
+    initialize,
+    sample,
+)
 from ._net import TorchNet
 
 
@@ -236,6 +244,11 @@ class HVampVAE(EmbeddingMixin, BaseTorchRecommender):
         self.random_state = random_state
         self.verbose = verbose
 
+    def _n_step_values(self, n_items: int) -> int:
+        # Pseudo-inputs within their bounds and of length 1, and the gradients of both.
+        n_pseudo_inputs = 0 if self.prior == "standard" else self.n_pseudo_inputs
+        return super()._n_step_values(n_items) + 6 * n_pseudo_inputs * n_items
+
     def _make_net(self, n_items: int) -> TorchNet:
         decoder_sizes = self.decoder_hidden_layer_sizes
         if decoder_sizes is None:
@@ -244,8 +257,10 @@ class HVampVAE(EmbeddingMixin, BaseTorchRecommender):
             HVampVAEModule,
             module__n_items=n_items,
             module__n_components=self.n_components,
-            module__hidden_layer_sizes=tuple(self.hidden_layer_sizes),
-            module__decoder_hidden_layer_sizes=tuple(decoder_sizes),
+            module__hidden_layer_sizes=checked_sizes(self.hidden_layer_sizes, "hidden_layer_sizes"),
+            module__decoder_hidden_layer_sizes=checked_sizes(
+                decoder_sizes, "decoder_hidden_layer_sizes"
+            ),
             module__dropout=self.dropout,
             module__gated=self.gated,
             module__n_pseudo_inputs=0 if self.prior == "standard" else self.n_pseudo_inputs,
@@ -351,10 +366,5 @@ class HVampVAEModule(nn.Module):
 
 def gaussian(output: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Split an output in mean and log-variance, which is kept between -12 and 4."""
-    mu, logvar = output.chunk(2, dim=1)
+    mu, logvar = at_least_float32(output).chunk(2, dim=1)
     return mu, F.hardtanh(logvar, -12, 4)
-
-
-def sample(mu: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
-    """Draw from N(mu, exp(logvar))."""
-    return mu + torch.randn_like(mu) * (0.5 * logvar).exp()

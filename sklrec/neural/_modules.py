@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -172,6 +173,23 @@ def hidden_layers(sizes: Sequence[int], gated: bool = False) -> nn.Sequential:
 def activation(gated: bool) -> nn.Module:
     """Return what comes after the linear layer: a gate takes its two halves."""
     return nn.GLU() if gated else nn.Tanh()
+
+
+def at_least_float32(output: torch.Tensor) -> torch.Tensor:
+    """Return what a KL term is computed from, which bfloat16 is too coarse for."""
+    return output.to(torch.promote_types(output.dtype, torch.float32))
+
+
+def sample(mu: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
+    """Draw from N(mu, exp(logvar))."""
+    return mu + torch.randn_like(mu) * (0.5 * logvar).exp()
+
+
+def checked_sizes(sizes: Sequence[int], name: str) -> tuple[int, ...]:
+    """Return the sizes of layers, which must be positive integers."""
+    if not all(isinstance(size, Integral) and size > 0 for size in sizes):
+        raise ValueError(f"{name} must hold positive integers, got {sizes!r}.")
+    return tuple(sizes)
 
 
 def initialize(layer: nn.Linear | SparseLinear) -> nn.Linear | SparseLinear:

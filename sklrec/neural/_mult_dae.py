@@ -15,7 +15,7 @@ from ._base import BaseTorchRecommender
 from ._data import SparseBatch
 from ._embedding import EmbeddingMixin
 from ._losses import ItemScores, Likelihood, likelihood_named
-from ._modules import ItemLayer, SparseEncoder, hidden_layers
+from ._modules import ItemLayer, SparseEncoder, checked_sizes, hidden_layers
 from ._net import TorchNet
 
 
@@ -173,7 +173,7 @@ class MultDAE(EmbeddingMixin, BaseTorchRecommender):
             MultDAEModule,
             module__n_items=n_items,
             module__n_components=self.n_components,
-            module__hidden_layer_sizes=tuple(self.hidden_layer_sizes),
+            module__hidden_layer_sizes=checked_sizes(self.hidden_layer_sizes, "hidden_layer_sizes"),
             module__dropout=self.dropout,
             criterion=NegativeLogLikelihood,
             criterion__likelihood=likelihood_named(self.likelihood, self.confidence),

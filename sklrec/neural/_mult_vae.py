@@ -17,7 +17,14 @@ from ._data import SparseBatch
 from ._elbo import AnnealedELBO, VAEOutput
 from ._embedding import EmbeddingMixin
 from ._losses import gaussian_kl, likelihood_named
-from ._modules import ItemLayer, SparseEncoder, hidden_layers
+from ._modules import (
+    ItemLayer,
+    SparseEncoder,
+    at_least_float32,
+    checked_sizes,
+    hidden_layers,
+    sample,
+)
 from ._net import TorchNet
 
 
@@ -192,7 +199,7 @@ class MultVAE(EmbeddingMixin, BaseTorchRecommender):
             MultVAEModule,
             module__n_items=n_items,
             module__n_components=self.n_components,
-            module__hidden_layer_sizes=tuple(self.hidden_layer_sizes),
+            module__hidden_layer_sizes=checked_sizes(self.hidden_layer_sizes, "hidden_layer_sizes"),
             module__dropout=self.dropout,
             criterion=AnnealedELBO,
             criterion__likelihood=likelihood_named(self.likelihood, self.confidence),
@@ -254,6 +261,8 @@ class MultVAEModule(nn.Module):
 
     def forward(self, batch: SparseBatch) -> VAEOutput:
         """Return scores at a sample of the latent vector in training, else at its mean."""
-        mu, logvar = self.encoder(batch).chunk(2, dim=1)  # (n_rows, n_components) each
-        z = mu + torch.randn_like(mu) * (0.5 * logvar).exp() if self.training else mu
+        mu, logvar = at_least_float32(self.encoder(batch)).chunk(
+            2, dim=1
+        )  # (n_rows, n_components) each
+        z = sample(mu, logvar) if self.training else mu
         return VAEOutput(self.item_layer(self.decoder(z)), gaussian_kl(mu, logvar))

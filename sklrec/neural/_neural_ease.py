@@ -239,9 +239,9 @@ class NeuralEASE(SimilarItemsMixin, BaseTorchRecommender):
         if fresh:
             self._n_users = X.shape[0]
             # A bound on the largest eigenvalue of X'X / n_users, whose rows the cosine divides by
-            # their norms.
-            mean_square = sp.linalg.norm(X) ** 2 / X.shape[0]
-            self._curvature = 1.0 if self.loss == "cosine" or not X.nnz else float(mean_square)
+            # their norms, and of the penalty.
+            mean_square = 1.0 if self.loss == "cosine" else sp.linalg.norm(X) ** 2 / X.shape[0]
+            self._curvature = float(mean_square + self.lambda_ / X.shape[0]) or 1.0
         super()._train(X, fresh=fresh, epochs=epochs, validation=validation, hold_out=hold_out)
         return self
 

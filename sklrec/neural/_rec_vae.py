@@ -20,7 +20,7 @@ from ._base import BaseTorchRecommender
 from ._data import SparseBatch
 from ._embedding import EmbeddingMixin
 from ._losses import ItemScores, Likelihood, likelihood_named, log_normal
-from ._modules import DenselyConnected, ItemLayer, SparseLinear, initialize
+from ._modules import DenselyConnected, ItemLayer, SparseLinear, initialize, sample
 from ._net import TorchNet
 
 # Log-variance of the widest part of the prior, which keeps a little density everywhere.
@@ -298,7 +298,7 @@ class RecVAEModule(nn.Module):
             return RecVAEOutput(self.item_layer(self.encode(batch)), None)
         of_decoder = self.training_part == "decoder"
         mu, logvar = self.encoder(batch, 0 if of_decoder else self.dropout)
-        z = mu + torch.randn_like(mu) * (0.5 * logvar).exp()  # (n_rows, n_components)
+        z = sample(mu, logvar)  # (n_rows, n_components)
         scores = self.item_layer(z)
         if of_decoder:  # it has no part in the KL term
             return RecVAEOutput(scores, None)

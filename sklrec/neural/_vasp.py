@@ -311,7 +311,7 @@ def most_popular(X: sp.csr_array, share: float) -> np.ndarray:
     At least one; of equally popular items the lower indices.
     """
     popularity = np.bincount(X.indices, minlength=X.shape[1])
-    n_items = max(1, math.ceil(share * X.shape[1]))
+    n_items = max(1, math.ceil(round(share * X.shape[1], 6)))  # .07 * 100 is above 7
     return np.sort(np.argsort(-popularity, kind="stable")[:n_items])
 
 
