@@ -88,7 +88,7 @@ def test_legend_has_the_name_and_the_line_the_style_asked_for(X):
     assert display.line_.get_linewidth() == 4
 
 
-@pytest.mark.parametrize("k", [0, 21, [0, 3], [5, 30], [], 2.5])
+@pytest.mark.parametrize("k", [0, [0, 3], [5, 30], [], 2.5])
 def test_k_that_is_no_number_of_ranks_is_refused(X, k):
     model = PopularityRecommender().fit(X)
     with pytest.raises(ValueError, match="between 1 and the 20 items of X, got"):
@@ -128,3 +128,8 @@ def test_unfitted_estimator_is_refused(X):
 def test_estimator_without_decision_function_is_refused(X):
     with pytest.raises(TypeError, match="decision_function"):
         RankingCurveDisplay.from_estimator(object(), X, k=5)
+
+
+def test_curve_ends_at_the_number_of_items(X):
+    display = RankingCurveDisplay.from_estimator(PopularityRecommender().fit(X), X, k=1000)
+    assert_array_equal(display.k, np.arange(1, 21))

@@ -397,3 +397,9 @@ def test_a_scorer_can_be_pickled_cloned_and_read(X):
     assert pickle.loads(pickle.dumps(scorer))(model, X) == scorer(model, X)
     assert repr(clone(scorer, safe=False)) == repr(scorer)
     assert repr(scorer) == ("RankingScorer(['ndcg@5'], threshold=0.5, test_size=2, random_state=3)")
+
+
+@pytest.mark.parametrize("metric", ["ndgc@10", "novelty@10", "gini@10"])
+def test_metric_that_cannot_be_had_is_refused_before_a_search_takes_it_for_nan(metric):
+    with pytest.raises(ValueError, match=metric):
+        RankingScorer(metric)

@@ -171,7 +171,7 @@ class RankingCurveDisplay:
         metric : str, default="ndcg"
             As in :class:`.RankingScorer`, without "@" and number.
         k : int or array-like of int, default=100
-            Numbers of ranks; an int means all from 1 to it.
+            Numbers of ranks; an int means all from 1 to it, or to the number of items.
         threshold, test_size, random_state
             What is relevant and what is hidden, as in :class:`.RankingScorer`.
         name : str or None, default=None
@@ -197,6 +197,8 @@ class RankingCurveDisplay:
         check_matplotlib(f"{cls.__name__}.from_estimator")
         scorer = RankingScorer(threshold=threshold, test_size=test_size, random_state=random_state)
         fold_in, held_out = scorer.hide(X, y)
+        if isinstance(k, Integral):
+            k = min(k, held_out.shape[1])
         ks = _check_ks(k, held_out.shape[1], "items of X")
         ranking = rank_unseen(estimator, fold_in, k=int(ks.max()), like=X)
         return cls.from_predictions(

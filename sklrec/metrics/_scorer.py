@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from .._matrix import canonical_csr, stored_entries, take_entries
 from .._ranking import rank_in_batches
 from ..model_selection import split_interactions
-from ._names import measure, parse_metrics
+from ._names import Metric, measure, parse_metrics
 from ._ranking import mean_over_users
 
 
@@ -54,8 +54,8 @@ class RankingScorer:
     Raises
     ------
     ValueError
-        When called, if a metric is unknown, is better when it is lower or lacks `interactions` or
-        `item_features`, or `random_state` is not an int.
+        If a metric is unknown, is better when it is lower or lacks `interactions` or
+        `item_features`; when called, if `random_state` is not an int.
 
     See Also
     --------
@@ -90,6 +90,7 @@ class RankingScorer:
         self.random_state = random_state
         self.interactions = interactions
         self.item_features = item_features
+        self._parsed()  # at once, as a search takes an error in a call for a score of NaN
 
     def __repr__(self) -> str:
         matrices = {"interactions": self.interactions, "item_features": self.item_features}
@@ -118,13 +119,7 @@ class RankingScorer:
         score : float or dict of floats
             Mean over the users with something to find; over all users for metrics beyond accuracy.
         """
-        parsed = parse_metrics(self.metrics)
-        for name, (metric, _) in parsed.items():
-            if metric.lower_is_better:
-                raise ValueError(
-                    f"{name} is better when it is lower, but a search takes the highest score; "
-                    f"use 'neg_{name}'."
-                )
+        parsed = self._parsed()
         fold_in, held_out = self.hide(X, y)
         ranking = rank_unseen(estimator, fold_in, k=max(k for _, k in parsed.values()), like=X)
         values = measure(
@@ -139,6 +134,18 @@ class RankingScorer:
             for name, value in values.items()
         }
         return scores[self.metrics] if isinstance(self.metrics, str) else scores
+
+    def _parsed(self) -> dict[str, tuple[Metric, int]]:
+        parsed = parse_metrics(self.metrics)
+        for name, (metric, _) in parsed.items():
+            if metric.lower_is_better:
+                raise ValueError(
+                    f"{name} is better when it is lower, but a search takes the highest score; "
+                    f"use 'neg_{name}'."
+                )
+            if metric.needs in vars(self) and getattr(self, metric.needs) is None:
+                raise ValueError(f"{name} needs {metric.needs}, got None.")
+        return parsed
 
     def hide(self, X: Any, y: Any = None) -> tuple[sp.csr_array, sp.csr_array]:
         """Split rows as a call does before it ranks.
