@@ -102,6 +102,8 @@ def save(estimator: BaseEstimator, path: str | os.PathLike) -> None:
             f"save takes one estimator of sklrec, got {type(estimator).__module__}.{name}; of a "
             "pipeline save each step of its own, of a search its best_estimator_."
         )
+    if hasattr(estimator, "estimators_"):
+        raise TypeError(f"{name} holds recommenders: pickle it, or save each of its estimators_.")
     params = estimator.get_params(deep=False)
     state = {key: value for key, value in estimator.__getstate__().items() if key not in _NOT_SAVED}
     n_items = state.get("n_features_in_")

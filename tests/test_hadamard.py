@@ -19,6 +19,7 @@ from sklrec.factorization import LFM
 from sklrec.linear import EASE
 from sklrec.metrics import RankingScorer
 from sklrec.model_selection import StrongGeneralizationSplit
+from sklrec.persistence import save
 from sklrec.pipeline import Pipeline
 from sklrec.utils.estimator_checks import parametrize_with_checks
 
@@ -245,3 +246,10 @@ def test_too_few_users_with_something_to_hide_are_an_error(X):
     X = np.eye(20)
     with pytest.raises(ValueError, match=r"needs 2 users with at least 2 interactions .* got 0"):
         HadamardEnsemble(two_members()).fit(X)
+
+
+def test_saving_says_to_save_the_members(X, tmp_path):
+    pytest.importorskip("safetensors")
+    model = HadamardEnsemble([("ease", EASE())], random_state=0).fit(X)
+    with pytest.raises(TypeError, match="pickle it, or save each of its estimators_"):
+        save(model, tmp_path / "ensemble")

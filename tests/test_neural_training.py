@@ -388,3 +388,15 @@ def test_without_torch_the_error_names_the_extra():
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     expected = "MultVAE needs torch, which is not installed: pip install 'sklrec[neural]'"
     assert out.stdout.splitlines() == [expected, "True"]
+
+
+def test_parameters_set_after_the_fit_change_neither_scores_nor_pickles(X):
+    model = MultVAE(**SMALL).fit(X)
+    scores, embeddings = model.decision_function(X), model.transform(X)
+    model.set_params(n_components=3, hidden_layer_sizes=())
+    copy = pickle.loads(pickle.dumps(model))
+    for either in (model, copy):
+        assert either.n_components == 3
+        assert_array_equal(either.decision_function(X), scores)
+        assert_array_equal(either.transform(X), embeddings)
+    assert copy.partial_fit(X).transform(X).shape == embeddings.shape

@@ -165,6 +165,12 @@ class BaseTorchRecommender(BaseRecommender):
         if fresh:
             for name in [name for name in vars(self) if name == "net_" or name.startswith("best_")]:
                 delattr(self, name)
+            # Those that make the network, which a later set_params must not change.
+            self._made_with = {
+                name: value
+                for name, value in self.get_params(deep=False).items()
+                if name not in BaseTorchRecommender._parameter_constraints
+            }
             self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
             self.loss_curve_: list[float] = []
             self.validation_scores_: list[float] = []
@@ -320,11 +326,13 @@ class BaseTorchRecommender(BaseRecommender):
         self.net_ = net
 
     def _make_net_here(self) -> TorchNet:
+        """Make the net that was fitted, whatever the parameters have been set to since."""
+        params = self.get_params(deep=False)
+        self.set_params(**self._made_with)
         try:
             return self._make_net(self.n_features_in_)
         except ValueError:  # trained on CUDA, of which there is none here
-            wanted, self.device = self.device, "cpu"
-            try:
-                return self._make_net(self.n_features_in_)
-            finally:
-                self.device = wanted
+            self.device = "cpu"
+            return self._make_net(self.n_features_in_)
+        finally:
+            self.set_params(**params)

@@ -42,7 +42,7 @@ class EmbeddingMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SimilarI
 
     @property
     def _n_features_out(self) -> int:
-        return self.n_components
+        return self._made_with["n_components"]
 
     def _item_similarity(self, items: np.ndarray) -> np.ndarray:
         vectors = self.item_embeddings_

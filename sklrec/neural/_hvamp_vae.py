@@ -277,7 +277,8 @@ class HVampVAE(EmbeddingMixin, BaseTorchRecommender):
 
     @property
     def _n_features_out(self) -> int:
-        return self.n_components * (2 if self.prior == "hierarchical-vamp" else 1)
+        hierarchical = self._made_with["prior"] == "hierarchical-vamp"
+        return self._made_with["n_components"] * (2 if hierarchical else 1)
 
 
 class HVampVAEModule(nn.Module):
