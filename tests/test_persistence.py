@@ -563,9 +563,12 @@ def test_a_network_of_other_sizes_than_its_weights_is_an_error(ratings, path, na
 
     save(MultVAE(4, hidden_layer_sizes=(8,), max_epochs=1).fit(ratings), path)
     wrong = {"n_components": 5, "hidden_layer_sizes": {"tuple": [9]}}[name]
-    rewrite(
-        path, lambda document: document["attributes"]["_made_with"]["dict"].update({name: wrong})
-    )
+
+    def enlarge(document):
+        pairs = dict(document["attributes"]["_made_with"]["dict"])
+        document["attributes"]["_made_with"]["dict"] = list({**pairs, name: wrong}.items())
+
+    rewrite(path, enlarge)
     with pytest.raises(ValueError, match=r"cannot be loaded: .*size mismatch"):
         load(path)
 
