@@ -106,7 +106,8 @@ class ELSA(EmbeddingMixin, BaseTorchRecommender):
     -----
     The loss is that of [1]_ times the number of items, over which [1]_ takes a mean: gradients of
     large catalogues would vanish beside the optimizer's constant of 1e-8. A user without
-    interactions adds nothing to it.
+    interactions adds nothing to it. Code that the authors published for [1]_ also cuts the scores
+    at 0; their later code does not, as here.
 
     References
     ----------

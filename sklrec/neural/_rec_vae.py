@@ -128,7 +128,8 @@ class RecVAE(EmbeddingMixin, BaseTorchRecommender):
 
     Notes
     -----
-    As in the authors' code, the KL term is :math:`\log q - \log p` at the sampled latent vector,
+    The wide normal, the third part of the prior, and the weights are those of the authors' code.
+    As there, the KL term is :math:`\log q - \log p` at the sampled latent vector,
     and the prior a mixture in each dimension: a product of mixtures, not a mixture of products.
     The old posterior is the encoder as it was after its last pass of the epoch before, of the
     input before dropout; in the first epoch it is the untrained encoder. The weights of a prior

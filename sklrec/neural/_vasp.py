@@ -59,7 +59,7 @@ class VASP(BaseTorchRecommender):
         other did not exist; only then are they multiplied.
     lambda_ : float, default=16.0
         L2 penalty on the weights of the linear model, ``lambda_ / (2 n_users) * ||W||^2`` beside
-        the mean loss of a user. Not in [1]_: without it, thousands of users are too few for the
+        the mean loss of a user; the number of users is that of the first call. Not in [1]_: without it, thousands of users are too few for the
         linear model. Worth a search between 1 and 100.
     item_share : float, default=1.0
         Share of the items that are modelled, the most popular ones; all others score below these.
