@@ -59,8 +59,9 @@ class VASP(BaseTorchRecommender):
         other did not exist; only then are they multiplied.
     lambda_ : float, default=16.0
         L2 penalty on the weights of the linear model, ``lambda_ / (2 n_users) * ||W||^2`` beside
-        the mean loss of a user; the number of users is that of the first call. Not in [1]_: without it, thousands of users are too few for the
-        linear model. Worth a search between 1 and 100.
+        the mean loss of a user; the number of users is that of the first call. Not in [1]_:
+        without it, thousands of users are too few for the linear model. Worth a search between 1
+        and 100.
     item_share : float, default=1.0
         Share of the items that are modelled, the most popular ones; all others score below these.
         The authors of [1]_ report results of a third, which the paper does not say.
