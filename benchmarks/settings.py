@@ -89,6 +89,8 @@ VASP_SIZES = {
     "batch_size": 1024,
     "learning_rate": 5e-5,
     "max_epochs": 80,
+    "gamma": 2,
+    "callbacks": None,
 }
 
 MODELS = [
@@ -239,7 +241,7 @@ MODELS = [
         search={"lambda_": [0.05, 0.1, 0.5], "dropout": [0.33, 0.5]},
         search_on={"ml-1m": {"lambda_": [0.1]}},
         adapted={"ml-small": SMALL, "ml-1m-500-users": SMALL},
-        published={"ml-20m": {}, "netflix": {}},
+        published={key: {"lambda_": 0, "dropout": 0} for key in ("ml-20m", "netflix")},
         skip=(*ITEMS_BY_ITEMS, *REDUCED),
     ),
     Model(
@@ -259,7 +261,7 @@ MODELS = [
         search={"lambda_": [5, 16, 50], "beta": [0.005, 0.02]},
         search_on={"ml-1m": {"lambda_": [16]}},
         adapted={"ml-small": SMALL},
-        published={"ml-20m": VASP_SIZES, "netflix": VASP_SIZES},
+        published=dict.fromkeys(("ml-20m", "netflix"), VASP_SIZES | {"lambda_": 0}),
         skip=(*ITEMS_BY_ITEMS, *REDUCED),
     ),
     Model(
