@@ -111,7 +111,8 @@ MODELS = [
         search={"lambda_": [20, 50, 100, 200, 500, 1000, 2000]},
         search_on={
             "gowalla": {"lambda_": [50, 100, 200, 500]},
-            **{key: {"lambda_": [20, 50, 100, 200, 500]} for key in REDUCED},
+            "ml-1m-500-users": {"lambda_": [20, 50, 100, 200, 500]},
+            "ml-1m-fifth": {"lambda_": [200, 500, 1000, 2000, 5000, 10_000]},
         },
         published={
             "ml-small": {"lambda_": 0.5},
@@ -127,7 +128,8 @@ MODELS = [
         search={"lambda_": [20, 50, 100, 300, 500], "dropout": [0.2, 0.33, 0.5]},
         search_on={
             "gowalla": {"lambda_": [20, 50, 100], "dropout": [0.25, 0.5]},
-            **{key: {"lambda_": [20, 50, 100, 200], "dropout": [0.33]} for key in REDUCED},
+            "ml-1m-500-users": {"lambda_": [50, 100, 200, 500], "dropout": [0.33]},
+            "ml-1m-fifth": {"lambda_": [500, 1000, 2000, 5000, 10_000], "dropout": [0.33]},
         },
         published={
             "ml-20m": {"lambda_": 300, "dropout": 0.33},
