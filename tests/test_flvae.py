@@ -43,12 +43,14 @@ def flvae_logits(x, w, n_encoder_layers, n_decoder_layers):
     def linear(h, name):
         return h @ w[f"{name}.weight"].T + w[f"{name}.bias"]
 
-    h = swish_and_norm(x @ w["first.weight"] + w["first.bias"], "norm")
+    h = swish_and_norm(x @ w["encoder.first.weight"] + w["encoder.first.bias"], "encoder.norm")
     skipped = h
     for k in range(n_encoder_layers - 1):
-        h = swish_and_norm(linear(h, f"encoder.linear.{k}") + skipped, f"encoder.norm.{k}")
+        h = swish_and_norm(
+            linear(h, f"encoder.rest.linear.{k}") + skipped, f"encoder.rest.norm.{k}"
+        )
         skipped = skipped + h
-    mu = linear(h, "latent")[:, : w["latent.bias"].size // 2]
+    mu = linear(h, "encoder.last")[:, : w["encoder.last.bias"].size // 2]
     h, skipped = mu, 0
     for k in range(n_decoder_layers):
         h = swish_and_norm(linear(h, f"decoder.linear.{k}") + skipped, f"decoder.norm.{k}")
@@ -129,7 +131,7 @@ def test_loss_is_equation_5_at_a_sample_written_out(X):
     torch.manual_seed(1)
     loss = AnnealedELBO(FocalLoss(0.3, 1.5), 0.2, 0)(module(given), learnt)
     torch.manual_seed(1)
-    mu, logvar = module._posterior(given)
+    mu, logvar = module.encoder(given)
     z = mu + torch.randn_like(mu) * (logvar / 2).exp()
     p = module.item_layer(module.decoder(z)).dense().sigmoid().detach().double().numpy()
     mu, logvar = (t.detach().double().numpy() for t in (mu, logvar))

@@ -99,7 +99,7 @@ def test_pretrained_linear_model_does_not_depend_on_the_deep_one(X):
     one, other = (
         VASP(training="pretrained", beta=beta, **SMALL).fit(X).net_.module_ for beta in (0.0, 1.0)
     )
-    assert (one.flvae.first.weight != other.flvae.first.weight).any()
+    assert (one.flvae.encoder.first.weight != other.flvae.encoder.first.weight).any()
     assert one.ease.weight.equal(other.ease.weight)
 
 

@@ -121,6 +121,13 @@ def parse_metrics(metrics: str | Sequence[str]) -> dict[str, tuple[Metric, int]]
     return parsed
 
 
+def check_needs(parsed: Mapping[str, tuple[Metric, int]], inputs: Mapping[str, Any]) -> None:
+    """Refuse metrics whose input is there, but None."""
+    for name, (metric, _) in parsed.items():
+        if metric.needs in inputs and inputs[metric.needs] is None:
+            raise ValueError(f"{name} needs {metric.needs}, got None.")
+
+
 def measure(
     parsed: Mapping[str, tuple[Metric, int]],
     ranking: np.ndarray,
@@ -161,9 +168,7 @@ def measure(
         "interactions": interactions,
         "item_features": item_features,
     }
-    for name, (metric, _) in parsed.items():
-        if inputs[metric.needs] is None:
-            raise ValueError(f"{name} needs {metric.needs}, got None.")
+    check_needs(parsed, inputs)
     for name, axis in (("interactions", 1), ("item_features", 0)):
         shape = np.shape(inputs[name])
         if inputs[name] is not None and (len(shape) != 2 or shape[axis] != n_items):

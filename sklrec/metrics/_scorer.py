@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from .._matrix import canonical_csr, stored_entries, take_entries
 from .._ranking import rank_in_batches
 from ..model_selection import split_interactions
-from ._names import Metric, measure, parse_metrics
+from ._names import Metric, check_needs, measure, parse_metrics
 from ._ranking import mean_over_users
 
 
@@ -143,8 +143,7 @@ class RankingScorer:
                     f"{name} is better when it is lower, but a search takes the highest score; "
                     f"use 'neg_{name}'."
                 )
-            if metric.needs in vars(self) and getattr(self, metric.needs) is None:
-                raise ValueError(f"{name} needs {metric.needs}, got None.")
+        check_needs(parsed, vars(self))
         return parsed
 
     def hide(self, X: Any, y: Any = None) -> tuple[sp.csr_array, sp.csr_array]:

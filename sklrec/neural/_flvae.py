@@ -6,7 +6,6 @@ import math
 from numbers import Integral, Real
 
 import torch
-import torch.nn.functional as F
 from numpy.random import RandomState
 from torch import nn
 
@@ -16,7 +15,7 @@ from ._data import HalvedBatches, SparseBatch, SparseBatches
 from ._elbo import AnnealedELBO, VAEOutput
 from ._embedding import EmbeddingMixin
 from ._losses import FocalLoss, gaussian_kl
-from ._modules import DenselyConnected, ItemLayer, SparseLinear, initialize, sample
+from ._modules import DenselyConnected, DenselyConnectedEncoder, ItemLayer, sample
 from ._net import TorchNet
 
 # Few items are in a user's row. From a probability of .01 training need not first bring down those
@@ -235,24 +234,17 @@ class FLVAEModule(nn.Module):
         n_decoder_layers: int,
     ) -> None:
         super().__init__()
-        self.first = SparseLinear(n_items, hidden_size)
-        self.norm = nn.LayerNorm(hidden_size)
-        self.encoder = DenselyConnected(hidden_size, hidden_size, n_encoder_layers - 1)
-        self.latent = initialize(nn.Linear(hidden_size, 2 * n_components))
+        self.encoder = DenselyConnectedEncoder(n_items, n_components, hidden_size, n_encoder_layers)
         self.decoder = DenselyConnected(n_components, hidden_size, n_decoder_layers)
         self.item_layer = ItemLayer(hidden_size if n_decoder_layers else n_components, n_items)
         nn.init.constant_(self.item_layer.bias, INITIAL_LOGIT)
 
     def encode(self, batch: SparseBatch) -> torch.Tensor:
         """Return the latent mean, of shape (n_rows, n_components)."""
-        return self._posterior(batch)[0]
+        return self.encoder(batch)[0]
 
     def forward(self, batch: SparseBatch) -> VAEOutput:
         """Return scores at a sample of the latent vector in training, else at its mean."""
-        mu, logvar = self._posterior(batch)
+        mu, logvar = self.encoder(batch)
         z = sample(mu, logvar) if self.training else mu
         return VAEOutput(self.item_layer(self.decoder(z)), gaussian_kl(mu, logvar))
-
-    def _posterior(self, batch: SparseBatch) -> tuple[torch.Tensor, ...]:
-        h = self.norm(F.silu(self.first(batch)))  # (n_rows, hidden_size)
-        return self.latent(self.encoder(h, skipped=h)).float().chunk(2, dim=1)

@@ -159,6 +159,25 @@ class DenselyConnected(nn.Module):
         return h
 
 
+class DenselyConnectedEncoder(nn.Module):
+    """Sparse rows through densely connected layers to the mean and log-variance of a Gaussian."""
+
+    def __init__(
+        self, n_items: int, n_components: int, hidden_size: int, n_encoder_layers: int
+    ) -> None:
+        super().__init__()
+        self.first = SparseLinear(n_items, hidden_size)
+        self.norm = nn.LayerNorm(hidden_size)
+        self.rest = DenselyConnected(hidden_size, hidden_size, n_encoder_layers - 1)
+        self.last = initialize(nn.Linear(hidden_size, 2 * n_components))
+
+    def forward(self, batch: SparseBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return two tensors of shape (n_rows, n_components)."""
+        h = self.norm(F.silu(self.first(batch)))  # (n_rows, hidden_size)
+        mu, logvar = self.last(self.rest(h, skipped=h)).float().chunk(2, dim=1)
+        return mu, logvar
+
+
 def hidden_layers(sizes: Sequence[int], gated: bool = False) -> nn.Sequential:
     """Return dense layers of these sizes; none for a single size.
 

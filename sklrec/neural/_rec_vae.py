@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.random import RandomState
 from skorch.callbacks import Callback
 from torch import nn
@@ -20,7 +19,7 @@ from ._base import BaseTorchRecommender
 from ._data import SparseBatch
 from ._embedding import EmbeddingMixin
 from ._losses import ItemScores, Likelihood, likelihood_named, log_normal
-from ._modules import DenselyConnected, ItemLayer, SparseLinear, initialize, sample
+from ._modules import DenselyConnectedEncoder, ItemLayer, sample
 from ._net import TorchNet
 
 # Log-variance of the widest part of the prior, which keeps a little density everywhere.
@@ -307,24 +306,12 @@ class RecVAEModule(nn.Module):
         return RecVAEOutput(scores, kl)
 
 
-class RecVAEEncoder(nn.Module):
-    """Rows divided by their norm, through densely connected layers to a mean and a log-variance."""
-
-    def __init__(
-        self, n_items: int, n_components: int, hidden_size: int, n_encoder_layers: int
-    ) -> None:
-        super().__init__()
-        self.first = SparseLinear(n_items, hidden_size)
-        self.norm = nn.LayerNorm(hidden_size)
-        self.rest = DenselyConnected(hidden_size, hidden_size, n_encoder_layers - 1)
-        self.last = initialize(nn.Linear(hidden_size, 2 * n_components))
+class RecVAEEncoder(DenselyConnectedEncoder):
+    """The same of rows divided by their norm and thinned by dropout."""
 
     def forward(self, batch: SparseBatch, dropout: float = 0) -> tuple[torch.Tensor, torch.Tensor]:
         """Return two tensors of shape (n_rows, n_components)."""
-        batch = batch.normalized().dropout(dropout, training=True)
-        h = self.norm(F.silu(self.first(batch)))  # (n_rows, hidden_size)
-        mu, logvar = self.last(self.rest(h, skipped=h)).float().chunk(2, dim=1)
-        return mu, logvar
+        return super().forward(batch.normalized().dropout(dropout, training=True))
 
 
 class CompositePrior(nn.Module):
