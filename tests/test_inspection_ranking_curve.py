@@ -100,12 +100,9 @@ def test_k_beyond_the_ranks_given_is_refused():
         RankingCurveDisplay.from_predictions(HELD_OUT, RANKING, k=4)
 
 
-@pytest.mark.parametrize(
-    ("metric", "message"),
-    [("accuracy", "A metric is one of ndcg"), ("gini", "must be one of held-out items.*'gini'")],
-)
-def test_metric_without_held_out_items_is_refused(metric, message):
-    with pytest.raises(ValueError, match=message):
+@pytest.mark.parametrize("metric", ["accuracy", "gini", "ndcg@10"])
+def test_metric_without_held_out_items_is_refused(metric):
+    with pytest.raises(ValueError, match=f"one of ndcg, .* without '@' .* got '{metric}'"):
         RankingCurveDisplay.from_predictions(HELD_OUT, RANKING, metric=metric)
 
 

@@ -262,11 +262,13 @@ class RankingCurveDisplay:
             raise ValueError("No user has an item held out, so there is no curve to draw.")
         n_ranks = ranking.shape[1] if ranking.ndim == 2 else 1
         ks = _check_ks(n_ranks if k is None else k, n_ranks, "ranks given")
-        parsed = parse_metrics([f"{metric}@{at}" for at in ks])
-        if METRICS[metric].needs != "held_out":
+        of_held_out = [name for name in METRICS if METRICS[name].needs == "held_out"]
+        if metric not in of_held_out:
             raise ValueError(
-                f"metric must be one of held-out items, such as 'ndcg', got {metric!r}."
+                f"metric must be one of {', '.join(of_held_out)}, without '@' and a number, "
+                f"got {metric!r}."
             )
+        parsed = parse_metrics([f"{metric}@{at}" for at in ks])
         found = RankingEvaluation(
             {
                 key: metric_at.function(held_out=held_out, ranking=ranking, k=at)

@@ -101,11 +101,14 @@ class BaseTorchRecommender(BaseRecommender):
         Raises
         ------
         ValueError
-            If the loss becomes infinite or NaN, or there are too few users to validate on.
+            If the loss becomes infinite or NaN, there are too few users to validate on, or
+            ``warm_start=True`` and a parameter of the network was changed since the last call.
         MemoryError
             If the machine or the GPU lacks the memory.
         """
         fresh = not (self.warm_start and hasattr(self, "net_"))
+        if not fresh:
+            self._check_unchanged()
         X = self._check_X(X, reset=fresh)
         validation = self._validation_users(X_val, y_val)
         epochs = self.max_epochs if fresh else self.max_epochs - self.n_iter_
@@ -203,6 +206,16 @@ class BaseTorchRecommender(BaseRecommender):
                 stacklevel=3,
             )
         return self
+
+    def _check_unchanged(self) -> None:
+        """Refuse to go on with a network that was made with other parameters."""
+        for name, value in self.get_params(deep=False).items():
+            before = self._made_with.get(name, value)
+            if repr(before) != repr(value):
+                raise ValueError(
+                    f"warm_start=True goes on with a network that was made with {name}={before!r}, "
+                    f"but {name} is {value!r} now; set warm_start=False to begin anew."
+                )
 
     def _new_net(self, n_items: int, device: torch.device) -> TorchNet:
         net = self._make_net(n_items)
