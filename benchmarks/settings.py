@@ -52,7 +52,8 @@ DATASETS = [
 # of beta is reached after a third of 200 epochs. Patience ends what does not get better.
 PATIENT = {"early_stopping": True, "n_iter_no_change": 40}
 SMALL = {"batch_size": 50}
-SPARSE = {"batch_size": 250}
+# Few interactions a user: fast at first, then ever slower, in few epochs.
+SPARSE = {"learning_rate": 3e-3, "max_epochs": 25, "callbacks": [FallingRate(25)]}
 # Found on MovieLens-1M. Each step encodes all pseudo-inputs beside the batch: with the default of
 # a thousand that is most of the work.
 HVAMP = {
@@ -77,6 +78,12 @@ NEASE = {
 FLVAE_30 = {"gamma": 1, "beta": 0.02, "max_epochs": 30, "callbacks": [FallingRate(30)]}
 VASP_12 = {"max_epochs": 12, "callbacks": [FallingRate(12)]}
 REC = {"learning_rate": 1e-3, "max_epochs": 30}
+REC_SPARSE = {
+    "learning_rate": 2e-3,
+    "max_epochs": 15,
+    "batch_size": 250,
+    "callbacks": [FallingRate(15)],
+}
 # Where three or more matrices of items by items in float32 take more than a desktop has.
 ITEMS_BY_ITEMS = ("citeulike-a", "citeulike-t", "gowalla")
 # Those of the authors, but for Adam with one learning rate in place of Nadam with three.
@@ -110,7 +117,7 @@ MODELS = [
         paper="Steck 2019",
         search={"lambda_": [20, 50, 100, 200, 500, 1000, 2000]},
         search_on={
-            "gowalla": {"lambda_": [50, 100, 200, 500]},
+            "citeulike-a": {"lambda_": [5, 10, 20, 50, 100, 200, 500]},
             "ml-1m-500-users": {"lambda_": [20, 50, 100, 200, 500]},
             "ml-1m-fifth": {"lambda_": [200, 500, 1000, 2000, 5000, 10_000]},
         },
@@ -127,7 +134,7 @@ MODELS = [
         paper="Steck 2020",
         search={"lambda_": [20, 50, 100, 300, 500], "dropout": [0.2, 0.33, 0.5]},
         search_on={
-            "gowalla": {"lambda_": [20, 50, 100], "dropout": [0.25, 0.5]},
+            "citeulike-a": {"lambda_": [5, 10, 20, 50, 100], "dropout": [0.33]},
             "ml-1m-500-users": {"lambda_": [50, 100, 200, 500], "dropout": [0.33]},
             "ml-1m-fifth": {"lambda_": [500, 1000, 2000, 5000, 10_000], "dropout": [0.33]},
         },
@@ -144,13 +151,13 @@ MODELS = [
         search={"lambda_": [0, 2e-5], "hidden_layer_sizes": [(), (600,)]},
         search_on={
             "ml-1m": {"lambda_": [0]},
-            **{key: {"lambda_": [0, 2e-05]} for key in ("gowalla", *REDUCED)},
+            **{key: {"lambda_": [0, 2e-5]} for key in ("ml-small", "citeulike-a", *REDUCED)},
         },
         adapted={
-            "ml-small": SMALL,
+            "ml-small": SMALL
+            | {"learning_rate": 5e-3, "max_epochs": 30, "callbacks": [FallingRate(30)]},
             "ml-1m-500-users": SMALL,
-            "citeulike-a": SPARSE,
-            "citeulike-t": SPARSE,
+            "citeulike-a": SPARSE | {"batch_size": 100},
         },
         published={"ml-20m": {"lambda_": 2e-5}},
     ),
@@ -160,17 +167,15 @@ MODELS = [
         paper="Liang et al. 2018",
         search={"beta": [0.1, 0.2, 0.4], "hidden_layer_sizes": [(), (600,)]},
         search_on={
+            "ml-small": {"beta": [0.1, 0.2], "hidden_layer_sizes": [()]},
             "ml-1m": {"beta": [0.2], "hidden_layer_sizes": [()]},
-            **{
-                key: {"beta": [0.2, 0.4], "hidden_layer_sizes": [()]}
-                for key in ("gowalla", *REDUCED)
-            },
+            **{key: {"beta": [0.2, 0.4], "hidden_layer_sizes": [()]} for key in REDUCED},
+            "citeulike-a": {"n_annealing_steps": [2_000, 10_000], "hidden_layer_sizes": [()]},
         },
         adapted={
             "ml-small": {**SMALL, "n_annealing_steps": 2_500},
             "ml-1m-500-users": {**SMALL, "n_annealing_steps": 2_500},
-            "citeulike-a": SPARSE,
-            "citeulike-t": SPARSE,
+            "citeulike-a": SPARSE | {"batch_size": 100},
         },
         published={
             "ml-20m": {"n_annealing_steps": 200_000, "early_stopping": False},
@@ -188,13 +193,12 @@ MODELS = [
         RecVAE(**REC),
         paper="Shenbin et al. 2020",
         search={"gamma": [0.0025, 0.005, 0.01]},
-        search_on={"ml-1m": {"gamma": [0.005]}, "ml-1m-fifth": {"gamma": [0.005, 0.02]}},
-        adapted={
-            "ml-small": SMALL,
-            "ml-1m-500-users": SMALL,
-            "citeulike-a": SPARSE,
-            "citeulike-t": SPARSE,
+        search_on={
+            "ml-1m": {"gamma": [0.005]},
+            "ml-1m-fifth": {"gamma": [0.005, 0.02]},
+            "citeulike-a": {"gamma": [0.0025, 0.005]},
         },
+        adapted={"ml-small": SMALL, "ml-1m-500-users": SMALL, "citeulike-a": REC_SPARSE},
         published={"ml-20m": {"gamma": 0.005, "learning_rate": 5e-4, "max_epochs": 50}},
     ),
     Model(
@@ -202,22 +206,27 @@ MODELS = [
         HVampVAE(batch_size=200, n_annealing_steps=6_000, **PATIENT),
         paper="Kim & Suh 2019",
         search={"beta": [0.1, 0.3, 0.6]},
-        search_on={key: {"beta": [0.3]} for key in ("ml-1m", *REDUCED)},
+        search_on={
+            "ml-small": {"beta": [0.1, 0.3], "hidden_layer_sizes": [(), (150,)]},
+            **{key: {"beta": [0.3]} for key in ("ml-1m", *REDUCED)},
+            "citeulike-a": {"beta": [0.1, 0.3]},
+        },
         adapted={
             # One small layer, as Peng et al. have it for small data.
-            "ml-small": {
+            "ml-small": HVAMP
+            | SMALL
+            | {
                 "hidden_layer_sizes": (150,),
-                "n_components": 50,
-                "n_pseudo_inputs": 200,
-                "batch_size": 50,
-                "n_annealing_steps": 2_500,
+                "n_components": 200,
+                "n_annealing_steps": 400,
+                "learning_rate": 8e-3,
+                "max_epochs": 30,
+                "callbacks": [FallingRate(30)],
             },
             "ml-1m": HVAMP,
             "ml-1m-500-users": {**HVAMP, **SMALL, "n_annealing_steps": 2_500},
             "ml-1m-fifth": HVAMP,
-            "citeulike-a": HVAMP,
-            "citeulike-t": HVAMP,
-            "gowalla": HVAMP,
+            "citeulike-a": HVAMP | SPARSE | {"learning_rate": 8e-3, "batch_size": 250},
         },
         published={
             "ml-small": {"beta": 0.3, "n_pseudo_inputs": 1000},
@@ -241,8 +250,10 @@ MODELS = [
         NeuralEASE(**NEASE, dropout=0.33),
         paper="Vančura & Kordík 2021",
         search={"lambda_": [0.05, 0.1, 0.5], "dropout": [0.33, 0.5]},
-        search_on={"ml-1m": {"lambda_": [0.1]}},
-        adapted={"ml-small": SMALL, "ml-1m-500-users": SMALL},
+        search_on={
+            "ml-1m": {"lambda_": [0.1]},
+            "ml-small": {"lambda_": [0.1, 0.5], "dropout": [0.33, 0.5]},
+        },
         published={key: {"lambda_": 0, "dropout": 0} for key in ("ml-20m", "netflix")},
         skip=(*ITEMS_BY_ITEMS, *REDUCED),
     ),
@@ -251,8 +262,18 @@ MODELS = [
         FLVAE(**FLVAE_30),
         paper="Vančura & Kordík 2021",
         search={"beta": [0.005, 0.02, 0.05]},
-        search_on={"ml-1m": {"beta": [0.02]}},
-        adapted={"ml-small": SMALL},
+        search_on={
+            "ml-1m": {"beta": [0.02]},
+            **{key: {"beta": [0.005, 0.02]} for key in ("ml-small", "citeulike-a")},
+        },
+        adapted={
+            "ml-small": SMALL,
+            "citeulike-a": {
+                "learning_rate": 4e-3,
+                "max_epochs": 20,
+                "callbacks": [FallingRate(20)],
+            },
+        },
         published={"ml-20m": VASP_SIZES, "netflix": VASP_SIZES},
         skip=REDUCED,
     ),
@@ -261,8 +282,8 @@ MODELS = [
         VASP(max_epochs=20, callbacks=[FallingRate(20)]),
         paper="Vančura & Kordík 2021",
         search={"lambda_": [5, 16, 50], "beta": [0.005, 0.02]},
-        search_on={"ml-1m": {"lambda_": [16]}},
-        adapted={"ml-small": SMALL},
+        search_on={"ml-1m": {"lambda_": [16]}, "ml-small": {"lambda_": [5, 16]}},
+        adapted={"ml-small": {"batch_size": 100}},
         published=dict.fromkeys(("ml-20m", "netflix"), VASP_SIZES | {"lambda_": 0}),
         skip=(*ITEMS_BY_ITEMS, *REDUCED),
     ),
@@ -274,8 +295,9 @@ MODELS = [
         search_on={
             "ml-1m": {"n_components": [256]},
             **{key: {"n_components": [64, 256]} for key in REDUCED},
+            "citeulike-a": {"n_components": [256, 512]},
         },
-        adapted={"ml-1m-500-users": SMALL},
+        adapted={"ml-1m-500-users": SMALL, "citeulike-a": {"batch_size": 250}},
         published={
             "ml-20m": {"n_components": 800, "batch_size": 32, "max_epochs": 10},
         },

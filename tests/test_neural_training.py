@@ -235,7 +235,7 @@ def test_warm_start_without_more_epochs_changes_nothing(X):
 
 def test_warm_start_refuses_another_network(X):
     model = MultDAE(**SMALL, warm_start=True).fit(X).set_params(n_components=7, max_epochs=9)
-    with pytest.raises(ValueError, match="n_components=.*but n_components is 7 now"):
+    with pytest.raises(ValueError, match=r"n_components=.*but n_components is 7 now"):
         model.fit(X)
     assert model.set_params(warm_start=False).fit(X).transform(X[:1]).shape == (1, 7)
 
