@@ -33,6 +33,14 @@ from sklrec.model_selection import split_interactions, strong_generalization_spl
 
 METRICS = ["ndcg@100", "ndcg@20", "ndcg@10", "recall@50", "recall@20", "recall@10"]
 CHOOSE_BY = "ndcg@100"  # of the validation users
+# Of the lists themselves, against what the training users have.
+BEYOND = [
+    "catalogue_coverage@10",
+    "gini@10",
+    "novelty@10",
+    "average_popularity@10",
+    "intra_list_diversity/users@10",
+]
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,6 @@ class Dataset:
     splits: Mapping[str, int]  # name and seed
     min_interactions: int = 5
     has_ratings: bool = False  # positive are those above 3.5
-    tune: str = "each"  # a setting is found on "each" split, or on the "first" for all of them
     variants: tuple[str, ...] = ("published", "tuned", "fixed")
     n_train: int | None = None  # only so many of the training users
     share: float = 1.0  # of each user's interactions that are known; what is to be found is not cut
@@ -72,8 +79,8 @@ class Dataset:
         if self.n_train is not None:
             split.train = split.train[: self.n_train]
         if self.share < 1:
-            for name in ("train", "valid_fold_in", "test_fold_in"):
-                split[name] = split_interactions(split[name], 1 - self.share, random_state=0)[0]
+            for part in ("train", "valid_fold_in", "test_fold_in"):
+                split[part] = split_interactions(split[part], 1 - self.share, random_state=0)[0]
         return split
 
 
@@ -87,7 +94,7 @@ class Model:
     search: Any = field(default_factory=dict)  # a grid, or a list of grids: the range to search
     search_on: Mapping[str, Any] = field(default_factory=dict)  # another range on a data set
     adapted: Mapping[str, dict] = field(default_factory=dict)  # not searched, on a data set
-    published: Mapping[str, dict] = field(default_factory=dict)  # the authors' for a data set
+    published: Mapping[str, dict] = field(default_factory=dict)  # a paper's, on a data set
     skip: tuple[str, ...] = ()  # data sets
     ratings: bool = False  # fitted on all ratings, not on the positives
     group: str = ""  # of an ablation
@@ -98,7 +105,8 @@ class Model:
         grid = self.search_on.get(dataset, self.search)
         variants = {}
         if dataset in self.published:
-            variants["published"] = [clone(base).set_params(**self.published[dataset])]
+            stated = self.published[dataset]
+            variants["published"] = [clone(self.estimator).set_params(**stated)]
         if grid:
             variants["tuned"] = [clone(base).set_params(**point) for point in ParameterGrid(grid)]
         elif not variants:
@@ -164,6 +172,19 @@ def checksums(split: Bunch) -> dict[str, str]:
     candidate = _sha256(known)
     final = _sha256([*known, split.test_fold_in, split.test_held_out])
     return {"candidate": candidate, "final": final}
+
+
+def source_digest() -> str:
+    """Return a checksum of the code that makes a unit what it is, beside its settings and data."""
+    here = Path(__file__).parent
+    paths = [*Path(sklrec.__file__).parent.rglob("*.py"), here / "_runs.py", here / "_schedules.py"]
+    digest = hashlib.sha256()
+    for path in sorted(paths):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+SOURCE = source_digest()  # when this process began
 
 
 def _sha256(matrices: list[sp.csr_array]) -> str:
@@ -238,15 +259,23 @@ def run_unit(
             "cpu": cpu_name(),
             "device": str(model.net_.device) if hasattr(model, "net_") else "cpu",
             "versions": _versions(),
+            "source": SOURCE,
         }
         if unit.kind == "final":
-            test = evaluate(model, split.test_fold_in, split.test_held_out, METRICS)
-            _write(
+            test = evaluate(
+                model,
+                split.test_fold_in,
+                split.test_held_out,
+                METRICS + BEYOND,
+                interactions=split.train,
+            )
+            values = {name: test.per_user[name] for name in METRICS}
+            write_whole(
                 path.with_suffix(".npz"),
-                lambda file: np.savez_compressed(file, users=split.test_users, **test.per_user),
+                lambda file: np.savez_compressed(file, users=split.test_users, **values),
             )
             result["test"] = test.mean
-    _write(path, lambda file: file.write(json.dumps(result, indent=1).encode()))
+    write_whole(path, lambda file: file.write(json.dumps(result, indent=1).encode()))
     _say(f"{name}: {CHOOSE_BY} {result['valid']:.4f} on validation users, {seconds:.1f} s")
 
 
@@ -263,7 +292,7 @@ def read_unit(unit: Unit, runs: Path) -> dict | None:
     return result
 
 
-def _write(path: Path, write: Callable[[Any], Any]) -> None:
+def write_whole(path: Path, write: Callable[[Any], Any]) -> None:
     """Write a file that is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}")

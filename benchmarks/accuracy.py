@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -21,7 +22,9 @@ import numpy as np
 import settings
 from _compare import mean_over_users
 from _runs import (
+    BEYOND,
     METRICS,
+    SOURCE,
     Dataset,
     Model,
     Unit,
@@ -31,6 +34,7 @@ from _runs import (
     seeded,
     shortened,
     try_unit,
+    write_whole,
 )
 
 HERE = Path(__file__).parent
@@ -40,8 +44,9 @@ COLUMNS = [
     *("dataset", "split", "model", "variant", "paper", "settings", "n_users"),
     *(name for metric in METRICS for name in (metric, f"{metric}_se")),
     *(name for metric in TESTED for name in (f"{metric}_below_best", f"{metric}_p")),
+    *BEYOND,
     *("valid_ndcg@100", "fit_s", "best_epoch", "seed", "date", "device", "threads", "cpu"),
-    "versions",
+    *("versions", "source"),
 ]
 CANDIDATE_COLUMNS = [
     *("dataset", "split", "model", "variant", "settings", "chosen", "valid_ndcg@100"),
@@ -64,8 +69,6 @@ class Benchmark:
         Units at once.
     threads : int
         Threads of each.
-    tune : {"each", "first"} or None
-        On which splits settings are searched, instead of what the data set says.
     max_epochs : int or None
         In place of what the settings say.
     bars : bool
@@ -80,7 +83,6 @@ class Benchmark:
         runs: Path,
         n_jobs: int = 1,
         threads: int = 1,
-        tune: str | None = None,
         max_epochs: int | None = None,
         bars: bool = False,
     ) -> None:
@@ -89,7 +91,6 @@ class Benchmark:
         self.runs = runs
         self.n_jobs = n_jobs
         self.threads = threads
-        self.tune = tune
         self.max_epochs = max_epochs
         self.bars = bars
         self.failures: list[str] = []
@@ -114,8 +115,6 @@ class Benchmark:
         estimators = self._variants(model, dataset)[variant]
         if len(estimators) == 1:
             return []
-        if (self.tune or dataset.tune) == "first":
-            split = next(iter(dataset.splits))
         return [
             self._unit("candidate", dataset, split, model, variant, estimator)
             for estimator in estimators
@@ -143,8 +142,14 @@ class Benchmark:
         return self._unit("final", dataset, split, model, variant, chosen[0])
 
     def collect(self, dataset: Dataset, splits: Sequence[str]) -> tuple[list[dict], list[dict]]:
-        """Return the rows of all finished units: of test users, and of candidates."""
+        """Return the rows of all finished units: of test users, and of candidates.
+
+        The validation users of the first split, which the ranges and single settings of the table
+        were found on, are not among the test users of the other splits.
+        """
         rows, candidates = [], []
+        first = next(iter(dataset.splits))
+        seen = load_split(dataset, first, self.data).valid_users
         for model in self.models:
             for variant in self._variants(model, dataset):
                 of_model = []
@@ -155,6 +160,8 @@ class Benchmark:
                     found = read_unit(self.final(dataset, model, variant, split), self.runs)
                     if found is None:
                         continue
+                    if split != first:
+                        found["per_user"] = without(found["per_user"], seen)
                     found |= {
                         "variant": variant,
                         "group": model.group,
@@ -209,12 +216,19 @@ class Benchmark:
         self.failures += [failure for failure in failures if failure is not None]
 
 
+def without(per_user: dict[str, np.ndarray], users: np.ndarray) -> dict[str, np.ndarray]:
+    """Leave out the values of some users."""
+    kept = ~np.isin(per_user["users"], users)
+    return {name: values[kept] for name, values in per_user.items()}
+
+
 def pooled(found: list[dict]) -> dict:
     """Return several splits of a model as one: the values of all their users."""
     names = found[0]["per_user"]
     return found[0] | {
         "split": f"{found[0]['split']} to {found[-1]['split']}",
         "per_user": {n: np.concatenate([row["per_user"][n] for row in found]) for n in names},
+        "test": {n: np.mean([row["test"].get(n, np.nan) for row in found]) for n in BEYOND},
         "valid": np.mean([row["valid"] for row in found]),
         "fit_s": np.mean([row["fit_s"] for row in found]),
         "settings": " or ".join(dict.fromkeys(row["settings"] for row in found)),
@@ -232,6 +246,9 @@ def as_row(found: dict) -> dict:
         "fit_s": f"{found['fit_s']:.1f}",
         "per_user": found["per_user"],
     }
+    for metric in BEYOND:
+        value = found["test"].get(metric, np.nan)
+        row[metric] = "" if np.isnan(value) else f"{value:.4g}"
     for metric in METRICS:
         mean = mean_over_users(found["per_user"][metric], users)
         row |= {metric: f"{mean.value:.4f}", f"{metric}_se": f"{mean.standard_error:.4f}"}
@@ -263,14 +280,24 @@ def merge(path: Path, rows: list[dict], columns: list[str], datasets: set[str]) 
         with path.open(newline="") as file:
             kept = [row for row in csv.DictReader(file) if row["dataset"] not in datasets]
     order = [dataset.name for dataset in settings.DATASETS]
-    table = sorted([*kept, *rows], key=lambda row: order.index(row["dataset"]))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(table)
-    temporary.replace(path)
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(sorted([*kept, *rows], key=lambda row: order.index(row["dataset"])))
+    write_whole(path, lambda file: file.write(table.getvalue().encode()))
+
+
+def lost(path: Path, rows: list[dict], dataset: str) -> list[str]:
+    """Return what the table says of a data set and the new rows do not."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        before = [_name(row) for row in csv.DictReader(file) if row["dataset"] == dataset]
+    return sorted(set(before) - {_name(row) for row in rows})
+
+
+def _name(row: dict) -> str:
+    return f"{row['dataset']} {row['split']} {row['model']} ({row['variant']})"
 
 
 @contextmanager
@@ -296,7 +323,6 @@ def main() -> int:
         "runs": options.runs,
         "n_jobs": options.n_jobs,
         "threads": options.threads,
-        "tune": options.tune,
         "max_epochs": options.max_epochs,
         "bars": options.bars,
     }
@@ -310,12 +336,24 @@ def main() -> int:
                 benchmark.run(dataset, splits, options.variants)
             every = settings.ABLATED_ON[1] if options.ablations else list(dataset.splits)
             rows, candidates = everything.collect(dataset, every)
+            gone = lost(options.output / f"{name}.csv", rows, dataset.name)
+            if gone and not options.replace:
+                raise SystemExit(
+                    f"{options.runs} has nothing of {'; '.join(gone)}. The table is as it was: run "
+                    "these too, or lose them with --replace."
+                )
             merge(options.output / f"{name}.csv", rows, columns, {dataset.name})
             if not options.ablations:
                 path = options.output / "settings_found.csv"
                 merge(
                     path, [as_candidate(c) for c in candidates], CANDIDATE_COLUMNS, {dataset.name}
                 )
+            others = sum(row.get("source") != SOURCE for row in [*rows, *candidates])
+            if others:
+                print(f"{dataset.name}: {others} rows are of other code than this", file=sys.stderr)
+    for failure in benchmark.failures:
+        print(f"FAILED {failure}", file=sys.stderr)
+    return 1 if benchmark.failures else 0
 
 
 def at_hand(names: list[str] | None, data: Path) -> Iterator[Dataset]:
@@ -349,9 +387,10 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--datasets", nargs="+", choices=names, help="those at hand unless told")
     parser.add_argument("--models", nargs="+", help="names in settings.py; all unless told")
-    parser.add_argument("--splits", nargs="+", help="names in settings.py; all unless told")
-    parser.add_argument("--variants", nargs="+", default=["published", "tuned", "fixed"])
-    parser.add_argument("--tune", choices=["each", "first"], help="search on each split, or one")
+    splits = sorted({split for dataset in settings.DATASETS for split in dataset.splits})
+    variants = ["published", "tuned", "fixed"]
+    parser.add_argument("--splits", nargs="+", choices=splits, help="all unless told")
+    parser.add_argument("--variants", nargs="+", choices=variants, default=variants)
     parser.add_argument("--ablations", action="store_true", help="run these rows instead")
     parser.add_argument("--n-jobs", type=int, default=1, help="fits at once")
     parser.add_argument("--threads", type=int, help="of each fit; all cores unless told")
@@ -359,6 +398,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--bars", action="store_true", help="show the progress of each fit")
     parser.add_argument("--max-epochs", type=int, help="fewer, to see that everything runs")
     parser.add_argument("--collect", action="store_true", help="only write the tables")
+    parser.add_argument("--replace", action="store_true", help="rows that are not kept are lost")
     parser.add_argument("--runs", type=Path, default=HERE / ".runs", help="kept units")
     parser.add_argument("--output", type=Path, default=HERE / "results", help="folder of tables")
     options = parser.parse_args()

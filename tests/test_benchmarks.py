@@ -20,7 +20,7 @@ import accuracy  # noqa: E402
 import report  # noqa: E402
 import settings  # noqa: E402
 from _compare import holm, mean_over_users  # noqa: E402
-from _runs import METRICS, Dataset, Model, load_split, short_repr, shortened  # noqa: E402
+from _runs import BEYOND, METRICS, Dataset, Model, load_split, short_repr, shortened  # noqa: E402
 from skorch.callbacks import Callback  # noqa: E402
 
 from sklrec.base import BaseRecommender  # noqa: E402
@@ -195,12 +195,6 @@ def test_chosen_is_the_candidate_with_the_best_validation_score(folder, tmp_path
         assert row["settings"] == best[1]
 
 
-def test_search_on_the_first_split_serves_all(folder, tmp_path, calls):
-    model = Model("Recorder", Recorder(), search={"c": [1, 2, 3]})
-    run(folder, tmp_path / "runs", [model], tune="first")
-    assert len(calls) == 3 + 2
-
-
 def test_interrupted_run_ends_as_one_that_is_not(folder, tmp_path, calls):
     models = [*MODELS, Model("Recorder", Recorder(), search={"c": [1, -1]})]
     whole = run(folder, tmp_path / "whole", models)
@@ -233,6 +227,42 @@ def test_failing_fit_is_named_and_the_others_go_on(folder, tmp_path):
     (failure,) = benchmark.failures
     assert failure.startswith("small 1 EASE: EASE(lambda_=-1): InvalidParameterError:")
     assert [row["model"] for row in benchmark.collect(SMALL, ["1"])[0]] == ["Popularity"]
+
+
+def test_run_with_a_failing_fit_ends_with_an_error(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(settings, "MODELS", [Model("EASE", EASE(lambda_=-1)), *MODELS[:1]])
+    command = f"accuracy.py --datasets made --runs {tmp_path}/runs --output {tmp_path}"
+    monkeypatch.setattr(sys, "argv", [*command.split(), "--data", str(folder)])
+    assert accuracy.main() == 1
+    assert "FAILED made 1 EASE" in capsys.readouterr().err.splitlines()[-2]
+
+
+def test_rows_whose_units_are_gone_are_not_lost(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(settings, "MODELS", MODELS[:2])
+    command = f"accuracy.py --datasets made --output {tmp_path} --data {folder}".split()
+    monkeypatch.setattr(sys, "argv", [*command, "--runs", str(tmp_path / "runs")])
+    accuracy.main()
+    table = (tmp_path / "accuracy.csv").read_text()
+    elsewhere = [*command, "--runs", str(tmp_path / "others"), "--models", "Popularity"]
+    monkeypatch.setattr(sys, "argv", elsewhere)
+    with pytest.raises(SystemExit, match=r"made 1 EASE \(tuned\).*--replace"):
+        accuracy.main()
+    assert (tmp_path / "accuracy.csv").read_text() == table
+    monkeypatch.setattr(sys, "argv", [*elsewhere, "--replace"])
+    assert accuracy.main() == 0
+    assert len((tmp_path / "accuracy.csv").read_text().splitlines()) == 1 + 3
+
+
+def test_result_tells_of_the_lists_too(folder, tmp_path):
+    rows, _ = run(folder, tmp_path / "runs", MODELS[:1])
+    model = PopularityRecommender().fit(load_split(SMALL, "1", folder).train)
+    split = load_split(SMALL, "1", folder)
+    found = evaluate(
+        model, split.test_fold_in, split.test_held_out, BEYOND, interactions=split.train
+    )
+    assert [rows[0][name] for name in BEYOND] == [f"{found.mean[name]:.4g}" for name in BEYOND]
+    both = [float(row["novelty@10"]) for row in rows]
+    assert_allclose(both[2], np.mean(both[:2]), rtol=1e-3)
 
 
 def test_units_are_those_of_their_settings_and_their_data(folder, tmp_path, calls):
@@ -276,9 +306,22 @@ def test_dask_cluster_finds_what_one_process_does(tmp_path):
 
 def test_errors_over_all_splits_are_of_distinct_users(folder, tmp_path):
     rows, _ = run(folder, tmp_path / "runs", MODELS[:1])
-    test_users = [load_split(SMALL, name, folder).test_users for name in SMALL.splits]
+    first, second = (load_split(SMALL, name, folder) for name in SMALL.splits)
     assert [row["split"] for row in rows] == ["1", "2", "1 to 2"]
-    assert rows[2]["n_users"] == np.unique(np.concatenate(test_users)).size
+    tested = np.setdiff1d(np.union1d(first.test_users, second.test_users), first.valid_users)
+    assert rows[2]["n_users"] == tested.size
+
+
+def test_users_that_the_ranges_were_found_on_are_in_no_result(folder, tmp_path):
+    first, second = (load_split(SMALL, name, folder) for name in SMALL.splits)
+    benchmark = accuracy.Benchmark(MODELS[:1], data=folder, runs=tmp_path / "runs")
+    benchmark.run(SMALL, ["1", "2"], VARIANTS)
+    of_first, of_second, _ = (
+        row["per_user"]["users"] for row in benchmark.collect(SMALL, ["1", "2"])[0]
+    )
+    assert np.isin(second.test_users, first.valid_users).any()
+    assert_array_equal(of_first, first.test_users)
+    assert_array_equal(of_second, np.setdiff1d(second.test_users, first.valid_users))
 
 
 def test_rows_are_compared_with_the_best_of_their_split(folder, tmp_path):
