@@ -22,7 +22,7 @@ def data_folder() -> Path:
 
 
 def load_ml1m(folder: str | os.PathLike) -> Bunch:
-    """Load ``ml-1m.npz`` and ``ml-1m-content.npz``: ratings, titles, genres, plots, attributes."""
+    """Load ``ml-1m.npz``: ratings, titles, genres; of ``ml-1m-content.npz`` plots, attributes."""
     with np.load(Path(folder) / "ml-1m.npz", allow_pickle=False) as packed:
         bunch = Bunch(
             user_ids=packed["user_id"].astype(np.int64),
@@ -32,7 +32,10 @@ def load_ml1m(folder: str | os.PathLike) -> Bunch:
         )
         shape = (len(bunch.user_ids), len(bunch.item_ids))
         bunch.data = _interactions(packed["user"], packed["item"], shape, packed["rating"])
-    with np.load(Path(folder) / "ml-1m-content.npz", allow_pickle=False) as packed:
+    content = Path(folder) / "ml-1m-content.npz"
+    if not content.exists():
+        return bunch
+    with np.load(content, allow_pickle=False) as packed:
         bunch.plot_words = _csr(packed, "plot_bow")
         bunch.vocabulary = packed["vocabulary"]
         bunch.attributes = _csr(packed, "attribute")

@@ -323,6 +323,8 @@ def _interruptions() -> Iterator[None]:
         try:
             yield
         except UserWarning as warning:
+            if not str(warning).startswith("Training was interrupted"):
+                raise
             raise KeyboardInterrupt from warning
 
 

@@ -1,23 +1,23 @@
 """Tables of the accuracy benchmark, from its committed results: ``python benchmarks/report.py``.
 
-Fills the places of README.md and of the docs that are marked ``<!-- accuracy: NAME -->`` up to
-``<!-- end -->``, and draws ``docs/benchmarks/accuracy.svg``. ``--check`` changes nothing and ends
-with 1 where one of them is not what the results say, ``--html FILE`` writes all tables to one page.
+Fills places of README.md and the docs, up to ``<!-- end -->``: ``<!-- accuracy: NAME -->`` with a
+table, ``<!-- value: FILE COLUMN KEY=VALUE ... -->`` with one figure. Draws
+``docs/benchmarks/accuracy.svg``. ``--check`` changes nothing and ends with 1 where one of them is
+not what the results say, ``--html FILE`` writes all tables to one page.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import html
 import re
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from _compare import holm
 from _plot import METRIC, Panels, Point, draw, is_current
+from _table import Table
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -27,55 +27,21 @@ PAGES = [
     *sorted((ROOT / "docs" / "benchmarks").glob("*.md")),
 ]
 FIGURE = ROOT / "docs" / "benchmarks" / "accuracy.svg"
-MARKED = re.compile(r"(<!-- accuracy: ([^>]+) -->\n).*?(<!-- end -->)", flags=re.DOTALL)
+TABLE = re.compile(r"(<!-- accuracy: ([^>]+) -->\n).*?(<!-- end -->)", flags=re.DOTALL)
+VALUE = re.compile(r"(<!-- value: ([^>]+) -->)[^<]*(<!-- end -->)")
+MARKER = re.compile(r"<!--\s*(?:accuracy|value|end)\b")
 
 SHOWN = ["ndcg@100", "recall@20", "recall@50"]
 ALL_SIX = ["ndcg@100", "ndcg@20", "ndcg@10", "recall@50", "recall@20", "recall@10"]
 LEVEL = 0.05
-# Rows of table 1 of Peng et al., and the variant of ours that stands beside each.
-STUDY = [
-    ("LFM", "published"),
-    ("EASE", "published"),
-    ("EASE", "tuned"),
-    ("Mult-VAE", "tuned"),
-    ("RecVAE", "tuned"),
-    ("HVampVAE", "tuned"),
-]
-
-
-@dataclass
-class Table:
-    """A table; cells may have ``**bold**``, `` `code` `` and ``*italic*``."""
-
-    header: list[str]
-    rows: list[list[str]]
-    caption: str
-
-    def markdown(self) -> str:
-        """Return the table as Markdown, the caption below it."""
-        lines = [self.header, ["---"] * len(self.header), *self.rows]
-        return "\n".join(["| " + " | ".join(line) + " |" for line in lines]) + (
-            f"\n\n{self.caption}\n" if self.caption else "\n"
-        )
-
-    def html(self) -> str:
-        """Return the table as HTML."""
-        head = "".join(f"<th>{_inline(cell)}</th>" for cell in self.header)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{_inline(cell)}</td>" for cell in row) + "</tr>\n"
-            for row in self.rows
-        )
-        caption = f"<caption>{_inline(self.caption)}</caption>\n" if self.caption else ""
-        return (
-            f"<table>\n{caption}<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table>\n"
-        )
-
-
-def _inline(text: str) -> str:
-    text = html.escape(text.replace("\\*", "&#42;"), quote=False).replace("&amp;#42;", "&#42;")
-    for pattern, tag in [(r"\*\*(.+?)\*\*", "b"), (r"\*(.+?)\*", "i"), (r"`(.+?)`", "code")]:
-        text = re.sub(pattern, rf"<{tag}>\1</{tag}>", text)
-    return text
+STUDY = ["LFM", "EASE", "Mult-VAE", "RecVAE", "HVampVAE"]  # rows of table 1 of Peng et al.
+BEYOND = {
+    "catalogue_coverage@10": "coverage",
+    "gini@10": "Gini",
+    "novelty@10": "novelty",
+    "average_popularity@10": "popularity",
+    "intra_list_diversity/users@10": "diversity",
+}
 
 
 def read(path: Path) -> list[dict]:
@@ -87,18 +53,20 @@ def read(path: Path) -> list[dict]:
 
 
 class Report:
-    """The tables, by name.
+    """The tables, by name, and single figures.
 
     Parameters
     ----------
     results : Path
-        Folder with ``accuracy.csv`` and ``ablations.csv``.
+        Folder with ``accuracy.csv``, ``settings_found.csv``, ``ablations.csv`` and others.
     published : Path
         The published figures.
     """
 
     def __init__(self, results: Path, published: Path) -> None:
+        self.results = results
         self.accuracy = read(results / "accuracy.csv")
+        self.candidates = read(results / "settings_found.csv")
         self.ablations = read(results / "ablations.csv")
         self.published = read(published)
 
@@ -108,10 +76,17 @@ class Report:
         tables = [f"{dataset}, {split}" for dataset, split in pairs if not split.isdigit()]
         groups = dict.fromkeys(f"ablation, {row['group']}" for row in self.ablations)
         study = ["study of small data"] if any(d == "ml-small" for d, _ in pairs) else []
-        return ["readme", "choosing", *tables, *study, *groups, "settings"]
+        beyond = [f"beyond accuracy, {name}" for name in tables if any(map(_beyond, self.of(name)))]
+        return ["readme", "choosing", *tables, *study, *beyond, *groups, "settings"]
+
+    def of(self, name: str) -> list[dict]:
+        """Return the rows of ``DATA SET, SPLIT``."""
+        return [row for row in self.accuracy if f"{row['dataset']}, {row['split']}" == name]
 
     def table(self, name: str) -> Table:
         """Return a table: ``readme``, ``DATA SET, SPLIT``, ``ablation, GROUP`` and others."""
+        if name not in self.names():
+            raise ValueError(f"There is no table {name!r}, only {'; '.join(self.names())}.")
         if name == "readme":
             return self._readme()
         if name == "choosing":
@@ -121,12 +96,22 @@ class Report:
         if name == "settings":
             return self._settings()
         first, _, second = name.partition(", ")
+        if first == "beyond accuracy":
+            return self._beyond(self.of(second))
         if first == "ablation":
             rows = [row for row in self.ablations if row["group"] == second]
             rows = [row for row in rows if not row["split"].isdigit()]
             return self._compared(rows, sort=False)
-        rows = [row for row in self.accuracy if (row["dataset"], row["split"]) == (first, second)]
-        return self._compared(rows)
+        return self._compared(self.of(name))
+
+    def value(self, place: str) -> str:
+        """Return one figure: ``FILE COLUMN KEY=VALUE ...``, of the one row with these values."""
+        file, column, *conditions = place.split()
+        wanted = dict(condition.split("=") for condition in conditions)
+        rows = [row for row in read(self.results / file) if wanted.items() <= row.items()]
+        if len(rows) != 1 or column not in rows[0]:
+            raise ValueError(f"{place!r} is not one figure: {len(rows)} rows of {file} are meant.")
+        return rows[0][column]
 
     def panels(self) -> Panels:
         """Return what the figure shows: the canonical split, or all the others together."""
@@ -143,11 +128,10 @@ class Report:
         return panels
 
     def _readme(self) -> Table:
-        rows = [r for r in self.accuracy if (r["dataset"], r["split"]) == ("ml-1m", "canonical")]
-        rows = sorted(rows, key=lambda row: float(row["ndcg@100"]))
-        best = _best_of(rows) if rows else {}
-        lines = [[_label(row), *(_cell(row, m, best) for m in SHOWN)] for row in rows]
-        return Table(["model", *map(_title, SHOWN)], lines, "")
+        table = self._compared(self.of("ml-1m, canonical"))
+        n_columns = 1 + len(SHOWN)
+        rows = [row[:n_columns] for row in table.rows]
+        return Table(table.header[:n_columns], rows, table.caption)
 
     def _choosing(self) -> Table:
         """Return the NDCG@100 of each model on each data set, and the time of a fit."""
@@ -172,8 +156,6 @@ class Report:
 
     def _compared(self, rows: list[dict], *, sort: bool = True) -> Table:
         """Return models beside the best of them and beside what was published."""
-        if not rows:
-            return Table(["model"], [], "No results yet.")
         if sort:
             rows = sorted(rows, key=lambda row: -float(row["ndcg@100"]))
         best = _best_of(rows)
@@ -216,19 +198,31 @@ class Report:
     def _study(self) -> Table:
         """Return our figures and those of table 1 of Peng et al., row by row."""
         pooled = [r for r in self.accuracy if r["dataset"] == "ml-small" and " to " in r["split"]]
-        used = [row for row in pooled if (row["model"], row["variant"]) in STUDY]
-        best = {m: max(used, key=lambda row: float(row[m])) for m in ALL_SIX} if used else {}
         lines = []
-        for model, variant in STUDY:
-            fits = [r for r in used if (r["model"], r["variant"]) == (model, variant)]
+        for model in STUDY:
             known = self._published("ml-small", model)
-            for row in fits:
-                lines.append([_label(row), "ours", *(_cell(row, m, best) for m in ALL_SIX)])
-            if variant == "published" or (model, "published") not in STUDY:
-                figures = [_short(known[m]["value"]) for m in ALL_SIX]
-                lines.append([model, "*published*", *(f"*{figure}*" for figure in figures)])
-        caption = _users(used[0]) if used else ""
+            figures = [_short(known[m]["value"]) for m in ALL_SIX]
+            lines.append([model, "*published*", *(f"*{figure}*" for figure in figures)])
+            for row in (row for row in pooled if row["model"] == model):
+                lines.append([_label(row), "ours", *(_figure(row, m) for m in ALL_SIX)])
+        caption = _users(pooled[0]) + " What is published has no errors."
         return Table(["model", "", *map(_title, ALL_SIX)], lines, caption)
+
+    def _beyond(self, rows: list[dict]) -> Table:
+        """Return what the lists of ten hold, whether they are right or not."""
+        rows = sorted(filter(_beyond, rows), key=lambda row: -float(row[METRIC]))
+        lines = [
+            [_label(row), _figure(row, METRIC), *(f"{float(row[m]):.3f}" for m in BEYOND)]
+            for row in rows
+        ]
+        caption = (
+            "Of the first ten items of each test user. Coverage: share of all items that are in "
+            "somebody's list. Gini: 0 where all items are listed equally often, near 1 where a few "
+            "fill all lists. Novelty: mean of -log2 of the share of training users who have an "
+            "item, in bits. Popularity: mean of that share. Diversity: 1 less the mean cosine of "
+            "two items of a list, by the training users who have them."
+        )
+        return Table(["model", _title(METRIC), *BEYOND.values()], lines, caption)
 
     def _settings(self) -> Table:
         """Return the settings of each model on each data set."""
@@ -236,12 +230,23 @@ class Report:
         lines = [
             [
                 *(row["dataset"], row["split"], _label(row), row["paper"]),
-                *(f"`{row['settings']}`", row["fit_s"]),
+                *(f"`{row['settings']}`", str(self._n_candidates(row)), row["fit_s"]),
             ]
             for row in rows
         ]
-        caption = "Seconds are those of one fit, a mean where there are several."
-        return Table(["data set", "split", "model", "paper", "settings", "seconds"], lines, caption)
+        caption = (
+            "Candidates: settings that validation users chose from, in each split; where it is 1, "
+            "a few fits by hand found it. Seconds are those of one fit, a mean where there are "
+            "several."
+        )
+        header = ["data set", "split", "model", "paper", "settings", "candidates", "seconds"]
+        return Table(header, lines, caption)
+
+    def _n_candidates(self, row: dict) -> int:
+        """Return how many settings a row was chosen from, on its first split."""
+        split = row["split"].partition(" ")[0]
+        what = {name: row[name] for name in ("dataset", "model", "variant")} | {"split": split}
+        return sum(what.items() <= candidate.items() for candidate in self.candidates) or 1
 
 
 def _best_of(rows: list[dict]) -> dict[str, dict]:
@@ -255,6 +260,11 @@ def _corrected(rows: list[dict], metric: str) -> np.ndarray:
     others = ~np.isnan(pvalues)
     pvalues[others] = holm(pvalues[others])
     return pvalues
+
+
+def _beyond(row: dict) -> bool:
+    """Return whether a row tells of the lists, beyond their accuracy."""
+    return all(row.get(metric) for metric in BEYOND)
 
 
 def _caption(rows: list[dict], sources: dict[str, str]) -> str:
@@ -281,9 +291,12 @@ def _users(row: dict) -> str:
     )
 
 
+def _figure(row: dict, metric: str, mark: str = "") -> str:
+    return f"{mark}{_short(row[metric])}{mark} ± {_short(row[f'{metric}_se'])}"
+
+
 def _cell(row: dict, metric: str, best: dict[str, dict], column: str | None = None) -> str:
-    mean, error = _short(row[metric]), _short(row[f"{metric}_se"])
-    return f"**{mean}** ± {error}" if best[column or metric] is row else f"{mean} ± {error}"
+    return _figure(row, metric, "**" if best[column or metric] is row else "")
 
 
 def _label(row: dict) -> str:
@@ -307,12 +320,19 @@ def _p(p: float) -> str:
 
 
 def filled(text: str, report: Report) -> str:
-    """Return a page with its marked tables made anew."""
+    """Return a page with its marked tables and figures made anew."""
 
-    def fill(match: re.Match) -> str:
+    def table(match: re.Match) -> str:
         return f"{match[1]}\n{report.table(match[2]).markdown()}\n{match[3]}"
 
-    return MARKED.sub(fill, text)
+    def value(match: re.Match) -> str:
+        return f"{match[1]}{report.value(match[2])}{match[3]}"
+
+    n_marked = len(TABLE.findall(text)) + len(VALUE.findall(text))
+    n_markers = len(MARKER.findall(text))
+    if n_markers != 2 * n_marked:
+        raise ValueError(f"{n_markers} comments mark {n_marked} places, which needs two of each.")
+    return VALUE.sub(value, TABLE.sub(table, text))
 
 
 def page(report: Report) -> str:

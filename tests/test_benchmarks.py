@@ -474,6 +474,36 @@ def test_report_fills_marked_places_and_notices_changes(tmp_path, monkeypatch, c
     assert report.main() == 0
 
 
+def filled(folder, text):
+    return report.filled(text, report.Report(folder, folder / "none.csv"))
+
+
+def test_report_fills_in_single_figures(tmp_path):
+    (tmp_path / "memory.csv").write_text("n_items,n_users,gib\n10,2,1.5\n20,2,2.9\n")
+    text = "It takes <!-- value: memory.csv gib n_items={} -->?<!-- end --> GiB."
+    assert "-->2.9<!--" in filled(tmp_path, text.format("20"))
+    for nothing in ("30", "10 n_users=3"):
+        with pytest.raises(ValueError, match=r"is not one figure: 0 rows of memory\.csv"):
+            filled(tmp_path, text.format(nothing))
+    with pytest.raises(ValueError, match=r"2 rows of memory\.csv"):
+        filled(tmp_path, text.replace("n_items={}", "n_users=2"))
+
+
+def test_place_that_no_table_is_for_is_refused(tmp_path):
+    results(tmp_path, [("EASE", "0.4190", "")])
+    with pytest.raises(ValueError, match=r"no table 'ml-20m, 1', only .*ml-20m, canonical"):
+        filled(tmp_path, "<!-- accuracy: ml-20m, 1 -->\n<!-- end -->")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["<!--accuracy: settings -->\n<!-- end -->", "<!-- accuracy: settings -->\n", "<!--end-->"],
+)
+def test_mark_that_is_not_whole_is_refused(text, tmp_path):
+    with pytest.raises(ValueError, match="comments mark 0 places"):
+        filled(tmp_path, text)
+
+
 def test_figure_is_drawn_anew_when_a_result_changes(tmp_path):
     pytest.importorskip("matplotlib")
     published = ROOT / "benchmarks" / "published.csv"
