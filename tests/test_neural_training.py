@@ -69,6 +69,14 @@ def test_best_weights_of_validation_are_kept(X):
     assert evaluate(model, fold_in, held_out, "ndcg@100").mean["ndcg@100"] == max(scores)
 
 
+def test_best_epoch_is_forgotten_when_its_weights_are_trained_on_without_validation(X):
+    model = MultVAE(**SMALL, warm_start=True).fit(X, X_val=X[:50])
+    assert hasattr(model.fit(X), "best_epoch_")  # no epoch is left to train
+    assert not hasattr(model.partial_fit(X), "best_epoch_")
+    assert model.set_params(max_epochs=7).fit(X, X_val=X[:50]).best_epoch_ > 5
+    assert not hasattr(model.set_params(max_epochs=8).fit(X), "best_epoch_")
+
+
 def test_early_stopping_ends_training_when_nothing_is_gained(X):
     model = MultDAE(**SMALL, early_stopping=True, n_iter_no_change=2, validation_fraction=0.3)
     with warnings.catch_warnings():

@@ -165,6 +165,7 @@ class BaseTorchRecommender(BaseRecommender):
         hold_out: bool = True,
     ) -> BaseTorchRecommender:
         device = self._training_device()
+        self.__dict__.pop("best_epoch_", None)  # its weights are trained on
         if fresh:
             for name in [name for name in vars(self) if name == "net_" or name.startswith("best_")]:
                 delattr(self, name)
