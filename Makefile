@@ -56,7 +56,7 @@ bench: $(VENV)/.bench
 accuracy: $(VENV)/.bench
 	$(BIN)/python benchmarks/accuracy.py
 	$(BIN)/python benchmarks/accuracy.py --ablations
-	$(BIN)/python benchmarks/report.py
+	$(BIN)/python benchmarks/report.py --html build/accuracy.html
 
 clean:
 	rm -rf $(VENV) $(VENV)-oldest docs/_build docs/auto_examples docs/generated build *.egg-info

@@ -358,6 +358,7 @@ def main() -> int:
     options = parser.parse_args()
     report = Report(options.results, HERE / "published.csv")
     if options.html:
+        options.html.parent.mkdir(parents=True, exist_ok=True)
         options.html.write_text(page(report), encoding="utf-8")
     differing = []
     for path in options.pages:
