@@ -179,10 +179,58 @@ def test_no_evaluation_is_refused():
 
 
 def test_metric_of_all_users_together_is_refused(X):
-    with pytest.raises(ValueError, match="'gini@5' was not evaluated for RandomRecommender"):
+    with pytest.raises(ValueError, match="gini@5' has one value for all users of RandomRec"):
         ActivityDisplay.from_estimator(RandomRecommender().fit(X), X, metric="gini@5")
 
 
 def test_unfitted_estimator_is_refused(X):
     with pytest.raises(NotFittedError):
         ActivityDisplay.from_estimator(EASE(), X, metric="ndcg@5")
+
+
+def test_metric_beyond_accuracy_gets_what_it_needs(X):
+    model, features = EASE(lambda_=5).fit(X), np.eye(20)[:, :7] + 1
+    for metric, given in [
+        ("novelty@5", {"interactions": X}),
+        ("intra_list_diversity@5", {"item_features": features}),
+    ]:
+        display = ActivityDisplay.from_estimator(model, X, metric=metric, n_bins=1, **given)
+        found = evaluate(model, *RankingScorer().hide(X), metric, **given)
+        assert_allclose(display.mean, found.mean[metric])
+
+
+def test_single_evaluation_is_that_of_a_model():
+    (evaluation,) = evaluations_of(a=FIRST).values()
+    display = ActivityDisplay.from_evaluations(
+        evaluation, fold_in_of(COUNTS), metric="ndcg@5", errorbar_kwargs={"lw": 4}
+    )
+    assert display.names == ["model"]
+    assert display.containers_[0].lines[0].get_linewidth() == 4
+
+
+def test_style_reaches_the_error_bars(X):
+    display = ActivityDisplay.from_estimator(
+        EASE().fit(X), X, metric="ndcg@5", n_bins=2, errorbar_kwargs={"c": "red", "capsize": 0}
+    )
+    assert display.containers_[0].lines[0].get_color() == "red"
+
+
+def test_stars_have_the_colour_of_their_model():
+    display = ActivityDisplay.from_evaluations(
+        evaluations_of(a=FIRST, b=SECOND), fold_in_of(COUNTS), metric="ndcg@5", n_bins=2
+    )
+    colors = [container.lines[0].get_color() for container in display.containers_]
+    assert [text.get_color() for text in display.ax_.texts] == [c for c in colors for _ in "12"]
+
+
+def test_axes_that_hold_another_breakdown_are_refused():
+    given = evaluations_of(a=FIRST), fold_in_of(COUNTS)
+    display = ActivityDisplay.from_evaluations(*given, metric="ndcg@5")
+    with pytest.raises(ValueError, match="bars already; compare several models in one call"):
+        ActivityDisplay.from_evaluations(*given, metric="ndcg@5", ax=display.ax_)
+
+
+def test_more_models_than_can_be_told_apart_are_refused(X):
+    models = dict.fromkeys("abcdefgh", EASE().fit(X))
+    with pytest.raises(ValueError, match="At most 7 models can be told apart, got 8"):
+        ActivityDisplay.from_estimator(models, X, metric="ndcg@5")

@@ -137,11 +137,11 @@ def test_groups_are_coloured_and_the_rest_is_grey(ease, X):
     display = ItemMapDisplay.from_estimator(
         ease, X, labels=LABELS, groups=["c", "a"], random_state=0
     )
-    assert list(display.scatters_) == [None, "c", "a"]
+    assert list(display.scatters_) == ["c", "a", None]
     assert_allclose(display.scatters_["a"].get_offsets(), display.positions[display.labels == "a"])
     assert len(display.scatters_[None].get_offsets()) == (LABELS == "b").sum()
     texts = [text.get_text() for text in display.ax_.get_legend().get_texts()]
-    assert texts == ["others", "c", "a"]
+    assert texts == ["c", "a", "others"]
 
 
 def test_all_labels_but_the_empty_one_are_groups(ease, X):
@@ -240,3 +240,13 @@ def test_unfitted_estimator_is_refused(X):
 def test_object_without_decision_function_is_refused(X):
     with pytest.raises(TypeError, match="needs an estimator with decision_function, got object"):
         ItemMapDisplay.from_estimator(object(), X)
+
+
+def test_style_has_whichever_of_matplotlibs_names(ease, X):
+    display = ItemMapDisplay.from_estimator(
+        ease, X, labels=LABELS, random_state=0, scatter_kwargs={"c": "red", "lw": 2, "ec": "blue"}
+    )
+    for scatter in display.scatters_.values():
+        assert_allclose(scatter.get_facecolor(), [mpl.colors.to_rgba("red")])
+        assert_allclose(scatter.get_edgecolor(), [mpl.colors.to_rgba("blue")])
+        assert_allclose(scatter.get_linewidth(), 2)

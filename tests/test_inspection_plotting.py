@@ -17,7 +17,15 @@ from sklrec.inspection import (
     TrainingCurveDisplay,
     UserMeanHistogramDisplay,
 )
-from sklrec.inspection._plotting import COLORS, LINES, MARKERS, metric_label, name_of
+from sklrec.inspection._plotting import (
+    COLORS,
+    LINES,
+    MARKERS,
+    legend_outside,
+    merged,
+    metric_label,
+    name_of,
+)
 from sklrec.pipeline import make_pipeline
 
 
@@ -95,17 +103,72 @@ def test_display_can_be_plotted_again(make, plt):
     assert display.figure_ is not first
 
 
-@pytest.mark.parametrize(
-    "make", [MAKERS[name] for name in ("ranking curve", "popularity", "training curve")]
+@every_display
+def test_what_is_no_axes_is_refused(make, plt):
+    with pytest.raises(TypeError, match="draws on one matplotlib Axes, got ax of type Figure"):
+        make(plt.figure())
+
+
+CURVES = {
+    "ranking curve": lambda ax: RankingCurveDisplay.from_predictions(X, [[0]] * 30, ax=ax),
+    "popularity": lambda ax: PopularityDisplay.from_predictions(X, [[0]], ax=ax),
+    "training curve": lambda ax: TrainingCurveDisplay(loss=np.ones(2)).plot(ax),
+}
+curves = pytest.mark.parametrize(
+    "make",
+    [*[MAKERS[name] for name in CURVES], *CURVES.values()],
+    ids=[*CURVES, *[f"{name} without a name" for name in CURVES]],
 )
+
+
+def panels_of(display):
+    return display.axes_ if hasattr(display, "axes_") else display.ax_
+
+
+@curves
 def test_second_model_on_the_same_axes_looks_different_in_grey(make, plt):
     first = make(None)
-    second = make(first.axes_ if hasattr(first, "axes_") else first.ax_)
+    second = make(panels_of(first))
     old, new = (getattr(d, "line_", None) or d.lines_[0] for d in (first, second))
     assert old.axes is new.axes
     assert old.get_marker() != new.get_marker()
     assert old.get_linestyle() != new.get_linestyle()
     assert old.get_color() != new.get_color()
+
+
+@curves
+def test_more_models_than_can_be_told_apart_are_refused(make, plt):
+    panels = None
+    for _ in COLORS:
+        panels = panels_of(make(panels))
+    with pytest.raises(ValueError, match="At most 7 models can be told apart, got 8"):
+        make(panels)
+
+
+def test_legend_has_long_names_in_lines_and_fewer_columns(plt):
+    _, ax = plt.subplots(figsize=(5, 3), layout="constrained")
+    for label in ("a", "b", "c"):
+        ax.plot([0, 1], label=label)
+    legend_outside(ax)
+    assert ax.get_legend()._ncols == 3
+    ax.plot([0, 1], label="a name of many words " * 4)
+    legend_outside(ax)
+    assert ax.get_legend()._ncols == 1
+    ax.figure.canvas.draw()
+    right = ax.get_legend().get_window_extent().x1
+    assert right <= ax.figure.bbox.x1
+
+
+def test_legend_of_nothing_is_none(plt):
+    _, ax = plt.subplots()
+    legend_outside(ax)
+    assert ax.get_legend() is None
+
+
+def test_given_style_wins_by_any_name():
+    style = {"color": "red", "linewidth": 1, "marker": "o"}
+    assert merged(style, {"c": "blue", "lw": 2}) == {"color": "blue", "linewidth": 2, "marker": "o"}
+    assert merged(style, None) == style
 
 
 def test_each_style_has_its_own_color_line_and_marker():

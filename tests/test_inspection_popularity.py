@@ -56,9 +56,16 @@ def test_lines_are_in_percent_and_the_reference_can_be_left_out():
     assert_allclose(display.line_.get_xydata(), [[25, 0], [50, 20], [75, 60], [100, 100]])
     assert_allclose(display.equal_line_.get_ydata(), [25, 50, 75, 100])
     second = PopularityDisplay.from_predictions(
-        CONSUMED, RANKING, name="second", ax=display.ax_, plot_consumed=False
+        CONSUMED, RANKING, name="second", ax=plt.figure().add_subplot(), plot_consumed=False
     )
     assert second.consumed_line_ is None
+    assert [text.get_text() for text in second.ax_.get_legend().get_texts()] == ["second"]
+
+
+def test_consumption_is_drawn_once_on_the_same_axes():
+    display = PopularityDisplay.from_predictions(CONSUMED, RANKING, name="first")
+    second = PopularityDisplay.from_predictions(CONSUMED, RANKING, name="second", ax=display.ax_)
+    assert second.consumed_line_ is second.equal_line_ is None
     labels = [text.get_text() for text in second.ax_.get_legend().get_texts()]
     assert labels == ["consumed", "equal shares", "first", "second"]
 
@@ -77,9 +84,11 @@ def test_k_that_is_no_number_of_items_is_refused(X, k):
         PopularityDisplay.from_estimator(PopularityRecommender().fit(X), X, k=k)
 
 
-@pytest.mark.parametrize("ranking", [[[4, 0]], [[-2, 0]], [[0.5, 1]], np.empty((0, 2), int)])
+@pytest.mark.parametrize(
+    "ranking", [[[4, 0]], [[-2, 0]], [[0.5, 1]], [0, 1], [[1, 1]], np.empty((0, 2), int)]
+)
 def test_ranking_that_holds_no_items_of_the_matrix_is_refused(ranking):
-    with pytest.raises(ValueError, match="ranking must hold"):
+    with pytest.raises(ValueError, match=r"ranking (must|has)"):
         PopularityDisplay.from_predictions(CONSUMED, ranking)
 
 
@@ -95,3 +104,9 @@ def test_nothing_to_share_is_refused(consumed, ranking, what):
 def test_unfitted_estimator_is_refused(X):
     with pytest.raises(NotFittedError):
         PopularityDisplay.from_estimator(EASE(), X, k=3)
+
+
+def test_consumption_of_other_items_is_refused(X):
+    model = PopularityRecommender().fit(X)
+    with pytest.raises(ValueError, match="consumed must have the 20 items of X, got 19"):
+        PopularityDisplay.from_estimator(model, X, consumed=X[:, :19], k=3)

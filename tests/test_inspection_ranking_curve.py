@@ -130,3 +130,27 @@ def test_estimator_without_decision_function_is_refused(X):
 def test_curve_ends_at_the_number_of_items(X):
     display = RankingCurveDisplay.from_estimator(PopularityRecommender().fit(X), X, k=1000)
     assert_array_equal(display.k, np.arange(1, 21))
+
+
+def test_another_metric_on_the_same_axes_is_refused():
+    display = RankingCurveDisplay.from_predictions(HELD_OUT, RANKING, metric="recall")
+    with pytest.raises(ValueError, match="holds a curve of recall@k, so none of ndcg@k can be"):
+        RankingCurveDisplay.from_predictions(HELD_OUT, RANKING, metric="ndcg", ax=display.ax_)
+
+
+def test_number_of_users_is_named_while_it_is_that_of_all_models():
+    ax = RankingCurveDisplay.from_predictions(HELD_OUT, RANKING).ax_
+    for n_users, named in ((2, True), (1, False), (2, False)):
+        RankingCurveDisplay.from_predictions(HELD_OUT[:n_users], RANKING[:n_users], ax=ax)
+        assert ("over 2 users" in ax.get_ylabel()) is named
+
+
+def test_label_of_the_style_is_in_the_legend():
+    display = RankingCurveDisplay.from_predictions(HELD_OUT, RANKING)
+    assert display.ax_.get_legend() is None
+    display = RankingCurveDisplay.from_predictions(
+        HELD_OUT, RANKING, line_kwargs={"label": "ours", "c": "red", "lw": 3, "ls": ":", "ms": 9}
+    )
+    assert [text.get_text() for text in display.ax_.get_legend().get_texts()] == ["ours"]
+    assert (display.line_.get_color(), display.line_.get_linewidth()) == ("red", 3)
+    assert (display.line_.get_linestyle(), display.line_.get_markersize()) == (":", 9)

@@ -89,3 +89,47 @@ def test_no_rating_is_refused(display):
 def test_what_is_no_matrix_of_ratings_is_refused(display, X, message):
     with pytest.raises(ValueError, match=message):
         display.from_interactions(X)
+
+
+@BOTH
+def test_unit_is_kept_for_the_next_plot(display):
+    shown = display.from_interactions(RATINGS, unit="hearts")
+    assert "(hearts)" in shown.plot().ax_.get_xlabel()
+    assert "(stars)" in shown.plot(unit="stars").ax_.get_xlabel()
+
+
+@BOTH
+def test_second_histogram_on_the_same_axes_is_refused(display):
+    shown = display.from_interactions(RATINGS)
+    with pytest.raises(ValueError, match="bars already; give each histogram axes of its own"):
+        display.from_interactions(RATINGS, ax=shown.ax_)
+
+
+@BOTH
+def test_style_has_whichever_of_matplotlibs_names(display):
+    shown = display.from_interactions(RATINGS, bar_kwargs={"lw": 3, "ec": "red", "fc": "blue"})
+    bar = shown.bars_[0]
+    assert bar.get_linewidth() == 3
+    assert bar.get_edgecolor() == mpl.colors.to_rgba("red")
+    assert bar.get_facecolor() == mpl.colors.to_rgba("blue")
+
+
+@BOTH
+def test_long_name_is_in_several_lines(display):
+    shown = display.from_interactions(RATINGS, name="ratings of letters " * 5)
+    assert shown.ax_.get_title().count("\n") >= 2
+    assert shown.ax_.get_legend() is None
+    shown.figure_.canvas.draw()
+
+
+def test_users_outside_of_the_bins_are_refused():
+    with pytest.raises(ValueError, match="all 3 users, but the means of 1 are not between 4 and 5"):
+        UserMeanHistogramDisplay.from_interactions(RATINGS, bins=[4, 4.5, 5])
+
+
+@pytest.mark.parametrize(
+    ("ratings", "width"), [([10, 50, 100], 32), ([4], 0.8), ([0.1, 0.3], 0.16)]
+)
+def test_bars_are_as_wide_as_the_scale_allows(ratings, width):
+    display = RatingHistogramDisplay.from_interactions([ratings])
+    assert_allclose([bar.get_width() for bar in display.bars_], width)

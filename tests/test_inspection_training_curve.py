@@ -12,6 +12,7 @@ from sklearn.exceptions import NotFittedError
 from sklrec.dummy import PopularityRecommender
 from sklrec.inspection import TrainingCurveDisplay
 from sklrec.linear import EASE
+from sklrec.pipeline import make_pipeline
 
 mpl.use("Agg")
 
@@ -124,3 +125,54 @@ def test_unfitted_model_is_refused():
 def test_model_that_has_no_epochs_is_refused(X):
     with pytest.raises(TypeError, match="loss_curve_, which is trained in epochs, got EASE"):
         TrainingCurveDisplay.from_estimator(EASE().fit(X))
+
+
+def test_axes_that_hold_data_are_not_taken_away(vae):
+    first = TrainingCurveDisplay.from_estimator(vae)
+    with pytest.raises(ValueError, match=r"ax holds data, .* pass display\.axes_"):
+        TrainingCurveDisplay.from_estimator(vae, ax=first.ax_)
+    assert first.ax_ in first.figure_.axes
+
+
+LOSS = np.array([3.0, 2.0])
+SCORE = np.array([0.1, 0.2])
+BETA = np.array([0.0, 1.0])
+
+
+def test_model_with_fewer_panels_goes_to_those_with_its_labels():
+    first = TrainingCurveDisplay(loss=LOSS, validation_score=SCORE, beta=BETA, best_epoch=2).plot()
+    second = TrainingCurveDisplay(loss=2 * LOSS, beta=2 * BETA).plot(first.axes_)
+    assert [line.axes for line in second.lines_] == [first.axes_[0], first.axes_[2]]
+    assert list(second.axes_) == list(first.axes_)
+    assert [ax.get_ylabel()[:4] for ax in second.axes_] == ["loss", "NDCG", "KL w"]
+    assert "star" in second.axes_[-1].get_xlabel()
+
+
+def test_panel_that_another_model_lacks_is_missed():
+    first = TrainingCurveDisplay(loss=LOSS, beta=BETA).plot()
+    with pytest.raises(ValueError, match=r"a panel with the label 'NDCG@100.* most panels first"):
+        TrainingCurveDisplay(loss=LOSS, validation_score=SCORE).plot(first.axes_)
+
+
+def test_numbers_of_the_epochs_are_hidden_where_the_panel_below_has_them():
+    _, beside = plt.subplots(1, 2)
+    for ax, shown in ((None, [False, True]), (beside, [True, True])):
+        display = TrainingCurveDisplay(loss=LOSS, beta=BETA).plot(ax)
+        assert [bool(axes.get_xlabel()) for axes in display.axes_] == shown
+        assert [bool(axes.get_xticklabels()) for axes in display.axes_] == shown
+
+
+def test_pipeline_is_read_in_its_last_step(vae):
+    display = TrainingCurveDisplay.from_estimator(make_pipeline("passthrough", vae))
+    assert_allclose(display.loss, vae.loss_curve_)
+    assert display.name == "MultVAE"
+
+
+@pytest.mark.parametrize("best_epoch", [0, 3])
+def test_best_epoch_that_is_none_of_the_epochs_is_refused(best_epoch):
+    with pytest.raises(ValueError, match=f"one of the 2 epochs, got {best_epoch}"):
+        TrainingCurveDisplay(loss=LOSS, best_epoch=best_epoch).plot()
+
+
+def test_best_epoch_is_none_after_epochs_without_validation(vae, X):
+    assert TrainingCurveDisplay.from_estimator(vae.partial_fit(X)).best_epoch is None

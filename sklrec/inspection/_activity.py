@@ -14,8 +14,11 @@ from ..metrics import RankingEvaluation, RankingScorer, evaluate
 from ._plotting import (
     axes_or_new,
     check_matplotlib,
+    check_no_bars,
+    check_styles,
     curve_style,
-    legend_above,
+    legend_outside,
+    merged,
     metric_label,
     name_of,
 )
@@ -43,7 +46,7 @@ class ActivityDisplay:
     Parameters
     ----------
     names : list of str
-        Of the models. All others are compared with the first.
+        Of the models, seven at most. All others are compared with the first.
     activity : ndarray of shape (n_parts, 2)
         Smallest and largest number of items in the fold-in of each part's users.
     n_users : ndarray of shape (n_parts,)
@@ -117,7 +120,7 @@ class ActivityDisplay:
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
-            What to draw on; None makes a figure.
+            What to draw on, without another such display; None makes a figure.
         errorbar_kwargs : dict or None, default=None
             For matplotlib's ``errorbar``; anything else than the default style.
 
@@ -125,33 +128,38 @@ class ActivityDisplay:
         -------
         display : ActivityDisplay
             Itself.
+
+        Raises
+        ------
+        ValueError
+            If there are more than seven models, or the axes hold a display with bars already.
         """
-        ax = axes_or_new(ax, "ActivityDisplay.plot")
         n_models, n_parts = self.mean.shape
+        check_styles(n_models, "models")
+        ax = axes_or_new(ax, "ActivityDisplay.plot")
+        check_no_bars(ax, "compare several models in one call")
         place = np.arange(n_parts)
-        shift = 0.5 / n_models
+        shift = 0.7 / n_models
         self.containers_ = []
         for i, name in enumerate(self.names):
             x = place + (i - (n_models - 1) / 2) * shift
             style = {**curve_style(i), "linewidth": 1, "elinewidth": 1.5, "capsize": 3}
-            self.containers_.append(
-                ax.errorbar(
-                    x,
-                    self.mean[i],
-                    yerr=self.standard_error[i],
-                    **{**style, "label": name, **(errorbar_kwargs or {})},
-                )
-            )
+            style = merged({**style, "label": name}, errorbar_kwargs)
+            drawn = ax.errorbar(x, self.mean[i], yerr=self.standard_error[i], **style)
+            self.containers_.append(drawn)
             tops = self.mean[i] + np.nan_to_num(self.standard_error[i])
             for left, top, pvalue in zip(x, tops, self.pvalue[i], strict=True):
                 ax.annotate(
                     next((stars for level, stars in STARS if pvalue < level), ""),
                     (left, top),
-                    xytext=(0, 0),
+                    xytext=(3, 2),  # to the middle of the stars
                     textcoords="offset points",
                     ha="center",
                     va="bottom",
+                    color=style["color"],
+                    rotation="vertical",  # so that those of the next model have room
                 )
+        ax.margins(y=0.12)  # for the stars
         ranges = [str(low) if low == high else f"{low} to {high}" for low, high in self.activity]
         users = [f"{n:,} user{'' if n == 1 else 's'}" for n in self.n_users]
         ax.set_xticks(
@@ -159,12 +167,13 @@ class ActivityDisplay:
         )
         ax.set_xlim(-0.5, n_parts - 0.5)
         ax.set_xlabel("items in a user's fold-in")
-        ax.set_ylabel(f"{metric_label(self.metric)}, mean ± s.e.")
+        ax.set_ylabel(f"{metric_label(self.metric)}\nmean ± s.e.")
         title = None
         if n_models > 1:
-            title = f"* p < .05, ** p < .01, *** p < .001: paired t-test\nwith {self.names[0]}, "
-            title += f"corrected for {np.count_nonzero(~np.isnan(self.pvalue))} tests (Holm)"
-        legend_above(ax, title=title)
+            n_tests = np.count_nonzero(~np.isnan(self.pvalue))
+            title = "* p < .05, ** p < .01, *** p < .001: paired t-test\n"
+            title += f"with {self.names[0]}, corrected for {n_tests} tests (Holm)"
+        legend_outside(ax, title=title)
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
@@ -180,7 +189,10 @@ class ActivityDisplay:
         threshold: float = 0.0,
         test_size: float | int = 0.2,
         random_state: int = 0,
+        interactions: MatrixLike | None = None,
+        item_features: MatrixLike | None = None,
         ax: Axes | None = None,
+        errorbar_kwargs: Mapping[str, Any] | None = None,
     ) -> ActivityDisplay:
         """Hide a part of each row, as :class:`.RankingScorer` does, and rank it back.
 
@@ -194,13 +206,17 @@ class ActivityDisplay:
         y : {array-like, sparse array} of shape (n_users, n_items) or None, default=None
             Nonzero at the entries of X to hide; without it a random share is hidden.
         metric : str, default="ndcg@100"
-            As in :class:`.RankingScorer`.
+            As in :func:`sklrec.metrics.evaluate`, one with a value for each user.
         n_bins : int, default=5
             Number of parts.
         threshold, test_size, random_state
             What is relevant and what is hidden, as in :class:`.RankingScorer`.
+        interactions, item_features
+            What metrics beyond accuracy need, as in :func:`sklrec.metrics.evaluate`.
         ax : matplotlib Axes or None, default=None
             What to draw on; None makes a figure.
+        errorbar_kwargs : dict or None, default=None
+            For matplotlib's ``errorbar``.
 
         Returns
         -------
@@ -212,47 +228,57 @@ class ActivityDisplay:
         ImportError
             Without matplotlib.
         ValueError
-            If the metric is unknown, or there are fewer users with something held out than parts.
+            If the metric is unknown or lacks what it needs, or there are more than seven models
+            or fewer users with a value than parts.
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
         if not isinstance(estimator, Mapping):
             estimator = {name_of(estimator): estimator}
+        check_styles(len(estimator), "models")
         scorer = RankingScorer(threshold=threshold, test_size=test_size, random_state=random_state)
         fold_in, held_out = scorer.hide(X, y)
         told = type(X)(fold_in.toarray(), columns=X.columns) if hasattr(X, "iloc") else fold_in
+        beyond = {"interactions": interactions, "item_features": item_features}
         return cls.from_evaluations(
-            {name: evaluate(one, told, held_out, metric) for name, one in estimator.items()},
+            {
+                name: evaluate(one, told, held_out, metric, **beyond)
+                for name, one in estimator.items()
+            },
             fold_in,
             metric=metric,
             n_bins=n_bins,
             ax=ax,
+            errorbar_kwargs=errorbar_kwargs,
         )
 
     @classmethod
     def from_evaluations(
         cls,
-        evaluations: Mapping[str, RankingEvaluation],
+        evaluations: RankingEvaluation | Mapping[str, RankingEvaluation],
         fold_in: MatrixLike,
         *,
         metric: str = "ndcg@100",
         n_bins: int = 5,
         ax: Axes | None = None,
+        errorbar_kwargs: Mapping[str, Any] | None = None,
     ) -> ActivityDisplay:
         """Break down what :func:`sklrec.metrics.evaluate` has found.
 
         Parameters
         ----------
-        evaluations : dict of RankingEvaluation
-            Of the same users, with the names of the models as keys; the one to compare the
+        evaluations : RankingEvaluation or dict of RankingEvaluation
+            Several of the same users with the names of the models as keys, the one to compare the
             others with first.
         fold_in : {array-like, sparse array} of shape (n_users, n_items)
             What the models were told of each user.
         metric : str, default="ndcg@100"
-            One of those evaluated.
+            One of those evaluated, with a value for each user.
         n_bins : int, default=5
             Number of parts.
         ax : matplotlib Axes or None, default=None
             What to draw on; None makes a figure.
+        errorbar_kwargs : dict or None, default=None
+            For matplotlib's ``errorbar``.
 
         Returns
         -------
@@ -264,18 +290,20 @@ class ActivityDisplay:
         ImportError
             Without matplotlib.
         ValueError
-            If the metric was not evaluated, the evaluations are not of the users of `fold_in`,
-            or there are fewer users with something held out than parts.
+            If the metric was not evaluated or has no value for each user, the evaluations are not
+            of the users of `fold_in`, or there are fewer users with a value than parts.
         """
         check_matplotlib(f"{cls.__name__}.from_evaluations")
+        if isinstance(evaluations, RankingEvaluation):
+            evaluations = {"model": evaluations}
         counts = np.diff(stored_entries(fold_in).indptr)
         values = _values_of(evaluations, metric, counts.size)
         told = counts[~np.isnan(values[0])]
         values = values[:, ~np.isnan(values[0])]
         if not isinstance(n_bins, Integral) or not 1 <= n_bins <= told.size:
             raise ValueError(
-                "n_bins must be an integer between 1 and the number of users with something held "
-                f"out, {told.size}, got {n_bins!r}."
+                "n_bins must be an integer between 1 and the number of users with a value, "
+                f"{told.size}, got {n_bins!r}."
             )
         part = _quantile_parts(told, int(n_bins))
         members = [part == i for i in range(part.max() + 1)]
@@ -295,17 +323,22 @@ class ActivityDisplay:
             standard_error=np.array([[one.standard_error[metric] for one in row] for row in found]),
             pvalue=pvalue,
             metric=metric,
-        ).plot(ax)
+        ).plot(ax, errorbar_kwargs=errorbar_kwargs)
 
 
 def _values_of(
     evaluations: Mapping[str, RankingEvaluation], metric: str, n_users: int
 ) -> np.ndarray:
-    """Return the metric of each model and user, NaN where nothing was held out."""
+    """Return the metric of each model and user, NaN where a user has no value."""
     if not evaluations:
         raise ValueError("evaluations must hold at least one evaluation, got none.")
     values = []
     for name, evaluation in evaluations.items():
+        if metric in evaluation.together:
+            raise ValueError(
+                f"metric={metric!r} has one value for all users of {name} together and none for "
+                "each user, so it cannot be broken down."
+            )
         if metric not in evaluation.per_user:
             raise ValueError(
                 f"metric={metric!r} was not evaluated for {name}, only "
@@ -319,7 +352,7 @@ def _values_of(
         if not np.array_equal(np.isnan(values[-1]), np.isnan(values[0])):
             raise ValueError(
                 f"{name} was evaluated on other users than {next(iter(evaluations))}: the same "
-                "users must have something held out."
+                "users must have a value."
             )
     return np.array(values)
 

@@ -15,7 +15,17 @@ from sklearn.manifold import TSNE
 from .._matrix import stored_entries
 from .._ranking import row_batches
 from .._typing import MatrixLike
-from ._plotting import COLORS, MARKERS, axes_or_new, check_matplotlib, name_of
+from ._plotting import (
+    COLORS,
+    MARKERS,
+    axes_or_new,
+    check_matplotlib,
+    check_styles,
+    draw_title,
+    legend_outside,
+    merged,
+    name_of,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,7 +72,7 @@ class ItemMapDisplay:
     Attributes
     ----------
     scatters_ : dict of matplotlib PathCollection
-        The items of each group; under None all others, where there are any.
+        The items of each group; at the end, under None, all others, where there are any.
     ax_ : matplotlib Axes
         What is drawn on.
     figure_ : matplotlib Figure
@@ -132,26 +142,26 @@ class ItemMapDisplay:
         ax = axes_or_new(ax, "ItemMapDisplay.plot", figsize=(5.0, 5.2))
         name = self.name if name is None else name
         labels = np.full(self.items.size, "") if self.labels is None else self.labels
-        others = ~np.isin(labels, list(self.groups))
         self.scatters_: dict[str | None, Any] = {}
-        if others.any():
-            style = {"color": "0.75", "s": 9, "linewidths": 0, "zorder": 1}
-            style["label"] = "others" if self.groups else "items"
-            self.scatters_[None] = ax.scatter(
-                *self.positions[others].T, **{**style, **(scatter_kwargs or {})}
-            )
         for i, group in enumerate(self.groups):
             style = {
                 "color": COLORS[i],
                 "marker": MARKERS[i],
                 "s": 30,
-                "edgecolors": "white",
-                "linewidths": 0.5,
+                "edgecolor": "white",
+                "linewidth": 0.5,
                 "zorder": 2,
                 "label": group,
             }
             self.scatters_[group] = ax.scatter(
-                *self.positions[labels == group].T, **{**style, **(scatter_kwargs or {})}
+                *self.positions[labels == group].T, **merged(style, scatter_kwargs)
+            )
+        others = ~np.isin(labels, list(self.groups))
+        if others.any():
+            style = {"color": "0.75", "s": 9, "linewidth": 0, "zorder": 1}
+            style["label"] = "others" if self.groups else "items"
+            self.scatters_[None] = ax.scatter(
+                *self.positions[others].T, **merged(style, scatter_kwargs)
             )
         ax.set_aspect("equal", adjustable="datalim")
         ax.set_xticks([])
@@ -159,15 +169,8 @@ class ItemMapDisplay:
         ax.spines[["top", "right"]].set_visible(True)
         ax.set_xlabel(f"t-SNE of {self.items.size:,} items, no unit")
         if legend and self.groups:
-            ax.legend(
-                loc="upper left",
-                bbox_to_anchor=(0, -0.07),
-                ncols=3,
-                frameon=False,
-                handletextpad=0.1,
-            )
-        if name is not None:
-            ax.set_title(name, loc="left")
+            legend_outside(ax, below=True)
+        draw_title(ax, name, loc="left")
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
@@ -296,11 +299,7 @@ def _check_labels(
     unknown = [group for group in groups if group not in present]
     if unknown:
         raise ValueError(f"groups must be among labels, but no item has the label {unknown[0]!r}.")
-    if len(groups) > len(COLORS):
-        raise ValueError(
-            f"At most {len(COLORS)} groups can be told apart, got {len(groups)}; name fewer in "
-            "groups."
-        )
+    check_styles(len(groups), "groups")
     return labels, groups
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import textwrap
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,6 +21,22 @@ LINES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 3))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 GREY = "0.45"
 LIGHT = "#56B4E9"  # of bars, on which black lines are seen
+
+# Begins the gid of a model's curve; what the curve shows ends it.
+CURVE = "sklrec-curve:"
+# Other names of what the displays' own styles set.
+ALIASES = {
+    "c": "color",
+    "ls": "linestyle",
+    "lw": "linewidth",
+    "linewidths": "linewidth",
+    "ms": "markersize",
+    "ec": "edgecolor",
+    "edgecolors": "edgecolor",
+}
+# Of matplotlib's usual text; line, gap and next column of a legend take as much room as eight.
+LETTERS_PER_INCH = 13
+HANDLE_LETTERS = 8
 
 
 def check_matplotlib(caller: str) -> None:
@@ -36,37 +56,91 @@ def axes_or_new(ax: Axes | None, caller: str, figsize: tuple[float, float] = FIG
         import matplotlib.pyplot as plt
 
         _, ax = plt.subplots(figsize=figsize, layout="constrained")
+    from matplotlib.axes import Axes
+
+    if not isinstance(ax, Axes):
+        raise TypeError(
+            f"{caller} draws on one matplotlib Axes, got ax of type {type(ax).__name__}."
+        )
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 
 
+def check_no_bars(ax: Axes, instead: str) -> None:
+    """Refuse axes with bars or error bars, which others at the same places would cover."""
+    if ax.containers:
+        raise ValueError(f"ax holds a display with bars already; {instead}.")
+
+
+def check_styles(n: int, what: str) -> None:
+    """Refuse more curves or groups than there are styles."""
+    if n > len(COLORS):
+        raise ValueError(f"At most {len(COLORS)} {what} can be told apart, got {n}.")
+
+
 def curve_style(n: int) -> dict[str, Any]:
     """Return colour, line and marker of the n-th curve in one plot."""
-    return {
-        "color": COLORS[n % len(COLORS)],
-        "linestyle": LINES[n % len(LINES)],
-        "marker": MARKERS[n % len(MARKERS)],
-        "markersize": 5,
-    }
+    return {"color": COLORS[n], "linestyle": LINES[n], "marker": MARKERS[n], "markersize": 5}
 
 
-def n_labelled_lines(ax: Axes) -> int:
-    """Return how many lines of `ax` have an entry in the legend."""
-    return sum(not str(line.get_label()).startswith("_") for line in ax.get_lines())
+def n_curves(ax: Axes, shows: str) -> int:
+    """Return how many models have their curve on `ax`, where one more that shows this may go."""
+    gids = [str(line.get_gid()) for line in ax.get_lines()]
+    drawn = [gid.removeprefix(CURVE) for gid in gids if gid.startswith(CURVE)]
+    others = [other for other in drawn if other != shows]
+    if others:
+        raise ValueError(f"ax holds a curve of {others[0]}, so none of {shows} can be added.")
+    check_styles(len(drawn) + 1, "models")
+    return len(drawn)
 
 
-def legend_above(ax: Axes, *, ncols: int = 3, title: str | None = None) -> None:
-    """Put the legend above the axes, where it hides nothing."""
+def merged(style: Mapping[str, Any], given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return a style with what the user has given, by whichever of matplotlib's names."""
+    return {**style, **{ALIASES.get(key, key): value for key, value in (given or {}).items()}}
+
+
+def legend_outside(ax: Axes, *, below: bool = False, title: str | None = None) -> None:
+    """Put what has a label into a legend above or below the axes, where it hides nothing."""
+    handles, labels = ax.get_legend_handles_labels()
+    if not labels:
+        return
+    room, size = _letters_across(ax), "medium"
+    if max(map(len, labels)) > room - HANDLE_LETTERS:
+        room, size = int(1.2 * room), "small"
+    labels = [_wrapped(label, room - HANDLE_LETTERS) for label in labels]
+    widths = [max(map(len, label.split("\n"))) + HANDLE_LETTERS for label in labels]
+    ncols = min(3, len(labels))
+    while ncols > 1 and sum(max(column) for column in np.array_split(widths, ncols)) > room:
+        ncols -= 1
     ax.legend(
-        loc="lower left",
-        bbox_to_anchor=(0, 1),
+        handles,
+        labels,
+        loc="upper left" if below else "lower left",
+        bbox_to_anchor=(0, -0.07) if below else (0, 1),
         ncols=ncols,
+        fontsize=size,
         frameon=False,
+        handletextpad=0.1 if below else None,  # points need less room than lines
         borderaxespad=0.2,
-        title=title,
+        title=None if title is None else _wrapped(title, int(1.2 * _letters_across(ax))),
         title_fontsize="small",
         alignment="left",
     )
+
+
+def draw_title(ax: Axes, name: str | None, *, loc: Literal["left", "center"] = "center") -> None:
+    """Put a name over the axes, in lines that are no longer than these."""
+    if name is not None:
+        ax.set_title(_wrapped(name, int(_letters_across(ax) / 1.2)), loc=loc)
+
+
+def _letters_across(ax: Axes) -> int:
+    """Return about how many letters are as long as the axes are wide."""
+    return max(20, int(LETTERS_PER_INCH * ax.bbox.width / ax.figure.dpi))
+
+
+def _wrapped(text: str, width: int) -> str:
+    return "\n".join(textwrap.fill(line, width) for line in text.splitlines())
 
 
 def metric_label(metric: str) -> str:
@@ -75,6 +149,11 @@ def metric_label(metric: str) -> str:
     return ("NDCG" if name == "ndcg" else name.replace("_", " ").capitalize()) + at + k
 
 
+def last_step(estimator: Any) -> Any:
+    """Return an estimator; of a pipeline, its last step."""
+    return estimator[-1] if hasattr(estimator, "steps") else estimator
+
+
 def name_of(estimator: Any) -> str:
     """Return the name of an estimator; of a pipeline, that of its last step."""
-    return type(estimator[-1] if hasattr(estimator, "steps") else estimator).__name__
+    return type(last_step(estimator)).__name__

@@ -11,19 +11,25 @@ from numpy.typing import ArrayLike
 
 from .._matrix import stored_entries
 from .._typing import MatrixLike
+from ..metrics._ranking import check_ranking
 from ..metrics._scorer import rank_unseen
 from ._plotting import (
+    CURVE,
     GREY,
     axes_or_new,
     check_matplotlib,
     curve_style,
-    legend_above,
-    n_labelled_lines,
+    legend_outside,
+    merged,
+    n_curves,
     name_of,
 )
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+# The gid of the line to compare models with.
+CONSUMED = "sklrec-consumed"
 
 
 class PopularityDisplay:
@@ -36,8 +42,8 @@ class PopularityDisplay:
     a few items in a hundred have most of the interactions.
 
     Made by :meth:`from_estimator` or :meth:`from_predictions`; its parameters are kept as
-    attributes. Further models go to the same axes:
-    ``from_estimator(..., ax=display.ax_, plot_consumed=False)``.
+    attributes. Further models go to the same axes, up to seven:
+    ``from_estimator(..., ax=display.ax_)``. The consumption is drawn with the first alone.
 
     Parameters
     ----------
@@ -53,7 +59,8 @@ class PopularityDisplay:
     line_ : matplotlib Line2D
         The recommendations.
     consumed_line_, equal_line_ : matplotlib Line2D or None
-        The consumption, and what it would be if all items had the same.
+        The consumption, and what it would be if all items had the same; None where they are left
+        out or on the axes already.
     ax_ : matplotlib Axes
         What is drawn on.
     figure_ : matplotlib Figure
@@ -95,7 +102,8 @@ class PopularityDisplay:
         name : str or None, default=None
             Of the model, for the legend; None means that of the display.
         plot_consumed : bool, default=True
-            Whether the consumption and the line of equal shares are drawn too.
+            Whether the consumption and the line of equal shares are drawn too, unless they are on
+            the axes already.
         line_kwargs : dict or None, default=None
             For the recommendations' line in matplotlib's ``plot``; anything else than the default
             style.
@@ -104,29 +112,40 @@ class PopularityDisplay:
         -------
         display : PopularityDisplay
             Itself.
+
+        Raises
+        ------
+        ValueError
+            If the axes hold curves of something else, or seven models.
         """
         ax = axes_or_new(ax, "PopularityDisplay.plot")
         name = self.name if name is None else name
+        n = n_curves(ax, "popularity")
         n_items = self.consumed.size
         share = 100 * np.arange(1, n_items + 1) / n_items
         self.consumed_line_ = self.equal_line_ = None
-        if plot_consumed:
+        if plot_consumed and not any(line.get_gid() == CONSUMED for line in ax.get_lines()):
             (self.consumed_line_,) = ax.plot(
-                share, 100 * self.consumed, color="black", linewidth=2.5, label="consumed"
+                share,
+                100 * self.consumed,
+                color="black",
+                linewidth=2.5,
+                label="consumed",
+                gid=CONSUMED,
             )
             (self.equal_line_,) = ax.plot(
                 share, share, color=GREY, linewidth=1, linestyle=":", label="equal shares"
             )
-        n = max(0, n_labelled_lines(ax) - 2)
         places = np.geomspace(1, n_items, 8 + n).astype(int) - 1  # evenly on a logarithmic axis
         style = {**curve_style(n), "markevery": np.unique(places).tolist(), "label": name}
-        (self.line_,) = ax.plot(share, 100 * self.recommended, **{**style, **(line_kwargs or {})})
+        style["gid"] = CURVE + "popularity"
+        (self.line_,) = ax.plot(share, 100 * self.recommended, **merged(style, line_kwargs))
         ax.set_xscale("log")
         ax.xaxis.set_major_formatter("{x:g}")
         ax.set_xlabel(f"most popular share of the {n_items:,} items (%)")
-        ax.set_ylabel("share consumed or recommended (%)")
+        ax.set_ylabel("share consumed\nor recommended (%)")
         ax.set_ylim(0, 102)
-        legend_above(ax)
+        legend_outside(ax)
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
@@ -175,7 +194,8 @@ class PopularityDisplay:
         ImportError
             Without matplotlib.
         ValueError
-            If `k` is not between 1 and the number of items, or nothing is consumed.
+            If `k` is not between 1 and the number of items, nothing is consumed, or what is
+            consumed is of another number of items than X.
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
         rows = stored_entries(X)
@@ -183,8 +203,13 @@ class PopularityDisplay:
             raise ValueError(
                 f"k must be an integer between 1 and the {rows.shape[1]} items of X, got {k!r}."
             )
+        consumed = rows if consumed is None else stored_entries(consumed)
+        if consumed.shape[1] != rows.shape[1]:
+            raise ValueError(
+                f"consumed must have the {rows.shape[1]} items of X, got {consumed.shape[1]}."
+            )
         return cls.from_predictions(
-            rows if consumed is None else consumed,
+            consumed,
             rank_unseen(estimator, rows, k=int(k), like=X),
             name=name_of(estimator) if name is None else name,
             ax=ax,
@@ -210,7 +235,7 @@ class PopularityDisplay:
         consumed : {array-like, sparse array} of shape (n_rows, n_items)
             Interactions to compare with. Nonzero entries are counted.
         ranking : array-like of int of shape (n_users, n_ranks)
-            Item indices, -1 where there is no item.
+            Item indices, none twice for one user, -1 where there is no item.
         name : str or None, default=None
             For the legend.
         ax : matplotlib Axes or None, default=None
@@ -230,22 +255,13 @@ class PopularityDisplay:
         ImportError
             Without matplotlib.
         ValueError
-            If a ranking holds no index of an item, or nothing is consumed or recommended.
+            If the ranking is not 2-d, holds anything else than indices of items or one twice for
+            a user, or nothing is consumed or recommended.
         """
         check_matplotlib(f"{cls.__name__}.from_predictions")
         consumed = stored_entries(consumed)
         n_items = consumed.shape[1]
-        ranking = np.asarray(ranking)
-        if not np.issubdtype(ranking.dtype, np.integer) or not ranking.size:
-            raise ValueError(
-                "ranking must hold integers, at least one, got an array of shape "
-                f"{ranking.shape} and type {ranking.dtype}."
-            )
-        if ranking.min() < -1 or ranking.max() >= n_items:
-            raise ValueError(
-                f"ranking must hold item indices from 0 to {n_items - 1}, or -1 for no item, "
-                f"got values from {ranking.min()} to {ranking.max()}."
-            )
+        ranking = check_ranking(ranking, None, n_items=n_items)
         popularity = np.bincount(consumed.indices, minlength=n_items)
         recommended = np.bincount(ranking[ranking >= 0], minlength=n_items)
         for counts, what in ((popularity, "consumed"), (recommended, "ranking")):

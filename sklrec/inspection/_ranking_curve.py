@@ -15,12 +15,14 @@ from ..metrics import RankingEvaluation, RankingScorer
 from ..metrics._names import METRICS, parse_metrics
 from ..metrics._scorer import rank_unseen
 from ._plotting import (
+    CURVE,
     axes_or_new,
     check_matplotlib,
     curve_style,
-    legend_above,
+    legend_outside,
+    merged,
     metric_label,
-    n_labelled_lines,
+    n_curves,
     name_of,
 )
 
@@ -32,7 +34,8 @@ class RankingCurveDisplay:
     """A metric at k, such as NDCG@k, over k, with one standard error to both sides.
 
     Made by :meth:`from_estimator` or :meth:`from_predictions`; its parameters are kept as
-    attributes. Further models go to the same axes: ``from_estimator(..., ax=display.ax_)``.
+    attributes. Further models go to the same axes: ``from_estimator(..., ax=display.ax_)``, up to
+    seven of them, with one metric for all.
 
     Parameters
     ----------
@@ -118,14 +121,20 @@ class RankingCurveDisplay:
         -------
         display : RankingCurveDisplay
             Itself.
+
+        Raises
+        ------
+        ValueError
+            If the axes hold curves of another metric, or seven models.
         """
         ax = axes_or_new(ax, "RankingCurveDisplay.plot")
         name = self.name if name is None else name
-        n = n_labelled_lines(ax)
+        n = n_curves(ax, f"{self.metric}@k")
         # Markers at different places, so that curves which lie on each other are still seen.
         every = max(1, self.k.size // 6)
         style = {**curve_style(n), "markevery": (n % 3 * (every // 3), every), "label": name}
-        (self.line_,) = ax.plot(self.k, self.mean, **{**style, **(line_kwargs or {})})
+        style["gid"] = f"{CURVE}{self.metric}@k"
+        (self.line_,) = ax.plot(self.k, self.mean, **merged(style, line_kwargs))
         self.band_ = ax.fill_between(
             self.k,
             self.mean - self.standard_error,
@@ -135,10 +144,12 @@ class RankingCurveDisplay:
             linewidth=0,
         )
         ax.set_xlabel("k (ranks looked at)")
-        ax.set_ylabel(f"{metric_label(self.metric)}@k\nmean ± s.e. over {self.n_users:,} users")
+        label = f"{metric_label(self.metric)}@k\nmean ± s.e."
+        label_with_users = f"{label} over {self.n_users:,} users"
+        same_users = n == 0 or ax.get_ylabel() == label_with_users
+        ax.set_ylabel(label_with_users if same_users else label)
         ax.set_xlim(0, None)
-        if name is not None:
-            legend_above(ax)
+        legend_outside(ax)
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
@@ -171,7 +182,8 @@ class RankingCurveDisplay:
         metric : str, default="ndcg"
             As in :class:`.RankingScorer`, without "@" and number.
         k : int or array-like of int, default=100
-            Numbers of ranks; an int means all from 1 to it, or to the number of items.
+            Numbers of ranks; an int means all from 1 to it, and where there are fewer items, the
+            curve ends at their number. Of several none may be larger than that.
         threshold, test_size, random_state
             What is relevant and what is hidden, as in :class:`.RankingScorer`.
         name : str or None, default=None
@@ -191,8 +203,8 @@ class RankingCurveDisplay:
         ImportError
             Without matplotlib.
         ValueError
-            If the metric is unknown, `k` is not between 1 and the number of items, or no user has
-            an item held out.
+            If the metric is unknown, `k` is less than 1 or one of several is larger than the
+            number of items, or no user has an item held out.
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
         scorer = RankingScorer(threshold=threshold, test_size=test_size, random_state=random_state)

@@ -9,7 +9,7 @@ import numpy as np
 
 from .._matrix import stored_entries
 from .._typing import MatrixLike
-from ._plotting import LIGHT, axes_or_new, check_matplotlib
+from ._plotting import LIGHT, axes_or_new, check_matplotlib, check_no_bars, draw_title, merged
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,6 +32,8 @@ class RatingHistogramDisplay:
         How often each of them does.
     name : str or None, default=None
         Of the data set, for the title.
+    unit : str, default="stars"
+        Of the ratings.
 
     Attributes
     ----------
@@ -60,16 +62,24 @@ class RatingHistogramDisplay:
     True
     """
 
-    def __init__(self, *, values: np.ndarray, counts: np.ndarray, name: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        values: np.ndarray,
+        counts: np.ndarray,
+        name: str | None = None,
+        unit: str = "stars",
+    ) -> None:
         self.values = values
         self.counts = counts
         self.name = name
+        self.unit = unit
 
     def plot(
         self,
         ax: Axes | None = None,
         *,
-        unit: str = "stars",
+        unit: str | None = None,
         bar_kwargs: Mapping[str, Any] | None = None,
     ) -> RatingHistogramDisplay:
         """Draw the histogram.
@@ -77,9 +87,9 @@ class RatingHistogramDisplay:
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
-            What to draw on; None makes a figure.
-        unit : str, default="stars"
-            Of the ratings.
+            What to draw on, without another histogram; None makes a figure.
+        unit : str or None, default=None
+            Of the ratings; None means that of the display.
         bar_kwargs : dict or None, default=None
             For matplotlib's ``bar``; anything else than the default style.
 
@@ -87,20 +97,24 @@ class RatingHistogramDisplay:
         -------
         display : RatingHistogramDisplay
             Itself.
+
+        Raises
+        ------
+        ValueError
+            If the axes hold a display with bars already.
         """
         ax = axes_or_new(ax, "RatingHistogramDisplay.plot")
+        check_no_bars(ax, "give each histogram axes of its own")
+        unit = self.unit if unit is None else unit
         n_ratings = self.counts.sum()
-        width = 0.8 * np.diff(self.values).min(initial=1.0)
-        style = {"color": LIGHT, "width": width}
-        self.bars_ = ax.bar(
-            self.values, 100 * self.counts / n_ratings, **{**style, **(bar_kwargs or {})}
-        )
+        gap = np.diff(self.values).min() if self.values.size > 1 else 1.0
+        style = {"color": LIGHT, "width": 0.8 * gap}
+        self.bars_ = ax.bar(self.values, 100 * self.counts / n_ratings, **merged(style, bar_kwargs))
         if self.values.size <= 10:
             ax.set_xticks(self.values, [f"{value:g}" for value in self.values])
         ax.set_xlabel(f"rating ({unit})")
         ax.set_ylabel(f"share of the {n_ratings:,} ratings (%)")
-        if self.name is not None:
-            ax.set_title(self.name)
+        draw_title(ax, self.name)
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
@@ -149,6 +163,6 @@ class RatingHistogramDisplay:
             raise ValueError(
                 f"X must hold at most {MOST_VALUES} different ratings, got {values.size:,}."
             )
-        return cls(values=values, counts=counts, name=name).plot(
-            ax, unit=unit, bar_kwargs=bar_kwargs
+        return cls(values=values, counts=counts, name=name, unit=unit).plot(
+            ax, bar_kwargs=bar_kwargs
         )

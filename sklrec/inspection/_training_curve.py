@@ -9,12 +9,15 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from ._plotting import (
+    CURVE,
     GREY,
     axes_or_new,
     check_matplotlib,
     curve_style,
-    legend_above,
-    n_labelled_lines,
+    last_step,
+    legend_outside,
+    merged,
+    n_curves,
     name_of,
 )
 
@@ -29,8 +32,9 @@ class TrainingCurveDisplay:
     validation users and for :math:`\beta`, the weight of the KL term, as far as the model has
     them. A large marker is the epoch whose weights the model has kept.
 
-    Made by :meth:`from_estimator`; its parameters are kept as attributes. A second model goes to
-    the same panels: ``from_estimator(..., ax=display.axes_)``.
+    Made by :meth:`from_estimator`; its parameters are kept as attributes. Further models go to
+    the same panels, up to seven: ``from_estimator(..., ax=display.axes_)``. They may have fewer
+    panels than the first; each curve goes to the panel with its label.
 
     Parameters
     ----------
@@ -48,11 +52,11 @@ class TrainingCurveDisplay:
     Attributes
     ----------
     axes_ : ndarray of matplotlib Axes of shape (n_panels,)
-        What is drawn on, from top to bottom.
+        All panels, from top to bottom or as given.
     lines_ : list of matplotlib Line2D
-        One for each panel.
+        One for each curve of the model.
     ax_ : matplotlib Axes
-        The first panel.
+        The panel of the loss.
     figure_ : matplotlib Figure
         What holds the panels.
 
@@ -100,7 +104,8 @@ class TrainingCurveDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, array of Axes or None, default=None
-            Axes that the panels take the place of, or one for each panel; None makes a figure.
+            Empty axes that the panels take the place of, or one for each panel, such as the
+            ``axes_`` of another display; None makes a figure.
         name : str or None, default=None
             Of the model, for the legend; None means that of the display.
         line_kwargs : dict or None, default=None
@@ -114,43 +119,49 @@ class TrainingCurveDisplay:
         Raises
         ------
         ValueError
-            If there are not as many axes as panels.
+            If the axes hold data or lack a panel, hold seven models, or `best_epoch` is none of
+            the epochs.
         """
         check_matplotlib("TrainingCurveDisplay.plot")
         name = self.name if name is None else name
-        panels = [("loss", self.loss, 1.0)]
+        n_epochs, best = self.loss.size, self.best_epoch
+        if best is not None and not 1 <= best <= n_epochs:
+            raise ValueError(f"best_epoch must be one of the {n_epochs} epochs, got {best}.")
+        curves = [("loss", self.loss, 1.0)]
         if self.validation_score is not None:
-            panels.append(("NDCG@100\nof validation users", self.validation_score, 1.5))
+            curves.append(("NDCG@100\nof validation users", self.validation_score, 1.5))
         if self.beta is not None:
-            panels.append((r"KL weight $\beta$", self.beta, 0.7))
-        self.axes_ = _panels(ax, [height for _, _, height in panels])
-        n_epochs = self.loss.size
-        epochs = np.arange(1, n_epochs + 1)
-        n = n_labelled_lines(self.axes_[0])
+            curves.append((r"KL weight $\beta$", self.beta, 0.7))
+        self.axes_ = _panels(ax, [height for _, _, height in curves])
+        panels = _by_label(self.axes_, [label for label, _, _ in curves])
+        n = n_curves(panels[0], "training")
         style = {**curve_style(n), "markevery": (0, max(1, n_epochs // 5)), "markersize": 4}
-        style = {**style, "label": name, **(line_kwargs or {})}
+        style = merged({**style, "label": name, "gid": CURVE + "training"}, line_kwargs)
         self.lines_ = []
-        for axes, (label, values, _) in zip(self.axes_, panels, strict=True):
-            self.lines_.extend(axes.plot(epochs, values, **style))
+        for axes, (label, values, _) in zip(panels, curves, strict=True):
+            (line,) = axes.plot(np.arange(1, n_epochs + 1), values, **style)
+            self.lines_.append(line)
             axes.set_ylabel(label)
-            if self.best_epoch is not None:
-                best = {"color": self.lines_[-1].get_color(), "marker": "*", "markersize": 13}
+            if best is not None:
                 axes.plot(
-                    self.best_epoch,
-                    values[self.best_epoch - 1],
+                    best,
+                    values[best - 1],
+                    color=line.get_color(),
+                    marker="*",
+                    markersize=13,
                     markeredgecolor="white",
                     zorder=3,
-                    **best,
                 )
-                axes.axvline(self.best_epoch, color=GREY, linewidth=0.8, linestyle=":", zorder=0)
-        self.axes_[-1].set_xlabel(
-            "epoch" + (" (star and dotted line: the best)" if self.best_epoch else "")
-        )
-        for axes in self.axes_[:-1]:
-            axes.tick_params(labelbottom=False)
-        if name is not None:
-            legend_above(self.axes_[0])
-        self.ax_, self.figure_ = self.axes_[0], self.axes_[0].figure
+                axes.axvline(best, color=GREY, linewidth=0.8, linestyle=":", zorder=0)
+        for axes in self.axes_:
+            if _is_above_another(axes, self.axes_):
+                axes.tick_params(labelbottom=False)
+            elif best is not None:
+                axes.set_xlabel("epoch (star: the best)")
+            elif not axes.get_xlabel():
+                axes.set_xlabel("epoch")
+        legend_outside(panels[0])
+        self.ax_, self.figure_ = panels[0], panels[0].figure
         return self
 
     @classmethod
@@ -166,14 +177,15 @@ class TrainingCurveDisplay:
 
         Parameters
         ----------
-        estimator : estimator
-            Fitted, with ``loss_curve_``; also read, where it has them, are
-            ``validation_scores_``, ``best_epoch_`` and :math:`\beta` in ``net_.history``, which
-            a model loaded from a file no longer has.
+        estimator : estimator or Pipeline
+            Fitted, with ``loss_curve_``; of a pipeline, the last step. Also read, where it has
+            them, are ``validation_scores_``, ``best_epoch_`` and :math:`\beta` in
+            ``net_.history``, which a model loaded from a file no longer has.
         name : str or None, default=None
             For the legend; None means the name of the estimator's class.
         ax : matplotlib Axes, array of Axes or None, default=None
-            Axes that the panels take the place of, or one for each panel; None makes a figure.
+            Empty axes that the panels take the place of, or one for each panel, such as the
+            ``axes_`` of another display; None makes a figure.
         line_kwargs : dict or None, default=None
             For matplotlib's ``plot``.
 
@@ -192,6 +204,7 @@ class TrainingCurveDisplay:
             If it is none that is trained in epochs.
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
+        estimator = last_step(estimator)
         check_is_fitted(estimator)
         if not hasattr(estimator, "loss_curve_"):
             raise TypeError(
@@ -220,21 +233,45 @@ def _noted(estimator: Any, name: str, n_epochs: int) -> np.ndarray | None:
 
 
 def _panels(ax: Axes | Sequence[Axes] | None, heights: list[float]) -> np.ndarray:
-    """Return axes below each other, of these relative heights."""
+    """Return the axes given, or axes below each other of these relative heights."""
+    caller = "TrainingCurveDisplay.plot"
     if ax is None or not np.iterable(ax):
-        ax = axes_or_new(ax, "TrainingCurveDisplay.plot", figsize=(5.0, 1.2 + 1.2 * sum(heights)))
+        ax = axes_or_new(ax, caller, figsize=(5.0, 1.2 + 1.2 * sum(heights)))
         figure, place = ax.figure, ax.get_subplotspec()
+        if ax.has_data():
+            raise ValueError(
+                "ax holds data, which new panels would take away; pass display.axes_ to add a "
+                "model to those of a display."
+            )
         if place is None:
             raise ValueError("ax must be made by subplots, to be parted into panels.")
         grid = place.subgridspec(len(heights), 1, height_ratios=heights)
         ax.remove()
         first = figure.add_subplot(grid[0])
-        axes = [first]
-        axes += [figure.add_subplot(grid[i], sharex=first) for i in range(1, len(heights))]
-        ax = [axes_or_new(panel, "TrainingCurveDisplay.plot") for panel in axes]
-    panels = np.asarray(ax, dtype=object).ravel()
-    if panels.size != len(heights):
+        ax = [first]
+        ax += [figure.add_subplot(grid[i], sharex=first) for i in range(1, len(heights))]
+    return np.array([axes_or_new(axes, caller) for axes in np.ravel(np.asarray(ax, dtype=object))])
+
+
+def _by_label(axes: np.ndarray, labels: list[str]) -> list[Axes]:
+    """Return the panel of each curve: that of its label, or in order where there are none."""
+    panels = {panel.get_ylabel(): panel for panel in axes}
+    if set(panels) != {""}:
+        absent = [label for label in labels if label not in panels]
+        if absent:
+            raise ValueError(
+                f"ax must have a panel with the label {absent[0]!r}, got {list(panels)}; draw the "
+                "model with the most panels first."
+            )
+        return [panels[label] for label in labels]
+    if axes.size != len(labels):
         raise ValueError(
-            f"ax must be one axes or one for each of the {len(heights)} panels, got {panels.size}."
+            f"ax must be one axes or one for each of the {len(labels)} panels, got {axes.size}."
         )
-    return panels
+    return list(axes)
+
+
+def _is_above_another(axes: Axes, panels: np.ndarray) -> bool:
+    """Return whether another panel below has the same epochs, and so the numbers for both."""
+    shared, bottom = axes.get_shared_x_axes(), axes.get_position().y0
+    return any(shared.joined(axes, p) and p.get_position().y0 < bottom for p in panels)

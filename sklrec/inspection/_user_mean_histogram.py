@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from .._matrix import stored_entries
 from .._typing import MatrixLike
-from ._plotting import LIGHT, axes_or_new, check_matplotlib
+from ._plotting import LIGHT, axes_or_new, check_matplotlib, check_no_bars, draw_title, merged
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,9 +29,11 @@ class UserMeanHistogramDisplay:
     means : ndarray of shape (n_raters,)
         Mean rating of each user who has rated anything.
     bins : int or array-like, default=20
-        Number of bins, or their edges.
+        Number of bins, or their edges, between which all means must lie.
     name : str or None, default=None
         Of the data set, for the title.
+    unit : str, default="stars"
+        Of the ratings.
 
     Attributes
     ----------
@@ -67,17 +69,23 @@ class UserMeanHistogramDisplay:
     """
 
     def __init__(
-        self, *, means: np.ndarray, bins: int | ArrayLike = 20, name: str | None = None
+        self,
+        *,
+        means: np.ndarray,
+        bins: int | ArrayLike = 20,
+        name: str | None = None,
+        unit: str = "stars",
     ) -> None:
         self.means = means
         self.bins = bins
         self.name = name
+        self.unit = unit
 
     def plot(
         self,
         ax: Axes | None = None,
         *,
-        unit: str = "stars",
+        unit: str | None = None,
         bar_kwargs: Mapping[str, Any] | None = None,
     ) -> UserMeanHistogramDisplay:
         """Draw the histogram.
@@ -85,9 +93,9 @@ class UserMeanHistogramDisplay:
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
-            What to draw on; None makes a figure.
-        unit : str, default="stars"
-            Of the ratings.
+            What to draw on, without another histogram; None makes a figure.
+        unit : str or None, default=None
+            Of the ratings; None means that of the display.
         bar_kwargs : dict or None, default=None
             For matplotlib's ``bar``; anything else than the default style.
 
@@ -95,10 +103,23 @@ class UserMeanHistogramDisplay:
         -------
         display : UserMeanHistogramDisplay
             Itself.
+
+        Raises
+        ------
+        ValueError
+            If users lie outside of the bins, or the axes hold a display with bars already.
         """
-        ax = axes_or_new(ax, "UserMeanHistogramDisplay.plot")
         self.counts_, self.edges_ = np.histogram(self.means, bins=self.bins)
         n_users = self.means.size
+        n_outside = n_users - self.counts_.sum()
+        if n_outside:
+            raise ValueError(
+                f"bins must hold all {n_users:,} users, but the means of {n_outside:,} are not "
+                f"between {self.edges_[0]:g} and {self.edges_[-1]:g}."
+            )
+        ax = axes_or_new(ax, "UserMeanHistogramDisplay.plot")
+        check_no_bars(ax, "give each histogram axes of its own")
+        unit = self.unit if unit is None else unit
         style = {
             "width": np.diff(self.edges_),
             "align": "edge",
@@ -107,15 +128,13 @@ class UserMeanHistogramDisplay:
             "linewidth": 0.5,
         }
         self.bars_ = ax.bar(
-            self.edges_[:-1], 100 * self.counts_ / n_users, **{**style, **(bar_kwargs or {})}
+            self.edges_[:-1], 100 * self.counts_ / n_users, **merged(style, bar_kwargs)
         )
         mean = self.means.mean()
         self.line_ = ax.axvline(mean, color="black", linestyle="--", label=f"mean {mean:.2f}")
-        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False, borderaxespad=0.2)
-        ax.set_xlabel(f"mean rating of a user ({unit})")
+        ax.set_xlabel(f"mean rating of a user ({unit})\ndashed line: mean of the users, {mean:.2f}")
         ax.set_ylabel(f"share of the {n_users:,} users (%)")
-        if self.name is not None:
-            ax.set_title(self.name, loc="right")
+        draw_title(ax, self.name)
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
@@ -137,7 +156,8 @@ class UserMeanHistogramDisplay:
         X : {array-like, sparse array} of shape (n_users, n_items)
             Ratings; zero means none. Users without any are left out.
         bins : int or array-like, default=20
-            Number of bins, or their edges, as in :func:`numpy.histogram`.
+            Number of bins, or their edges, between which all means must lie, as in
+            :func:`numpy.histogram`.
         unit : str, default="stars"
             Of the ratings.
         name : str or None, default=None
@@ -157,7 +177,7 @@ class UserMeanHistogramDisplay:
         ImportError
             Without matplotlib.
         ValueError
-            If X holds no rating.
+            If X holds no rating, or users lie outside of the bins.
         """
         check_matplotlib(f"{cls.__name__}.from_interactions")
         X = stored_entries(X)
@@ -165,4 +185,4 @@ class UserMeanHistogramDisplay:
         if not X.nnz:
             raise ValueError("X holds no rating, so there is no mean to take.")
         means = X.sum(axis=1, dtype=np.float64)[n_ratings > 0] / n_ratings[n_ratings > 0]
-        return cls(means=means, bins=bins, name=name).plot(ax, unit=unit, bar_kwargs=bar_kwargs)
+        return cls(means=means, bins=bins, name=name, unit=unit).plot(ax, bar_kwargs=bar_kwargs)
