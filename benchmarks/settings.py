@@ -128,7 +128,9 @@ MODELS = [
         search={"lambda_": [20, 50, 100, 200, 500, 1000, 2000]},
         search_on={
             "citeulike-a": {"lambda_": [5, 10, 20, 50, 100, 200, 500]},
-            "gowalla": {"lambda_": [100, 500]},
+            # The best with the 8,000 most popular items.
+            "citeulike-t": {"lambda_": [50]},
+            "gowalla": {"lambda_": [100]},
             "ml-1m-500-users": {"lambda_": [20, 50, 100, 200, 500]},
             "ml-1m-fifth": {"lambda_": [200, 500, 1000, 2000, 5000, 10_000]},
         },
@@ -146,6 +148,7 @@ MODELS = [
         search={"lambda_": [20, 50, 100, 300, 500], "dropout": [0.2, 0.33, 0.5]},
         search_on={
             "citeulike-a": {"lambda_": [5, 10, 20, 50, 100], "dropout": [0.33]},
+            "citeulike-t": {"lambda_": [50], "dropout": [0.33]},
             "gowalla": {"lambda_": [100], "dropout": [0.33]},
             "ml-1m-500-users": {"lambda_": [50, 100, 200, 500], "dropout": [0.33]},
             "ml-1m-fifth": {"lambda_": [500, 1000, 2000, 5000, 10_000], "dropout": [0.33]},

@@ -115,7 +115,7 @@ from sklrec.inspection import PopularityDisplay
 ax = None
 for name, model in models.items():
     display = PopularityDisplay.from_estimator(
-        model, X_test, consumed=X, name=name, ax=ax, plot_consumed=ax is None
+        model, X_test, consumed=X, name=name, ax=ax
     )
     ax = display.ax_
 

@@ -108,3 +108,17 @@ def test_X_that_is_not_finite_is_refused(bad, X):
     X.data[3] = bad
     with pytest.raises(ValueError, match=r"NaN|infinity"):
         RankingScorer()(model, X)
+
+
+@pytest.mark.parametrize(
+    ("metric", "inputs", "message"),
+    [
+        ("intra_list_diversity@1", {"item_features": np.eye(4)}, "needs at least 2 ranks"),
+        ("intra_list_diversity@5", {"item_features": np.full((4, 2), np.nan)}, "contains NaN"),
+        ("novelty@5", {"interactions": [[1, np.inf]]}, "interactions contains infinity"),
+        ("novelty@5", {"interactions": [1, 0]}, "Expected 2D array"),
+    ],
+)
+def test_what_a_metric_cannot_take_is_refused_before_a_search(metric, inputs, message):
+    with pytest.raises(ValueError, match=message):
+        RankingScorer(metric, **inputs)

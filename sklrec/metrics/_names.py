@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
+from sklearn.utils import check_array
 
 from .._matrix import stored_entries
 from ._beyond_accuracy import (
@@ -40,11 +41,14 @@ class Metric(NamedTuple):
         What it reads besides the ranking.
     lower_is_better : bool, default=False
         Whether a search that maximises it would choose the worst.
+    smallest_k : int, default=1
+        Number of ranks without which it means nothing.
     """
 
     function: Callable[..., Any]
     needs: str
     lower_is_better: bool = False
+    smallest_k: int = 1
 
 
 def _each_user(function: Callable[..., Any], needs: str = "held_out", **options: Any) -> Metric:
@@ -82,8 +86,10 @@ METRICS: dict[str, Metric] = {
     "novelty": _each_user(novelty_at_k, "interactions"),
     "average_popularity": _POPULARITY,
     "neg_average_popularity": _negative(_POPULARITY),
-    "intra_list_diversity": _each_user(intra_list_diversity_at_k, "item_features"),
-    "intra_list_diversity/users": Metric(_co_occurrence_diversity, "interactions"),
+    "intra_list_diversity": _each_user(intra_list_diversity_at_k, "item_features")._replace(
+        smallest_k=2
+    ),
+    "intra_list_diversity/users": Metric(_co_occurrence_diversity, "interactions", smallest_k=2),
 }
 
 
@@ -103,7 +109,7 @@ def parse_metrics(metrics: str | Sequence[str]) -> dict[str, tuple[Metric, int]]
     Raises
     ------
     ValueError
-        If a name is not of this form, or there is none.
+        If a name is not of this form or of too few ranks, or there is none.
     """
     several = isinstance(metrics, Iterable) and not isinstance(metrics, str)
     names: list[Any] = list(metrics) if several else [metrics]
@@ -117,15 +123,24 @@ def parse_metrics(metrics: str | Sequence[str]) -> dict[str, tuple[Metric, int]]
                 f"A metric is one of {', '.join(METRICS)}, followed by @ and the number of ranks, "
                 f"such as 'ndcg@100'; got {name!r}."
             )
+        if int(k) < METRICS[metric].smallest_k:
+            raise ValueError(
+                f"{metric} needs at least {METRICS[metric].smallest_k} ranks, got {name!r}."
+            )
         parsed[name] = (METRICS[metric], int(k))
     return parsed
 
 
 def check_needs(parsed: Mapping[str, tuple[Metric, int]], inputs: Mapping[str, Any]) -> None:
-    """Refuse metrics whose input is there, but None."""
+    """Refuse metrics whose matrix is missing or not one of finite numbers."""
     for name, (metric, _) in parsed.items():
-        if metric.needs in inputs and inputs[metric.needs] is None:
+        if metric.needs not in ("interactions", "item_features"):
+            continue
+        if inputs[metric.needs] is None:
             raise ValueError(f"{name} needs {metric.needs}, got None.")
+        check_array(
+            inputs[metric.needs], accept_sparse=True, dtype="numeric", input_name=metric.needs
+        )
 
 
 def measure(
