@@ -34,6 +34,7 @@ LARGE = {"variants": ("published", "fixed")}  # nobody searches there on a deskt
 
 RATED = {"has_ratings": True, "variants": ("tuned", "fixed")}
 REDUCED = ("ml-1m-500-users", "ml-1m-fifth")
+CITEULIKE = ("citeulike-a", "citeulike-t")
 
 DATASETS = [
     Dataset("ml-small", _data.ml_small, 0.2, FIVE, has_ratings=True),
@@ -54,6 +55,7 @@ DATASETS = [
 # of beta is reached after a third of 200 epochs. Patience ends what does not get better.
 PATIENT = {"early_stopping": True, "n_iter_no_change": 40}
 SMALL = {"batch_size": 50}
+# Found on citeulike-a, and carried over to citeulike-t.
 # Few interactions a user: fast at first, then ever slower, in few epochs.
 SPARSE = {"learning_rate": 3e-3, "max_epochs": 25, "callbacks": [FallingRate(25)]}
 # As many steps, for the larger number of users.
@@ -86,6 +88,7 @@ NEASE = {
     "callbacks": [FallingRate(16)],
 }
 FLVAE_30 = {"gamma": 1, "beta": 0.02, "max_epochs": 30, "callbacks": [FallingRate(30)]}
+FLVAE_SPARSE = {"learning_rate": 4e-3, "max_epochs": 20, "callbacks": [FallingRate(20)]}
 VASP_12 = {"max_epochs": 12, "callbacks": [FallingRate(12)]}
 REC = {"learning_rate": 1e-3, "max_epochs": 30}
 REC_SPARSE = {
@@ -165,14 +168,14 @@ MODELS = [
         paper="Liang et al. 2018",
         search={"lambda_": [0, 2e-5], "hidden_layer_sizes": [(), (600,)]},
         search_on={
-            **{key: {"lambda_": [0]} for key in ("ml-1m", "gowalla")},
+            **{key: {"lambda_": [0]} for key in ("ml-1m", "citeulike-t", "gowalla")},
             **{key: {"lambda_": [0, 2e-5]} for key in ("ml-small", "citeulike-a", *REDUCED)},
         },
         adapted={
             "ml-small": SMALL
             | {"learning_rate": 5e-3, "max_epochs": 30, "callbacks": [FallingRate(30)]},
             "ml-1m-500-users": SMALL,
-            "citeulike-a": SPARSE | {"batch_size": 100},
+            **dict.fromkeys(CITEULIKE, SPARSE | {"batch_size": 100}),
             "gowalla": GOWALLA,
         },
         published={"ml-20m": {"lambda_": 2e-5}},
@@ -187,11 +190,12 @@ MODELS = [
             **{key: {"beta": [0.2], "hidden_layer_sizes": [()]} for key in ("ml-1m", "gowalla")},
             **{key: {"beta": [0.2, 0.4], "hidden_layer_sizes": [()]} for key in REDUCED},
             "citeulike-a": {"n_annealing_steps": [2_000, 10_000], "hidden_layer_sizes": [()]},
+            "citeulike-t": {"n_annealing_steps": [2_000], "hidden_layer_sizes": [()]},
         },
         adapted={
             "ml-small": {**SMALL, "n_annealing_steps": 2_500},
             "ml-1m-500-users": {**SMALL, "n_annealing_steps": 2_500},
-            "citeulike-a": SPARSE | {"batch_size": 100},
+            **dict.fromkeys(CITEULIKE, SPARSE | {"batch_size": 100}),
             "gowalla": GOWALLA,
         },
         published={
@@ -218,14 +222,14 @@ MODELS = [
         paper="Shenbin et al. 2020",
         search={"gamma": [0.0025, 0.005, 0.01]},
         search_on={
-            **{key: {"gamma": [0.005]} for key in ("ml-1m", "gowalla")},
+            **{key: {"gamma": [0.005]} for key in ("ml-1m", "citeulike-t", "gowalla")},
             "ml-1m-fifth": {"gamma": [0.005, 0.02]},
             "citeulike-a": {"gamma": [0.0025, 0.005]},
         },
         adapted={
             "ml-small": SMALL,
             "ml-1m-500-users": SMALL,
-            "citeulike-a": REC_SPARSE,
+            **dict.fromkeys(CITEULIKE, REC_SPARSE),
             "gowalla": REC_SPARSE
             | {"batch_size": 500, "max_epochs": 8, "callbacks": [FallingRate(8)]},
         },
@@ -241,7 +245,7 @@ MODELS = [
         search={"beta": [0.1, 0.3, 0.6]},
         search_on={
             "ml-small": {"beta": [0.1, 0.3], "hidden_layer_sizes": [(), (150,)]},
-            **{key: {"beta": [0.3]} for key in ("ml-1m", "gowalla", *REDUCED)},
+            **{key: {"beta": [0.3]} for key in ("ml-1m", "citeulike-t", "gowalla", *REDUCED)},
             "citeulike-a": {"beta": [0.1, 0.3]},
         },
         adapted={
@@ -259,7 +263,7 @@ MODELS = [
             "ml-1m": HVAMP,
             "ml-1m-500-users": {**HVAMP, **SMALL, "n_annealing_steps": 2_500},
             "ml-1m-fifth": HVAMP,
-            "citeulike-a": HVAMP | SPARSE | {"learning_rate": 8e-3, "batch_size": 250},
+            **dict.fromkeys(CITEULIKE, HVAMP | SPARSE | {"learning_rate": 8e-3, "batch_size": 250}),
             "gowalla": HVAMP | GOWALLA | {"learning_rate": 8e-3},
         },
         published={
@@ -317,15 +321,12 @@ MODELS = [
         search={"beta": [0.005, 0.02, 0.05]},
         search_on={
             **{key: {"beta": [0.02]} for key in ("ml-1m", "gowalla")},
+            "citeulike-t": {"beta": [0.005]},
             **{key: {"beta": [0.005, 0.02]} for key in ("ml-small", "citeulike-a")},
         },
         adapted={
             "ml-small": SMALL,
-            "citeulike-a": {
-                "learning_rate": 4e-3,
-                "max_epochs": 20,
-                "callbacks": [FallingRate(20)],
-            },
+            **dict.fromkeys(CITEULIKE, FLVAE_SPARSE),
             "gowalla": GOWALLA | {"learning_rate": 4e-3},
         },
         published={"ml-20m": VASP_SIZES, "netflix": VASP_SIZES},
@@ -347,11 +348,11 @@ MODELS = [
         paper="Vančura et al. 2022",
         search={"n_components": [256, 512], "batch_size": [64, 256]},
         search_on={
-            **{key: {"n_components": [256]} for key in ("ml-1m", "gowalla")},
+            **{key: {"n_components": [256]} for key in ("ml-1m", "citeulike-t", "gowalla")},
             **{key: {"n_components": [64, 256]} for key in REDUCED},
             "citeulike-a": {"n_components": [256, 512]},
         },
-        adapted={"ml-1m-500-users": SMALL, "citeulike-a": {"batch_size": 250}},
+        adapted={"ml-1m-500-users": SMALL, **{key: {"batch_size": 250} for key in CITEULIKE}},
         published={
             "ml-20m": {"n_components": 800, "batch_size": 32, "max_epochs": 10},
         },
@@ -417,9 +418,4 @@ ABLATIONS = [
             ("focal", 0.33, {"lambda_": 16}),
         )
     ),
-    Model("EASE", EASE(lambda_=500), group="linear"),
-    Model("EASE, dropout .2", EASE(lambda_=300, dropout=0.2), group="linear"),
-    Model("EASE, dropout .33", EASE(lambda_=300, dropout=0.33), group="linear"),
-    Model("EASE, dropout .5", EASE(lambda_=300, dropout=0.5), group="linear"),
-    Model("ELSA, 256 components", ELSA(early_stopping=True), group="linear"),
 ]
