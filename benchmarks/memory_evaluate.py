@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import scipy
 from _data import data_folder, load_gowalla
+from _runs import BEYOND
 from _speed import RESULTS, check, cpu_name
 from sklearn.utils import Bunch
 
@@ -29,13 +30,6 @@ from sklrec.model_selection import strong_generalization_split
 N_USERS = 3_000
 MOST_MEMORY = 1e9 / 2**30  # GiB above the model
 ACCURACY = ["ndcg@100", "recall@20", "recall@50"]
-BEYOND = [
-    "catalogue_coverage@10",
-    "gini@10",
-    "novelty@10",
-    "average_popularity@10",
-    "intra_list_diversity/users@10",
-]
 
 
 def memory(line: str) -> int:
