@@ -105,13 +105,14 @@ class Report:
         return self._compared(self.of(name))
 
     def value(self, place: str) -> str:
-        """Return one figure: ``FILE COLUMN KEY=VALUE ...``, of the one row with these values."""
+        """Return one figure, ``FILE COLUMN KEY=VALUE ...``: that of all rows with these values."""
         file, column, *conditions = place.split()
         wanted = dict(condition.split("=") for condition in conditions)
         rows = [row for row in read(self.results / file) if wanted.items() <= row.items()]
-        if len(rows) != 1 or column not in rows[0]:
-            raise ValueError(f"{place!r} is not one figure: {len(rows)} rows of {file} are meant.")
-        return rows[0][column]
+        found = {row.get(column) for row in rows} - {None}
+        if len(found) != 1:
+            raise ValueError(f"{place!r} is not one figure: {file} has {len(found)}.")
+        return found.pop()
 
     def panels(self) -> Panels:
         """Return what the figure shows: the canonical split, or all the others together."""

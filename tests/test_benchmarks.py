@@ -483,9 +483,9 @@ def test_report_fills_in_single_figures(tmp_path):
     text = "It takes <!-- value: memory.csv gib n_items={} -->?<!-- end --> GiB."
     assert "-->2.9<!--" in filled(tmp_path, text.format("20"))
     for nothing in ("30", "10 n_users=3"):
-        with pytest.raises(ValueError, match=r"is not one figure: 0 rows of memory\.csv"):
+        with pytest.raises(ValueError, match=r"is not one figure: memory\.csv has 0"):
             filled(tmp_path, text.format(nothing))
-    with pytest.raises(ValueError, match=r"2 rows of memory\.csv"):
+    with pytest.raises(ValueError, match=r"memory\.csv has 2"):
         filled(tmp_path, text.replace("n_items={}", "n_users=2"))
 
 
