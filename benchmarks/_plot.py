@@ -59,8 +59,6 @@ def draw(panels: Panels, path: Path) -> None:
         if known:
             values, rows = zip(*known, strict=True)
             ax.plot(values, rows, "D", markerfacecolor="none", color="0.45", label="published")
-        if known or ax is axes[0]:
-            ax.legend(loc="lower right", frameon=False, fontsize="small")
         ax.set_yticks(places, [point.label for point in ordered])
         ax.set_ylim(-0.7, len(ordered) - 0.3)
         ax.set_title(title, loc="left", fontsize="medium")
@@ -69,5 +67,11 @@ def draw(panels: Panels, path: Path) -> None:
         ax.spines[["top", "right", "left"]].set_visible(False)
         ax.tick_params(left=False)
     axes[-1].set_xlabel("NDCG@100 of the test users")
+    marks = {
+        label: mark
+        for ax in axes
+        for mark, label in zip(*ax.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(marks.values(), marks, loc="outside upper center", ncols=2, frameon=False)
     with mpl.rc_context({"svg.hashsalt": "sklrec", "svg.fonttype": "none"}):
         figure.savefig(path, metadata={"Date": None, "Description": digest(panels)})

@@ -54,6 +54,7 @@ class Dataset:
     min_interactions: int = 5
     has_ratings: bool = False  # positive are those above 3.5
     variants: tuple[str, ...] = ("published", "tuned", "fixed")
+    published_by: str = ""  # whose the published settings are, where not of each model's own paper
     n_train: int | None = None  # only so many of the training users
     share: float = 1.0  # of each user's interactions that are known; what is to be found is not cut
 

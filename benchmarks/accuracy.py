@@ -165,7 +165,7 @@ class Benchmark:
                     found |= {
                         "variant": variant,
                         "group": model.group,
-                        "paper": model.paper,
+                        "paper": (variant == "published" and dataset.published_by) or model.paper,
                         "seed": list(dataset.splits).index(split),
                     }
                     of_model.append(found)

@@ -6,8 +6,7 @@ A row of MODELS is an estimator with the parameters that no search changes, its 
   the best NDCG@100 on validation users is the model's "tuned" variant. ``search_on`` replaces it
   on a data set; a single point on ml-1m was found by hand, on the validation users too.
 - ``adapted``: parameters for the size of a data set, which are not searched.
-- ``published``: parameters that a paper states for a data set, the "published" variant. For
-  ml-small these are of Peng et al., whatever the model's own paper is.
+- ``published``: parameters that a paper states for a data set, the "published" variant.
 - ``skip``: data sets that the model is too large for. ``ratings=True``: it learns from ratings.
 
 A row of ABLATIONS has a ``group`` of rows that are compared, and no search. Neural models keep
@@ -37,7 +36,7 @@ REDUCED = ("ml-1m-500-users", "ml-1m-fifth")
 CITEULIKE = ("citeulike-a", "citeulike-t")
 
 DATASETS = [
-    Dataset("ml-small", _data.ml_small, 0.2, FIVE, has_ratings=True),
+    Dataset("ml-small", _data.ml_small, 0.2, FIVE, has_ratings=True, published_by="Peng et al."),
     Dataset("ml-1m", _data.ml_1m, 1000, CANONICAL | FIVE, has_ratings=True),
     # What few users, and what few interactions of each, do to the order of the models.
     Dataset("ml-1m-500-users", _data.ml_1m, 1000, CANONICAL, n_train=500, **RATED),
