@@ -216,8 +216,24 @@ def test_groups_without_labels_are_refused(ease, X):
 
 
 def test_more_groups_than_can_be_told_apart_are_refused(ease, X):
-    with pytest.raises(ValueError, match="At most 7 groups can be told apart, got 20"):
+    message = "At most 7 groups can be told apart, got 20; name up to 7 labels in groups, and"
+    with pytest.raises(ValueError, match=message):
         ItemMapDisplay.from_estimator(ease, X, labels=[f"label {i}" for i in range(20)])
+
+
+def test_seven_of_many_labels_can_be_coloured(ease, X):
+    labels = [f"label {i}" for i in range(20)]
+    display = ItemMapDisplay.from_estimator(
+        ease, X, labels=labels, groups=labels[:7], random_state=0
+    )
+    assert list(display.scatters_) == [*labels[:7], None]
+
+
+def test_second_map_on_the_same_axes_is_refused(ease, X):
+    display = ItemMapDisplay.from_estimator(ease, X, random_state=0)
+    with pytest.raises(ValueError, match="ax holds a plot already; give each map axes of its own"):
+        display.plot(display.ax_, name="another")
+    assert display.ax_.get_title(loc="left") == "EASE"
 
 
 def test_scores_that_are_not_finite_are_refused(X):

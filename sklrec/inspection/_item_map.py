@@ -20,7 +20,6 @@ from ._plotting import (
     MARKERS,
     axes_or_new,
     check_matplotlib,
-    check_styles,
     draw_title,
     legend_outside,
     merged,
@@ -126,7 +125,7 @@ class ItemMapDisplay:
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
-            What to draw on; None makes a figure.
+            What to draw on, empty; None makes a figure.
         name : str or None, default=None
             Of the model, for the title; None means that of the display.
         legend : bool, default=True
@@ -138,8 +137,15 @@ class ItemMapDisplay:
         -------
         display : ItemMapDisplay
             Itself.
+
+        Raises
+        ------
+        ValueError
+            If the axes hold a plot already.
         """
         ax = axes_or_new(ax, "ItemMapDisplay.plot", figsize=(5.0, 5.2))
+        if ax.has_data():
+            raise ValueError("ax holds a plot already; give each map axes of its own.")
         name = self.name if name is None else name
         labels = np.full(self.items.size, "") if self.labels is None else self.labels
         self.scatters_: dict[str | None, Any] = {}
@@ -203,7 +209,8 @@ class ItemMapDisplay:
         labels : array-like of str of shape (n_items,) or None, default=None
             One for each column of X, such as a genre; "" is none.
         groups : list of str or None, default=None
-            The labels to colour, seven at most; all other items are grey. None means all labels.
+            The labels to colour, seven at most; all other items are grey, "others" in the legend.
+            None means all labels.
         n_items : int, default=500
             Number of items on the map at most. The time grows faster than it: 500 take a few
             seconds, 2,000 about a minute. Items without interactions are left out.
@@ -223,7 +230,7 @@ class ItemMapDisplay:
         legend : bool, default=True
             Whether the groups are named; one legend is enough for maps side by side.
         ax : matplotlib Axes or None, default=None
-            What to draw on; None makes a figure.
+            What to draw on, empty; None makes a figure.
         scatter_kwargs : dict or None, default=None
             For matplotlib's ``scatter``.
 
@@ -240,7 +247,8 @@ class ItemMapDisplay:
             If the estimator has no ``decision_function``.
         ValueError
             If there are fewer than four items, labels of another number of items, unknown or too
-            many groups, or if the model gives all items the same score.
+            many groups, if the model gives all items the same score, or if the axes hold a plot
+            already.
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
         if not hasattr(estimator, "decision_function"):
@@ -299,7 +307,11 @@ def _check_labels(
     unknown = [group for group in groups if group not in present]
     if unknown:
         raise ValueError(f"groups must be among labels, but no item has the label {unknown[0]!r}.")
-    check_styles(len(groups), "groups")
+    if len(groups) > len(COLORS):
+        raise ValueError(
+            f"At most {len(COLORS)} groups can be told apart, got {len(groups)}; name up to "
+            f"{len(COLORS)} labels in groups, and the items of the rest are 'others'."
+        )
     return labels, groups
 
 
