@@ -15,8 +15,6 @@ the weights of the best epoch on validation users, everywhere.
 
 from __future__ import annotations
 
-import itertools
-
 import _data
 from _runs import Dataset, Model
 from _schedules import FallingRate
@@ -363,19 +361,15 @@ ABLATIONS = [
     Model("Mult-VAE", MultVAE(**MULT), group="Mult-VAE"),
     Model("Mult-VAE, gaussian", MultVAE(likelihood="gaussian", **MULT), group="Mult-VAE"),
     Model("Mult-VAE, logistic", MultVAE(likelihood="logistic", **MULT), group="Mult-VAE"),
-    Model("Mult-VAE, beta 1", MultVAE(beta=1, **MULT), group="Mult-VAE"),
     *(
         Model(
             f"HVampVAE, {prior} prior, {'gated' if gated else 'not gated'}",
             HVampVAE(prior=prior, gated=gated, **HVAMP),
             group="HVampVAE",
         )
-        for prior, gated in [
-            *itertools.product(["standard", "vamp"], [False, True]),
-            ("hierarchical-vamp", False),
-        ]
+        for prior in ("standard", "vamp", "hierarchical-vamp")
+        for gated in (False, True)
     ),
-    Model("HVampVAE", HVampVAE(**HVAMP), group="HVampVAE"),
     Model("RecVAE", RecVAE(**REC), group="RecVAE"),
     Model("RecVAE, standard prior", RecVAE(prior_weights=(1, 0, 0), **REC), group="RecVAE"),
     # Gamma times the mean number of items of a user.

@@ -193,3 +193,10 @@ def test_one_item_and_one_user_are_fitted():
 def test_similar_items_are_those_the_item_votes_for(X):
     model = EASE(lambda_=2.0).fit(X)
     assert_array_equal(model.similar_items(3, k=4), np.argsort(-model.coef_[3], kind="stable")[:4])
+
+
+def test_values_whose_squares_are_no_numbers_any_more_are_refused():
+    X = np.array([[1, 0], [1, 1]], dtype=np.float32)
+    with pytest.raises(ValueError, match="squares of the values of X are too large for float32"):
+        EASE().fit(1e30 * X)
+    assert np.isfinite(EASE().fit(1e30 * X.astype(float)).coef_).all()

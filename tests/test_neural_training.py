@@ -103,6 +103,24 @@ def test_interruption_of_a_validation_is_an_interruption(X, monkeypatch):
         MultVAE(**SMALL).fit(X, X_val=X[:50])
 
 
+@pytest.mark.parametrize(
+    "where",
+    [
+        "skorch.NeuralNet.get_iterator",
+        "skorch.callbacks.PassthroughScoring.on_epoch_end",
+        "sklrec.neural._watch.Watch._has_come_to_rest",
+        "sklrec.neural._watch.Stop.on_epoch_end",
+    ],
+)
+def test_interruption_between_the_epochs_is_one(where, X, monkeypatch):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(where, interrupted)
+    with pytest.warns(UserWarning, match="interrupted after . of 4 epochs"):
+        MultVAE(**SMALL).fit(X)
+
+
 def test_interruption_of_the_search_for_the_peak_leaves_the_model_it_has(X):
     model = MultVAE(**SMALL, beta="peak", callbacks=[PressCtrlC(epoch=3)])
     with pytest.warns(UserWarning, match="interrupted after 2 of 4 epochs"):
@@ -246,6 +264,12 @@ def test_warm_start_refuses_another_network(X):
     with pytest.raises(ValueError, match=r"n_components=.*but n_components is 7 now"):
         model.fit(X)
     assert model.set_params(warm_start=False).fit(X).transform(X[:1]).shape == (1, 7)
+
+
+def test_partial_fit_refuses_another_network(X):
+    model = MultVAE(**SMALL).fit(X).set_params(beta=0.7)
+    with pytest.raises(ValueError, match=r"with beta=0\.2, but beta is 0\.7 now"):
+        model.partial_fit(X)
 
 
 def test_warm_start_refuses_other_items(X):
@@ -414,4 +438,5 @@ def test_parameters_set_after_the_fit_change_neither_scores_nor_pickles(X):
         assert either.n_components == 3
         assert_array_equal(either.decision_function(X), scores)
         assert_array_equal(either.transform(X), embeddings)
-    assert copy.partial_fit(X).transform(X).shape == embeddings.shape
+    as_before = {"n_components": embeddings.shape[1], "hidden_layer_sizes": (16,)}
+    assert copy.set_params(**as_before).partial_fit(X).transform(X).shape == embeddings.shape

@@ -211,6 +211,8 @@ class EASE(SimilarItemsMixin, BaseRecommender):
     def _solve_in_place(self, G: np.ndarray) -> np.ndarray:
         """Turn X'X, of which the upper triangle is read, into B."""
         diagonal = np.diag(G)
+        if not np.isfinite(diagonal).all():  # where the largest numbers of X'X are
+            raise ValueError(f"The squares of the values of X are too large for {G.dtype}.")
         penalty = self.lambda_ + self.dropout / (1 - self.dropout) * diagonal
         np.fill_diagonal(G, diagonal + penalty)
         try:

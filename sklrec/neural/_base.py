@@ -133,6 +133,8 @@ class BaseTorchRecommender(BaseRecommender):
             The model.
         """
         fresh = not hasattr(self, "net_")
+        if not fresh:
+            self._check_unchanged()
         X = self._check_X(X, reset=fresh)
         return self._train(X, fresh=fresh, epochs=1, validation=None, hold_out=False)
 
@@ -214,8 +216,8 @@ class BaseTorchRecommender(BaseRecommender):
             before = self._made_with.get(name, value)
             if repr(before) != repr(value):
                 raise ValueError(
-                    f"warm_start=True goes on with a network that was made with {name}={before!r}, "
-                    f"but {name} is {value!r} now; set warm_start=False to begin anew."
+                    f"Training goes on with a network that was made with {name}={before!r}, but "
+                    f"{name} is {value!r} now; fit with warm_start=False begins anew."
                 )
 
     def _new_net(self, n_items: int, device: torch.device) -> TorchNet:

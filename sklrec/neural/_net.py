@@ -10,6 +10,10 @@ import torch
 from torch import nn
 
 
+class TrainingEnd(KeyboardInterrupt):
+    """Ends training as skorch's callbacks do, told apart from the user's Ctrl-C."""
+
+
 class TorchNet(skorch.NeuralNet):
     """A skorch net that trains on :class:`SparseBatches`.
 
@@ -67,20 +71,33 @@ class TorchNet(skorch.NeuralNet):
             self.prefixes_: list[str] = [*self.prefixes_, "optimizer"]
         return self
 
+    def fit_loop(self, *args: Any, **kwargs: Any) -> TorchNet:
+        """Train, and remember it if the user interrupts: skorch takes that for a way to stop."""
+        try:
+            super().fit_loop(*args, **kwargs)
+        except KeyboardInterrupt as stop:
+            by_callback = self.callbacks and self.notified_ == "on_epoch_end"
+            if not (by_callback or isinstance(stop, TrainingEnd)):
+                self.interrupted_ = True
+            raise
+        return self
+
+    def notify(self, method_name: str, **cb_kwargs: Any) -> None:
+        """Call a method of all callbacks, and know which."""
+        self.notified_ = method_name
+        super().notify(method_name, **cb_kwargs)
+        self.notified_ = ""
+
     def run_single_epoch(
         self, iterator: Any, training: bool, prefix: str, step_fn: Any, **fit_params: Any
     ) -> None:
-        """Go through the passes of an epoch, and remember it if the user interrupts one."""
+        """Go through the passes of an epoch."""
         if not training:
             super().run_single_epoch(iterator, training, prefix, step_fn, **fit_params)
             return
-        try:
-            for part in self.passes or self._parts():
-                self._begin_pass(part)
-                super().run_single_epoch(iterator, training, prefix, step_fn, **fit_params)
-        except KeyboardInterrupt:  # swallowed by skorch, to which it is a way to stop early
-            self.interrupted_ = True
-            raise
+        for part in self.passes or self._parts():
+            self._begin_pass(part)
+            super().run_single_epoch(iterator, training, prefix, step_fn, **fit_params)
 
     def _parts(self) -> dict[str, list[str]]:
         return self.parts or {"all": [""]}

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from skorch.callbacks import Callback
 
 from ..metrics import evaluate
-from ._net import TorchNet
+from ._net import TorchNet, TrainingEnd
 
 if TYPE_CHECKING:
     from ._base import BaseTorchRecommender
@@ -47,6 +47,13 @@ class Watch(Callback):
         return [*callbacks[:place], ("watch", self), *callbacks[place:], ("stop", Stop(self))]
 
     def on_epoch_end(self, net: TorchNet, **kwargs: Any) -> None:
+        try:
+            self._after_epoch(net)
+        except KeyboardInterrupt:  # the user's, whatever other callbacks do
+            net.interrupted_ = True
+            raise
+
+    def _after_epoch(self, net: TorchNet) -> None:
         loss = net.history[-1, "train_loss"]
         if not np.isfinite(loss):
             raise ValueError(
@@ -59,11 +66,7 @@ class Watch(Callback):
         for name, value in values.items():
             net.history.record(name, value)
         if self.validation is not None:
-            try:
-                self._validate(net, values, *self.validation)
-            except KeyboardInterrupt:
-                net.interrupted_ = True
-                raise
+            self._validate(net, values, *self.validation)
         self.must_stop = self.step(f"epoch {len(net.history)}") or self._has_come_to_rest()
 
     def _validate(
@@ -102,7 +105,7 @@ class Stop(Callback):
 
     def on_epoch_end(self, net: TorchNet, **kwargs: Any) -> None:
         if self.watch.must_stop:
-            raise KeyboardInterrupt  # skorch's way to end training
+            raise TrainingEnd
 
 
 class _Scores:
