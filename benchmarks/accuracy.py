@@ -98,17 +98,23 @@ class Benchmark:
 
     def run(self, dataset: Dataset, splits: Sequence[str], variants: Sequence[str]) -> None:
         """Fit what is not there yet: the candidates of a choice first, then the chosen."""
-        wanted = [
+        wanted = self.wanted(dataset, splits, variants)
+        candidates = [unit for row in wanted for unit in self.candidates(dataset, *row)]
+        self._work(candidates, f"{dataset.name}, candidates")
+        finals = [self.final(dataset, *row) for row in wanted]
+        self._work([unit for unit in finals if unit is not None], f"{dataset.name}, test users")
+
+    def wanted(
+        self, dataset: Dataset, splits: Sequence[str], variants: Sequence[str]
+    ) -> list[tuple[Model, str, str]]:
+        """Return the model, variant and split of each row that this data set has."""
+        return [
             (model, variant, split)
             for split in splits
             for model in self.models
             for variant in self._variants(model, dataset)
             if variant in variants
         ]
-        candidates = [unit for row in wanted for unit in self.candidates(dataset, *row)]
-        self._work(candidates, f"{dataset.name}, candidates")
-        finals = [self.final(dataset, *row) for row in wanted]
-        self._work([unit for unit in finals if unit is not None], f"{dataset.name}, test users")
 
     def candidates(self, dataset: Dataset, model: Model, variant: str, split: str) -> list[Unit]:
         """Return the units to choose from; none where there is no choice."""
@@ -329,9 +335,13 @@ def main() -> int:
     everything = Benchmark(models, **common)
     asked = [model for model in models if options.models is None or model.name in options.models]
     benchmark = Benchmark(asked, **common)
+    found = False
     with workers(options.dask, options.n_jobs):
         for dataset in at_hand(options.datasets, options.data):
             splits = [s for s in dataset.splits if options.splits is None or s in options.splits]
+            if not benchmark.wanted(dataset, splits, options.variants):
+                continue
+            found = True
             if not options.collect:
                 benchmark.run(dataset, splits, options.variants)
             every = settings.ABLATED_ON[1] if options.ablations else list(dataset.splits)
@@ -351,6 +361,8 @@ def main() -> int:
             others = sum(row.get("source") != SOURCE for row in [*rows, *candidates])
             if others:
                 print(f"{dataset.name}: {others} rows are of other code than this", file=sys.stderr)
+    if not found:
+        raise SystemExit("There is nothing to run: no data set has these models in these splits.")
     for failure in benchmark.failures:
         print(f"FAILED {failure}", file=sys.stderr)
     return 1 if benchmark.failures else 0
@@ -376,6 +388,18 @@ def as_candidate(found: dict) -> dict:
     return {name: found.get(name) for name in CANDIDATE_COLUMNS} | numbers
 
 
+def positive(text: str) -> int:
+    """Return a number of the command line that is at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
+    return int(text)
+
+
+def jobs(text: str) -> int:
+    """Return a number of jobs: positive, or -1 for all cores."""
+    return -1 if text == "-1" else positive(text)
+
+
 def parse() -> argparse.Namespace:
     names = [dataset.name for dataset in settings.DATASETS]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -392,28 +416,32 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--splits", nargs="+", choices=splits, help="all unless told")
     parser.add_argument("--variants", nargs="+", choices=variants, default=variants)
     parser.add_argument("--ablations", action="store_true", help="run these rows instead")
-    parser.add_argument("--n-jobs", type=int, default=1, help="fits at once")
-    parser.add_argument("--threads", type=int, help="of each fit; all cores unless told")
+    parser.add_argument("--n-jobs", type=jobs, default=1, help="fits at once; -1: all cores")
+    parser.add_argument("--threads", type=positive, help="of each fit; all cores unless told")
     parser.add_argument("--dask", help="address of a Dask scheduler, or local")
     parser.add_argument("--bars", action="store_true", help="show the progress of each fit")
-    parser.add_argument("--max-epochs", type=int, help="fewer, to see that everything runs")
+    parser.add_argument("--max-epochs", type=positive, help="fewer, to see that everything runs")
     parser.add_argument("--collect", action="store_true", help="only write the tables")
     parser.add_argument("--replace", action="store_true", help="rows that are not kept are lost")
     parser.add_argument("--runs", type=Path, default=HERE / ".runs", help="kept units")
     parser.add_argument("--output", type=Path, default=HERE / "results", help="folder of tables")
     options = parser.parse_args()
-    if options.data is None:
-        parser.error("--data must name the folder of the data sets, or SKLREC_DATA be set")
-    options.data = Path(options.data)
     if options.max_epochs and options.output == HERE / "results":
         parser.error("--max-epochs is to see that everything runs: name a folder for --output")
     known = settings.ABLATIONS if options.ablations else settings.MODELS
-    unknown = set(options.models or []) - {model.name for model in known}
+    of_models = [model.name for model in known]
+    unknown = sorted(set(options.models or []) - set(of_models))
     if unknown:
-        parser.error(f"--models {', '.join(sorted(unknown))}: not in settings.py")
+        parser.error(f"--models {', '.join(unknown)}: settings.py has {', '.join(of_models)}")
     if options.ablations:
         options.datasets = options.datasets or [settings.ABLATED_ON[0]]
         options.splits = options.splits or settings.ABLATED_ON[1]
+    if options.datasets and set(options.datasets) == {"made"}:
+        options.data = options.data or Path()  # not read
+    elif options.data is None:
+        parser.error("--data must name the folder of the data sets, or SKLREC_DATA be set")
+    elif not options.data.is_dir():
+        parser.error(f"--data {options.data}: there is no such folder")
     options.threads = options.threads or max(
         1, joblib.cpu_count() // joblib.effective_n_jobs(options.n_jobs)
     )

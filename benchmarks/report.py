@@ -2,8 +2,9 @@
 
 Fills places of README.md and the docs, up to ``<!-- end -->``: ``<!-- accuracy: NAME -->`` with a
 table, ``<!-- value: FILE COLUMN KEY=VALUE ... -->`` with one figure. Draws
-``docs/benchmarks/accuracy.svg``. ``--check`` changes nothing and ends with 1 where one of them is
-not what the results say, ``--html FILE`` writes all tables to one page.
+``docs/benchmarks/accuracy.svg``. ``--check`` changes none and ends with 1 where one of them is not
+what the results say, ``--html FILE`` writes all tables to a page of its own besides. Other
+``--results`` than the committed ones go to no page but those that ``--pages`` names.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from _compare import holm
 from _plot import METRIC, Panels, Point, draw, is_current
 from _table import Table
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results"
 ROOT = HERE.parent
 PAGES = [
     ROOT / "README.md",
@@ -72,12 +74,18 @@ class Report:
 
     def names(self) -> list[str]:
         """Return the names of all tables that there are results for."""
-        pairs = dict.fromkeys((row["dataset"], row["split"]) for row in self.accuracy)
-        tables = [f"{dataset}, {split}" for dataset, split in pairs if not split.isdigit()]
-        groups = dict.fromkeys(f"ablation, {row['group']}" for row in self.ablations)
-        study = ["study of small data"] if any(d == "ml-small" for d, _ in pairs) else []
-        beyond = [f"beyond accuracy, {name}" for name in tables if any(map(_beyond, self.of(name)))]
-        return ["readme", "choosing", *tables, *study, *beyond, *groups, "settings"]
+        shown = [row for row in self.accuracy if not row["split"].isdigit()]
+        tables = dict.fromkeys(f"{row['dataset']}, {row['split']}" for row in shown)
+        rows = {
+            "readme": self.of("ml-1m, canonical"),
+            "choosing": [row for row in shown if row["variant"] != "published"],
+            **{name: self.of(name) for name in tables},
+            "study of small data": self._pooled(),
+            **{f"beyond accuracy, {name}": [*filter(_beyond, self.of(name))] for name in tables},
+            **{f"ablation, {r['group']}": [r] for r in self.ablations if not r["split"].isdigit()},
+            "settings": shown,
+        }
+        return [name for name in rows if rows[name]]
 
     def of(self, name: str) -> list[dict]:
         """Return the rows of ``DATA SET, SPLIT``."""
@@ -196,17 +204,19 @@ class Report:
                 found.setdefault(entry["metric"], entry)  # the first named is the model's own paper
         return found
 
+    def _pooled(self) -> list[dict]:
+        return [r for r in self.accuracy if r["dataset"] == "ml-small" and " to " in r["split"]]
+
     def _study(self) -> Table:
         """Return our figures and those of table 1 of Peng et al., row by row."""
-        pooled = [r for r in self.accuracy if r["dataset"] == "ml-small" and " to " in r["split"]]
         lines = []
         for model in STUDY:
             known = self._published("ml-small", model)
             figures = [_short(known[m]["value"]) for m in ALL_SIX]
             lines.append([model, "*published*", *(f"*{figure}*" for figure in figures)])
-            for row in (row for row in pooled if row["model"] == model):
+            for row in (row for row in self._pooled() if row["model"] == model):
                 lines.append([_label(row), "ours", *(_figure(row, m) for m in ALL_SIX)])
-        caption = _users(pooled[0]) + " What is published has no errors."
+        caption = _users(self._pooled()[0]) + " What is published has no errors."
         return Table(["model", "", *map(_title, ALL_SIX)], lines, caption)
 
     def _beyond(self, rows: list[dict]) -> Table:
@@ -353,28 +363,33 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="only say what differs")
     parser.add_argument("--html", type=Path, help="a file for all tables as HTML")
-    parser.add_argument("--results", type=Path, default=HERE / "results")
-    parser.add_argument("--pages", type=Path, nargs="+", default=PAGES)
-    parser.add_argument("--figure", type=Path, default=FIGURE)
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--pages", type=Path, nargs="+", help="README.md and the docs unless told")
+    parser.add_argument("--figure", type=Path, help="docs/benchmarks/accuracy.svg unless told")
     options = parser.parse_args()
+    if not (options.results / "accuracy.csv").exists():
+        parser.error(f"--results {options.results}: there is no accuracy.csv in this folder")
+    committed = options.results.resolve() == RESULTS
+    pages = options.pages or (PAGES if committed else [])
+    figure = options.figure or (FIGURE if committed else None)
+    if not (pages or figure or options.html):
+        parser.error("other --results need --html, --pages or --figure: a place to go to")
     report = Report(options.results, HERE / "published.csv")
+    html = page(report) if options.html else ""
+    old = {path: path.read_text(encoding="utf-8") for path in pages}
+    new = {path: filled(text, report) for path, text in old.items()}  # before any is written
+    differing = [path for path in pages if new[path] != old[path]]
+    redraw = figure is not None and not is_current(report.panels(), figure)
+    if redraw and not options.check:
+        draw(report.panels(), figure)
     if options.html:
         options.html.parent.mkdir(parents=True, exist_ok=True)
-        options.html.write_text(page(report), encoding="utf-8")
-    differing = []
-    for path in options.pages:
-        text = path.read_text(encoding="utf-8")
-        new = filled(text, report)
-        if new != text:
-            differing.append(path)
-            if not options.check:
-                path.write_text(new, encoding="utf-8")
-    if not is_current(report.panels(), options.figure):
-        differing.append(options.figure)
-        if not options.check:
-            draw(report.panels(), options.figure)
+        options.html.write_text(html, encoding="utf-8")
     if not options.check:
+        for path in differing:
+            path.write_text(new[path], encoding="utf-8")
         return 0
+    differing += [figure] if redraw else []
     for path in differing:
         print(f"{path} is not what the results say: run python benchmarks/report.py")
     return 1 if differing else 0

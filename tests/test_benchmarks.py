@@ -1,6 +1,7 @@
 """The benchmark of accuracy: its choices, its resumption, its statistics, its tables."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -344,6 +345,55 @@ def test_data_sets_that_are_named_are_taken(folder):
     assert [dataset.name for dataset in accuracy.at_hand(["made"], folder)] == ["made"]
 
 
+def command(monkeypatch, line, *paths):
+    monkeypatch.delenv("SKLREC_DATA", raising=False)
+    monkeypatch.setattr(sys, "argv", [*line.split(), *map(str, paths)])
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("--datasets ml-1m", "--data must name the folder"),
+        ("", "--data must name the folder"),
+        ("--datasets ml-1m --data nowhere", "--data nowhere: there is no such folder"),
+        ("--models ease", r"--models ease: settings\.py has Popularity, .*EASE"),
+        ("--datasets made --max-epochs 0", "--max-epochs: '0' is not a positive integer"),
+        ("--datasets made --threads 0", "--threads: '0' is not a positive integer"),
+        ("--datasets made --n-jobs 0", "--n-jobs: '0' is not a positive integer"),
+        ("--datasets made --n-jobs -2", "--n-jobs: '-2' is not a positive integer"),
+        ("--datasets made --threads two", "--threads: 'two' is not a positive integer"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_in_a_line(line, message, monkeypatch, capsys):
+    command(monkeypatch, f"accuracy.py {line}")
+    with pytest.raises(SystemExit) as error:
+        accuracy.parse()
+    assert error.value.code == 2
+    assert re.search(message, capsys.readouterr().err.splitlines()[-1])
+
+
+def test_made_data_need_no_folder_and_jobs_may_be_all_cores(monkeypatch):
+    command(monkeypatch, "accuracy.py --datasets made --n-jobs -1")
+    options = accuracy.parse()
+    assert options.data == Path()
+    assert options.n_jobs == -1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--datasets made --models EASE --splits canonical",
+        "--datasets made --models Popularity --variants published",
+        "--data {}",
+    ],
+)
+def test_run_of_nothing_is_an_error_and_writes_nothing(line, tmp_path, monkeypatch):
+    command(monkeypatch, f"accuracy.py {line.format(tmp_path)} --output", tmp_path)
+    with pytest.raises(SystemExit, match="There is nothing to run"):
+        accuracy.main()
+    assert not list(tmp_path.iterdir())
+
+
 def test_table_keeps_what_it_says_of_other_data_sets(tmp_path):
     path = tmp_path / "table.csv"
     columns = ["dataset", "split", "model"]
@@ -472,6 +522,64 @@ def test_report_fills_marked_places_and_notices_changes(tmp_path, monkeypatch, c
     assert page.read_text().endswith("<!-- end -->\nafter\n")
     monkeypatch.setattr(sys, "argv", [*command, "--check"])
     assert report.main() == 0
+
+
+def test_report_of_other_results_changes_no_page_that_is_not_named(tmp_path, monkeypatch):
+    committed = tmp_path / "README.md"
+    committed.write_text("<!-- accuracy: ml-20m, canonical -->\nold\n<!-- end -->\n")
+    monkeypatch.setattr(report, "PAGES", [committed])
+    monkeypatch.setattr(report, "FIGURE", report.ROOT / "no_figure.svg")
+    monkeypatch.setattr(report, "draw", None)
+    results(tmp_path, [("EASE", "0.4190", "")])
+    html = tmp_path / "tables.html"
+    command(monkeypatch, f"report.py --results {tmp_path} --html", html)
+    assert report.main() == 0
+    assert ".4190" in html.read_text()
+    assert "old" in committed.read_text()
+
+
+def test_report_of_other_results_needs_a_place_to_go_to(tmp_path, monkeypatch, capsys):
+    results(tmp_path, [("EASE", "0.4190", "")])
+    command(monkeypatch, "report.py --results", tmp_path)
+    with pytest.raises(SystemExit):
+        report.main()
+    assert "other --results need --html, --pages or --figure" in capsys.readouterr().err
+
+
+def test_report_of_no_results_is_refused_in_a_line(tmp_path, monkeypatch, capsys):
+    command(monkeypatch, f"report.py --results {tmp_path} --html", tmp_path / "tables.html")
+    with pytest.raises(SystemExit):
+        report.main()
+    assert "there is no accuracy.csv in this folder" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_page_that_cannot_be_filled_leaves_all_as_they_are(tmp_path, monkeypatch):
+    results(tmp_path, [("EASE", "0.4190", "")])
+    pages = [tmp_path / "good.md", tmp_path / "bad.md"]
+    for path, name in zip(pages, ["ml-20m, canonical", "readme"], strict=True):
+        path.write_text(f"<!-- accuracy: {name} -->\nold\n<!-- end -->\n")
+    html = tmp_path / "tables.html"
+    command(monkeypatch, f"report.py --results {tmp_path} --html {html} --pages", *pages)
+    with pytest.raises(ValueError, match="no table 'readme'"):
+        report.main()
+    assert "old" in pages[0].read_text()
+    assert not html.exists()
+
+
+@pytest.mark.parametrize(
+    ("row", "names"),
+    [
+        ({}, ["choosing", "ml-20m, canonical", "settings"]),
+        ({"variant": "published"}, ["ml-20m, canonical", "settings"]),
+        ({"dataset": "ml-small", "split": "1"}, []),
+    ],
+)
+def test_tables_without_rows_are_left_out(row, names, tmp_path):
+    found = report.Report(results(tmp_path, [("EASE", "0.4190", "")]), tmp_path / "none.csv")
+    found.accuracy[0] |= row
+    found.ablations = [{"group": "EASE", "split": "1"}]
+    assert found.names() == names
+    assert report.page(found).count("<table>") == len(names)
 
 
 def filled(folder, text):
