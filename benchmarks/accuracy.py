@@ -362,7 +362,7 @@ def main() -> int:
             if others:
                 print(f"{dataset.name}: {others} rows are of other code than this", file=sys.stderr)
     if not found:
-        raise SystemExit("There is nothing to run: no data set has these models in these splits.")
+        raise SystemExit("There is nothing to run: no data set has these models, splits, variants.")
     for failure in benchmark.failures:
         print(f"FAILED {failure}", file=sys.stderr)
     return 1 if benchmark.failures else 0
