@@ -39,7 +39,7 @@ def draw(panels: Panels, path: Path) -> None:
     from matplotlib.figure import Figure
 
     n_rows = [len(points) + 1.5 for points in panels.values()]
-    figure = Figure(figsize=(7, 0.25 * sum(n_rows) + 0.4), layout="constrained")
+    figure = Figure(figsize=(7, 0.25 * sum(n_rows) + 1), layout="constrained")
     FigureCanvasSVG(figure)
     axes = figure.subplots(len(panels), 1, height_ratios=n_rows, squeeze=False)[:, 0]
     for ax, (title, points) in zip(axes, panels.items(), strict=True):
