@@ -114,9 +114,7 @@ from sklrec.inspection import PopularityDisplay
 
 ax = None
 for name, model in models.items():
-    display = PopularityDisplay.from_estimator(
-        model, X_test, consumed=X, name=name, ax=ax
-    )
+    display = PopularityDisplay.from_estimator(model, X_test, consumed=X, name=name, ax=ax)
     ax = display.ax_
 
 if plt.get_backend().lower() != "agg":  # a window to show the figures in
