@@ -21,6 +21,7 @@ import numpy as np
 import scipy
 import scipy.sparse as sp
 import sklearn
+from _metrics import BEYOND, CHOOSE_BY, METRICS
 from _speed import cpu_name
 from sklearn.base import clone
 from sklearn.model_selection import ParameterGrid
@@ -30,17 +31,6 @@ from threadpoolctl import threadpool_limits
 import sklrec
 from sklrec.metrics import evaluate
 from sklrec.model_selection import split_interactions, strong_generalization_split
-
-METRICS = ["ndcg@100", "ndcg@20", "ndcg@10", "recall@50", "recall@20", "recall@10"]
-CHOOSE_BY = "ndcg@100"  # of the validation users
-# Of the lists themselves, against what the training users have.
-BEYOND = [
-    "catalogue_coverage@10",
-    "gini@10",
-    "novelty@10",
-    "average_popularity@10",
-    "intra_list_diversity/users@10",
-]
 
 
 @dataclass(frozen=True)
@@ -177,8 +167,8 @@ def checksums(split: Bunch) -> dict[str, str]:
 
 def source_digest() -> str:
     """Return a checksum of the code that makes a unit what it is, beside its settings and data."""
-    here = Path(__file__).parent
-    paths = [*Path(sklrec.__file__).parent.rglob("*.py"), here / "_runs.py", here / "_schedules.py"]
+    ours = [Path(__file__).with_name(f"{name}.py") for name in ("_metrics", "_runs", "_schedules")]
+    paths = [*Path(sklrec.__file__).parent.rglob("*.py"), *ours]
     digest = hashlib.sha256()
     for path in sorted(paths):
         digest.update(path.read_bytes())
@@ -267,7 +257,7 @@ def run_unit(
                 model,
                 split.test_fold_in,
                 split.test_held_out,
-                METRICS + BEYOND,
+                [*METRICS, *BEYOND],
                 interactions=split.train,
             )
             values = {name: test.per_user[name] for name in METRICS}

@@ -8,8 +8,6 @@ goes on where this one stopped. See README.md beside this file.
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -20,10 +18,18 @@ from typing import Any
 import joblib
 import numpy as np
 import settings
-from _compare import mean_over_users
+from _rows import (
+    CANDIDATE_COLUMNS,
+    COLUMNS,
+    against_the_best,
+    as_candidate,
+    as_row,
+    lost,
+    merge,
+    pooled,
+    without,
+)
 from _runs import (
-    BEYOND,
-    METRICS,
     SOURCE,
     Dataset,
     Model,
@@ -34,24 +40,9 @@ from _runs import (
     seeded,
     shortened,
     try_unit,
-    write_whole,
 )
 
 HERE = Path(__file__).parent
-TESTED = ["ndcg@100", "recall@20", "recall@50"]  # against the best model
-
-COLUMNS = [
-    *("dataset", "split", "model", "variant", "paper", "settings", "n_users"),
-    *(name for metric in METRICS for name in (metric, f"{metric}_se")),
-    *(name for metric in TESTED for name in (f"{metric}_below_best", f"{metric}_p")),
-    *BEYOND,
-    *("valid_ndcg@100", "fit_s", "best_epoch", "seed", "date", "device", "threads", "cpu"),
-    *("versions", "source"),
-]
-CANDIDATE_COLUMNS = [
-    *("dataset", "split", "model", "variant", "settings", "chosen", "valid_ndcg@100"),
-    *("fit_s", "best_epoch", "n_epochs", "date"),
-]
 
 
 class Benchmark:
@@ -222,90 +213,6 @@ class Benchmark:
         self.failures += [failure for failure in failures if failure is not None]
 
 
-def without(per_user: dict[str, np.ndarray], users: np.ndarray) -> dict[str, np.ndarray]:
-    """Leave out the values of some users."""
-    kept = ~np.isin(per_user["users"], users)
-    return {name: values[kept] for name, values in per_user.items()}
-
-
-def pooled(found: list[dict]) -> dict:
-    """Return several splits of a model as one: the values of all their users."""
-    names = found[0]["per_user"]
-    return found[0] | {
-        "split": f"{found[0]['split']} to {found[-1]['split']}",
-        "per_user": {n: np.concatenate([row["per_user"][n] for row in found]) for n in names},
-        "test": {n: np.mean([row["test"].get(n, np.nan) for row in found]) for n in BEYOND},
-        "valid": np.mean([row["valid"] for row in found]),
-        "fit_s": np.mean([row["fit_s"] for row in found]),
-        "settings": " or ".join(dict.fromkeys(row["settings"] for row in found)),
-        "best_epoch": None,
-        "seed": None,
-    }
-
-
-def as_row(found: dict) -> dict:
-    """Return what goes to a row of the table, beside the values of each user."""
-    users = found["per_user"]["users"]
-    row = {name: found.get(name) for name in ("group", *COLUMNS)} | {
-        "n_users": len(np.unique(users)),
-        "valid_ndcg@100": f"{found['valid']:.4f}",
-        "fit_s": f"{found['fit_s']:.1f}",
-        "per_user": found["per_user"],
-    }
-    for metric in BEYOND:
-        value = found["test"].get(metric, np.nan)
-        row[metric] = "" if np.isnan(value) else f"{value:.4g}"
-    for metric in METRICS:
-        mean = mean_over_users(found["per_user"][metric], users)
-        row |= {metric: f"{mean.value:.4f}", f"{metric}_se": f"{mean.standard_error:.4f}"}
-    return row
-
-
-def against_the_best(rows: list[dict]) -> list[dict]:
-    """Compare each row with the best of its data set, split and group, user by user."""
-    families: dict[tuple, list[dict]] = {}
-    for row in rows:
-        families.setdefault((row["dataset"], row["split"], row["group"]), []).append(row)
-    for family in families.values():
-        for metric in TESTED:
-            best = max(family, key=lambda row: row["per_user"][metric].mean())["per_user"]
-            for row in family:
-                users = row["per_user"]["users"]
-                if not np.array_equal(users, best["users"]):
-                    raise ValueError(f"{row['model']} was evaluated on other users than the best.")
-                difference = mean_over_users(best[metric] - row["per_user"][metric], users)
-                row[f"{metric}_below_best"] = f"{difference.value:.4f}"
-                row[f"{metric}_p"] = "" if row["per_user"] is best else f"{difference.pvalue:.3g}"
-    return rows
-
-
-def merge(path: Path, rows: list[dict], columns: list[str], datasets: set[str]) -> None:
-    """Write a table: new rows for these data sets, and what it says of the others."""
-    kept = []
-    if path.exists():
-        with path.open(newline="") as file:
-            kept = [row for row in csv.DictReader(file) if row["dataset"] not in datasets]
-    order = [dataset.name for dataset in settings.DATASETS]
-    table = io.StringIO(newline="")
-    writer = csv.DictWriter(table, columns, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(sorted([*kept, *rows], key=lambda row: order.index(row["dataset"])))
-    write_whole(path, lambda file: file.write(table.getvalue().encode()))
-
-
-def lost(path: Path, rows: list[dict], dataset: str) -> list[str]:
-    """Return what the table says of a data set and the new rows do not."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        before = [_name(row) for row in csv.DictReader(file) if row["dataset"] == dataset]
-    return sorted(set(before) - {_name(row) for row in rows})
-
-
-def _name(row: dict) -> str:
-    return f"{row['dataset']} {row['split']} {row['model']} ({row['variant']})"
-
-
 @contextmanager
 def workers(dask: str | None, n_jobs: int) -> Iterator[None]:
     """Let joblib's work be done by processes here, or on the workers of a Dask cluster."""
@@ -314,7 +221,10 @@ def workers(dask: str | None, n_jobs: int) -> Iterator[None]:
         return
     from dask.distributed import Client
 
-    where = {"n_workers": n_jobs, "threads_per_worker": 1} if dask == "local" else {"address": dask}
+    if dask == "local":
+        where = {"n_workers": joblib.effective_n_jobs(n_jobs), "threads_per_worker": 1}
+    else:
+        where = {"address": dask}
     with Client(**where), joblib.parallel_config(backend="dask"):
         yield
 
@@ -344,8 +254,10 @@ def main() -> int:
             found = True
             if not options.collect:
                 benchmark.run(dataset, splits, options.variants)
-            every = settings.ABLATED_ON[1] if options.ablations else list(dataset.splits)
-            rows, candidates = everything.collect(dataset, every)
+            compared = settings.ABLATED_ON[1] if options.ablations else dataset.splits
+            rows, candidates = everything.collect(
+                dataset, [split for split in dataset.splits if split in compared]
+            )
             gone = lost(options.output / f"{name}.csv", rows, dataset.name)
             if gone and not options.replace:
                 raise SystemExit(
@@ -380,12 +292,6 @@ def at_hand(names: list[str] | None, data: Path) -> Iterator[Dataset]:
             yield dataset
         elif names is not None and dataset.name in names:
             yield dataset
-
-
-def as_candidate(found: dict) -> dict:
-    """Return the row of a candidate."""
-    numbers = {"valid_ndcg@100": f"{found['valid']:.4f}", "fit_s": f"{found['fit_s']:.1f}"}
-    return {name: found.get(name) for name in CANDIDATE_COLUMNS} | numbers
 
 
 def positive(text: str) -> int:

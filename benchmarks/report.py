@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from _compare import holm
+from _metrics import BEYOND, METRICS, TESTED
 from _plot import METRIC, Panels, Point, draw, is_current
 from _table import Table
 
@@ -33,17 +34,8 @@ TABLE = re.compile(r"(<!-- accuracy: ([^>]+) -->\n).*?(<!-- end -->)", flags=re.
 VALUE = re.compile(r"(<!-- value: ([^>]+) -->)[^<]*(<!-- end -->)")
 MARKER = re.compile(r"<!--\s*(?:accuracy|value|end)\b")
 
-SHOWN = ["ndcg@100", "recall@20", "recall@50"]
-ALL_SIX = ["ndcg@100", "ndcg@20", "ndcg@10", "recall@50", "recall@20", "recall@10"]
 LEVEL = 0.05
 STUDY = ["LFM", "EASE", "Mult-VAE", "RecVAE", "HVampVAE"]  # rows of table 1 of Peng et al.
-BEYOND = {
-    "catalogue_coverage@10": "coverage",
-    "gini@10": "Gini",
-    "novelty@10": "novelty",
-    "average_popularity@10": "popularity",
-    "intra_list_diversity/users@10": "diversity",
-}
 
 
 def read(path: Path) -> list[dict]:
@@ -138,7 +130,7 @@ class Report:
 
     def _readme(self) -> Table:
         table = self._compared(self.of("ml-1m, canonical"))
-        n_columns = 1 + len(SHOWN)
+        n_columns = 1 + len(TESTED)
         rows = [row[:n_columns] for row in table.rows]
         return Table(table.header[:n_columns], rows, table.caption)
 
@@ -168,13 +160,13 @@ class Report:
         if sort:
             rows = sorted(rows, key=lambda row: -float(row["ndcg@100"]))
         best = _best_of(rows)
-        corrected = {metric: _corrected(rows, metric) for metric in SHOWN}
+        corrected = {metric: _corrected(rows, metric) for metric in TESTED}
         known = {row["model"]: self._published(row["dataset"], row["model"]) for row in rows}
         beside = any(known.values())
         lines, sources = [], {}
         for i, row in enumerate(rows):
             line = [_label(row)]
-            for metric in SHOWN:
+            for metric in TESTED:
                 p = corrected[metric][i]
                 line.append(_cell(row, metric, best) + (" \\*" if p < LEVEL else ""))
             p = corrected["ndcg@100"][i]
@@ -182,7 +174,7 @@ class Report:
             if beside:
                 line += self._beside(row, known[row["model"]], sources)
             lines.append(line)
-        header = ["model", *map(_title, SHOWN), "to the best", "p"]
+        header = ["model", *map(_title, TESTED), "to the best", "p"]
         header += ["published NDCG@100", "ours less published"] if beside else []
         return Table(header, lines, _caption(rows, sources))
 
@@ -212,12 +204,12 @@ class Report:
         lines = []
         for model in STUDY:
             known = self._published("ml-small", model)
-            figures = [_short(known[m]["value"]) for m in ALL_SIX]
+            figures = [_short(known[m]["value"]) for m in METRICS]
             lines.append([model, "*published*", *(f"*{figure}*" for figure in figures)])
             for row in (row for row in self._pooled() if row["model"] == model):
-                lines.append([_label(row), "ours", *(_figure(row, m) for m in ALL_SIX)])
+                lines.append([_label(row), "ours", *(_figure(row, m) for m in METRICS)])
         caption = _users(self._pooled()[0]) + " What is published has no errors."
-        return Table(["model", "", *map(_title, ALL_SIX)], lines, caption)
+        return Table(["model", "", *map(_title, METRICS)], lines, caption)
 
     def _beyond(self, rows: list[dict]) -> Table:
         """Return what the lists of ten hold, whether they are right or not."""
@@ -262,7 +254,7 @@ class Report:
 
 def _best_of(rows: list[dict]) -> dict[str, dict]:
     """Return the best row of each metric; it alone has no p-value."""
-    return {metric: next(row for row in rows if not row[f"{metric}_p"]) for metric in SHOWN}
+    return {metric: next(row for row in rows if not row[f"{metric}_p"]) for metric in TESTED}
 
 
 def _corrected(rows: list[dict], metric: str) -> np.ndarray:

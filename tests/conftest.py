@@ -1,6 +1,7 @@
 """What several test files need."""
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -35,3 +36,14 @@ def X():
     rng = np.random.default_rng(0)
     same_group = np.arange(60)[:, None] % 3 == np.arange(20) % 3
     return sp.csr_array((rng.random((60, 20)) < np.where(same_group, 0.6, 0.1)).astype(float))
+
+
+@pytest.fixture
+def command_line(monkeypatch):
+    """Return what makes a line and paths the command line of this process, without SKLREC_DATA."""
+
+    def set_command_line(line, *paths):
+        monkeypatch.delenv("SKLREC_DATA", raising=False)
+        monkeypatch.setattr(sys, "argv", [*line.split(), *map(str, paths)])
+
+    return set_command_line

@@ -4,10 +4,11 @@ import doctest
 import importlib
 import pkgutil
 import re
-import sys
 from pathlib import Path
 
 import pytest
+from check_links import broken_links
+from item_cosine import ItemCosine
 
 import sklrec
 from sklrec.utils.estimator_checks import parametrize_with_checks
@@ -15,10 +16,6 @@ from sklrec.utils.estimator_checks import parametrize_with_checks
 DOCS = Path(__file__).parent.parent / "docs"
 PAGES = [path for path in sorted(DOCS.rglob("*.rst")) if ">>>" in path.read_text("utf-8")]
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
-
-sys.path.insert(0, str(DOCS))  # worker processes take sys.path over
-from check_links import broken_links  # noqa: E402
-from item_cosine import ItemCosine  # noqa: E402
 
 
 @parametrize_with_checks([ItemCosine(), ItemCosine(shrinkage=0)])

@@ -1,36 +1,33 @@
-"""The benchmark of accuracy: its choices, its resumption, its statistics, its tables."""
+"""The runs of the benchmark of accuracy: its choices, its resumption, its rows."""
 
 import json
 import re
 import sys
 from pathlib import Path
 
+import _data
 import numpy as np
 import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy.stats import sem, ttest_1samp, ttest_rel
 from threadpoolctl import threadpool_info
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "benchmarks"))  # worker processes take sys.path over
 pytest.importorskip("torch")
 
-import _data  # noqa: E402
-import accuracy  # noqa: E402
-import report  # noqa: E402
-import settings  # noqa: E402
-from _compare import holm, mean_over_users  # noqa: E402
-from _runs import BEYOND, METRICS, Dataset, Model, load_split, short_repr, shortened  # noqa: E402
-from skorch.callbacks import Callback  # noqa: E402
+import _rows
+import accuracy
+import settings
+from _metrics import BEYOND
+from _runs import Dataset, Model, load_split, short_repr, shortened
+from skorch.callbacks import Callback
 
-from sklrec.base import BaseRecommender  # noqa: E402
-from sklrec.datasets import make_interactions  # noqa: E402
-from sklrec.dummy import PopularityRecommender  # noqa: E402
-from sklrec.factorization import LFM  # noqa: E402
-from sklrec.linear import EASE  # noqa: E402
-from sklrec.metrics import evaluate  # noqa: E402
-from sklrec.neural import MultVAE  # noqa: E402
+from sklrec.base import BaseRecommender
+from sklrec.datasets import make_interactions
+from sklrec.dummy import PopularityRecommender
+from sklrec.factorization import LFM
+from sklrec.linear import EASE
+from sklrec.metrics import evaluate
+from sklrec.neural import MultVAE
 
 VARIANTS = ["published", "tuned", "fixed"]
 
@@ -40,6 +37,8 @@ def load(folder):
 
 
 SMALL = Dataset("small", load, 20, {"1": 1, "2": 2}, has_ratings=True)
+
+
 MODELS = [
     Model("Popularity", PopularityRecommender()),
     Model(
@@ -98,52 +97,6 @@ def calls():
     Recorder.calls.clear()
     Recorder.interrupt_at = None
     return Recorder.calls
-
-
-def test_mean_of_one_value_a_user_has_the_usual_error_and_test():
-    rng = np.random.default_rng(0)
-    first, second = rng.random((2, 50))
-    found = mean_over_users(first - second, np.arange(50))
-    expected = ttest_rel(first, second)
-    assert found.value == pytest.approx((first - second).mean())
-    assert found.standard_error == pytest.approx(sem(first - second))
-    assert found.pvalue == pytest.approx(expected.pvalue)
-
-
-def test_paired_test_agrees_with_the_one_of_an_evaluation(X):
-    fold_in, held_out = X.copy(), X.copy()
-    hidden = np.arange(X.nnz) % 4 == 0
-    fold_in.data[hidden], held_out.data[~hidden] = 0, 0
-    fold_in.eliminate_zeros()
-    held_out.eliminate_zeros()
-    ease, popular = (
-        evaluate(model.fit(X), fold_in, held_out, "ndcg@10")
-        for model in (EASE(lambda_=1), PopularityRecommender())
-    )
-    difference = ease.per_user["ndcg@10"] - popular.per_user["ndcg@10"]
-    difference = difference[~np.isnan(difference)]
-    found = mean_over_users(difference, np.arange(difference.size))
-    assert found.pvalue == pytest.approx(ease.compare(popular)["ndcg@10"].pvalue)
-
-
-def test_user_with_two_values_is_one_observation():
-    values = np.random.default_rng(0).normal(0.1, 1, size=(2, 40))
-    found = mean_over_users(values.ravel(), np.tile(np.arange(40), 2))
-    assert found.n_users == 40
-    assert found.standard_error == pytest.approx(sem(values.mean(axis=0)))
-    assert found.pvalue == pytest.approx(ttest_1samp(values.mean(axis=0), 0).pvalue)
-
-
-def test_no_difference_has_the_p_value_one():
-    assert mean_over_users(np.zeros(5), np.arange(5)).pvalue == 1
-
-
-def test_holm_multiplies_the_least_by_the_number_and_keeps_the_order():
-    assert_allclose(holm(np.array([0.04, 0.01, 0.03])), [0.06, 0.03, 0.06])
-
-
-def test_holm_stays_below_one():
-    assert_allclose(holm(np.array([0.9, 0.8])), [1, 1])
 
 
 def poisoned(source, target, splits):
@@ -345,11 +298,6 @@ def test_data_sets_that_are_named_are_taken(folder):
     assert [dataset.name for dataset in accuracy.at_hand(["made"], folder)] == ["made"]
 
 
-def command(monkeypatch, line, *paths):
-    monkeypatch.delenv("SKLREC_DATA", raising=False)
-    monkeypatch.setattr(sys, "argv", [*line.split(), *map(str, paths)])
-
-
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -364,16 +312,16 @@ def command(monkeypatch, line, *paths):
         ("--datasets made --threads two", "--threads: 'two' is not a positive integer"),
     ],
 )
-def test_options_that_cannot_be_are_refused_in_a_line(line, message, monkeypatch, capsys):
-    command(monkeypatch, f"accuracy.py {line}")
+def test_options_that_cannot_be_are_refused_in_a_line(line, message, command_line, capsys):
+    command_line(f"accuracy.py {line}")
     with pytest.raises(SystemExit) as error:
         accuracy.parse()
     assert error.value.code == 2
     assert re.search(message, capsys.readouterr().err.splitlines()[-1])
 
 
-def test_made_data_need_no_folder_and_jobs_may_be_all_cores(monkeypatch):
-    command(monkeypatch, "accuracy.py --datasets made --n-jobs -1")
+def test_made_data_need_no_folder_and_jobs_may_be_all_cores(command_line):
+    command_line("accuracy.py --datasets made --n-jobs -1")
     options = accuracy.parse()
     assert options.data == Path()
     assert options.n_jobs == -1
@@ -387,8 +335,8 @@ def test_made_data_need_no_folder_and_jobs_may_be_all_cores(monkeypatch):
         "--data {}",
     ],
 )
-def test_run_of_nothing_is_an_error_and_writes_nothing(line, tmp_path, monkeypatch):
-    command(monkeypatch, f"accuracy.py {line.format(tmp_path)} --output", tmp_path)
+def test_run_of_nothing_is_an_error_and_writes_nothing(line, tmp_path, command_line):
+    command_line(f"accuracy.py {line.format(tmp_path)} --output", tmp_path)
     with pytest.raises(SystemExit, match="There is nothing to run"):
         accuracy.main()
     assert not list(tmp_path.iterdir())
@@ -398,8 +346,8 @@ def test_table_keeps_what_it_says_of_other_data_sets(tmp_path):
     path = tmp_path / "table.csv"
     columns = ["dataset", "split", "model"]
     rows = [{"dataset": name, "split": "1", "model": "A"} for name in ("ml-1m", "ml-small")]
-    accuracy.merge(path, rows, columns, {"ml-1m", "ml-small"})
-    accuracy.merge(path, [{"dataset": "ml-1m", "split": "1", "model": "B"}], columns, {"ml-1m"})
+    _rows.merge(path, rows, columns, {"ml-1m", "ml-small"})
+    _rows.merge(path, [{"dataset": "ml-1m", "split": "1", "model": "B"}], columns, {"ml-1m"})
     assert path.read_text().splitlines()[1:] == ["ml-small,1,A", "ml-1m,1,B"]
 
 
@@ -412,48 +360,6 @@ def test_row_of_the_settings_runs(model, tmp_path):
     assert float(rows[0]["ndcg@100"]) > 0
 
 
-@pytest.mark.parametrize("model", settings.MODELS, ids=lambda model: model.name)
-def test_settings_are_parameters_within_their_constraints(model):
-    for dataset in settings.DATASETS:
-        for estimators in model.candidates(dataset.name).values():
-            for estimator in estimators:
-                estimator._validate_params()
-
-
-def test_names_of_the_table_are_unique():
-    for models in (settings.MODELS, settings.ABLATIONS):
-        assert len({model.name for model in models}) == len(models)
-
-
-@pytest.mark.parametrize("layout", ["combined_data_1.txt", "training_set/mv_0000001.txt"])
-def test_netflix_is_read_from_either_layout(layout, tmp_path):
-    path = tmp_path / "netflix" / layout
-    path.parent.mkdir(parents=True)
-    path.write_text("1:\n7,3,2005-01-01\n5,5,2005-01-02\n")
-    second = "2:\n7,4,2004-12-31\n" if "combined" in layout else ""
-    path.write_text(path.read_text() + second)
-    if not second:
-        (path.parent / "mv_0000002.txt").write_text("2:\n7,4,2004-12-31\n")
-    assert_array_equal(_data.netflix(tmp_path).toarray(), [[5, 0], [3, 4]])
-
-
-def test_netflix_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="combined_data"):
-        _data.netflix(tmp_path)
-
-
-def test_msd_keeps_songs_with_enough_listeners_and_sorts_users(tmp_path):
-    lines = ["b\ts2\t9", "a\ts1\t1", "a\ts2\t3", "c\ts3\t1", "b\ts3\t1", "b\ts3\t4"]
-    (tmp_path / "train_triplets.txt").write_text("\n".join(lines) + "\n")
-    found = _data.msd(tmp_path, least_listeners=2)
-    assert_array_equal(found.toarray(), [[1, 0], [1, 1], [0, 1]])  # of a, b and c
-
-
-def test_msd_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"train_triplets\.txt"):
-        _data.msd(tmp_path)
-
-
 def test_split_of_ratings_binarizes_and_keeps_all_ratings_for_training(folder):
     split = load_split(SMALL, "1", folder)
     ratings = load(folder)[split.train_users][:, split.item_indices]
@@ -463,180 +369,3 @@ def test_split_of_ratings_binarizes_and_keeps_all_ratings_for_training(folder):
 
 def test_short_repr_leaves_out_seeds():
     assert short_repr(MultVAE(5, random_state=3)) == "MultVAE(n_components=5)"
-
-
-def results(folder, rows):
-    """Write a table with these means of NDCG@100 and p-values."""
-    columns = accuracy.COLUMNS
-    table = []
-    for model, mean, p in rows:
-        row = dict.fromkeys(columns, "") | {"dataset": "ml-20m", "split": "canonical"}
-        row |= {"model": model, "variant": "tuned", "n_users": 10_000}
-        row |= dict.fromkeys(METRICS, mean) | {f"{name}_se": "0.0020" for name in METRICS}
-        for name in accuracy.TESTED:
-            row |= {f"{name}_p": p, f"{name}_below_best": "0.0100" if p else "0.0000"}
-        table.append(row)
-    accuracy.merge(folder / "accuracy.csv", table, columns, {"ml-20m"})
-    return folder
-
-
-def test_report_shows_the_corrected_test_and_the_published_value(tmp_path):
-    published = tmp_path / "published.csv"
-    published.write_text(
-        "dataset,model,metric,value,source,note\n"
-        "ml-20m,EASE,ndcg@100,0.420,Steck 2019,\n"
-        "ml-20m,EASE,ndcg@100,0.389,Peng et al.,\n"
-    )
-    rows = [("EASE", "0.4190", "0.02"), ("Best", "0.4290", ""), ("Bad", "0.4000", "0.03")]
-    table = report.Report(results(tmp_path, rows), published).table("ml-20m, canonical")
-    assert table.header[-4:] == ["to the best", "p", "published NDCG@100", "ours less published"]
-    assert [row[0] for row in table.rows] == ["Best", "EASE", "Bad"]
-    assert table.rows[0][1] == "**.4290** ± .0020"
-    assert table.rows[1][1:] == [".4190 ± .0020 \\*"] * 3 + ["-.0100", ".040", ".420 (1)", "-.001"]
-    assert "Holm" in table.caption
-    assert "(1) Steck 2019." in table.caption
-
-
-def test_report_of_html_holds_the_same_cells(tmp_path):
-    table = report.Table(["a & b"], [["**.4** ± .1 \\*"], ["`x<y`"]], "A *note*.")
-    assert "<th>a &amp; b</th>" in table.html()
-    assert "<td><b>.4</b> ± .1 &#42;</td>" in table.html()
-    assert "<td><code>x&lt;y</code></td>" in table.html()
-
-
-def test_report_fills_marked_places_and_notices_changes(tmp_path, monkeypatch, capsys):
-    pytest.importorskip("matplotlib")
-    page = tmp_path / "page.md"
-    page.write_text("before\n<!-- accuracy: ml-20m, canonical -->\nold\n<!-- end -->\nafter\n")
-    results(tmp_path, [("EASE", "0.4190", "")])
-    figure = tmp_path / "figure.svg"
-    command = ["report.py", "--results", str(tmp_path), "--pages", str(page)]
-    command += ["--figure", str(figure)]
-    monkeypatch.setattr(sys, "argv", [*command, "--check"])
-    assert report.main() == 1
-    assert "old" in page.read_text()
-    monkeypatch.setattr(sys, "argv", command)
-    assert report.main() == 0
-    assert "| EASE | **.4190** ± .0020 |" in page.read_text()
-    assert page.read_text().startswith("before\n")
-    assert page.read_text().endswith("<!-- end -->\nafter\n")
-    monkeypatch.setattr(sys, "argv", [*command, "--check"])
-    assert report.main() == 0
-
-
-def test_report_of_other_results_changes_no_page_that_is_not_named(tmp_path, monkeypatch):
-    committed = tmp_path / "README.md"
-    committed.write_text("<!-- accuracy: ml-20m, canonical -->\nold\n<!-- end -->\n")
-    monkeypatch.setattr(report, "PAGES", [committed])
-    monkeypatch.setattr(report, "FIGURE", report.ROOT / "no_figure.svg")
-    monkeypatch.setattr(report, "draw", None)
-    results(tmp_path, [("EASE", "0.4190", "")])
-    html = tmp_path / "tables.html"
-    command(monkeypatch, f"report.py --results {tmp_path} --html", html)
-    assert report.main() == 0
-    assert ".4190" in html.read_text()
-    assert "old" in committed.read_text()
-
-
-def test_report_of_other_results_needs_a_place_to_go_to(tmp_path, monkeypatch, capsys):
-    results(tmp_path, [("EASE", "0.4190", "")])
-    command(monkeypatch, "report.py --results", tmp_path)
-    with pytest.raises(SystemExit):
-        report.main()
-    assert "other --results need --html, --pages or --figure" in capsys.readouterr().err
-
-
-def test_report_of_no_results_is_refused_in_a_line(tmp_path, monkeypatch, capsys):
-    command(monkeypatch, f"report.py --results {tmp_path} --html", tmp_path / "tables.html")
-    with pytest.raises(SystemExit):
-        report.main()
-    assert "there is no accuracy.csv in this folder" in capsys.readouterr().err.splitlines()[-1]
-
-
-def test_page_that_cannot_be_filled_leaves_all_as_they_are(tmp_path, monkeypatch):
-    results(tmp_path, [("EASE", "0.4190", "")])
-    pages = [tmp_path / "good.md", tmp_path / "bad.md"]
-    for path, name in zip(pages, ["ml-20m, canonical", "readme"], strict=True):
-        path.write_text(f"<!-- accuracy: {name} -->\nold\n<!-- end -->\n")
-    html = tmp_path / "tables.html"
-    command(monkeypatch, f"report.py --results {tmp_path} --html {html} --pages", *pages)
-    with pytest.raises(ValueError, match="no table 'readme'"):
-        report.main()
-    assert "old" in pages[0].read_text()
-    assert not html.exists()
-
-
-@pytest.mark.parametrize(
-    ("row", "names"),
-    [
-        ({}, ["choosing", "ml-20m, canonical", "settings"]),
-        ({"variant": "published"}, ["ml-20m, canonical", "settings"]),
-        ({"dataset": "ml-small", "split": "1"}, []),
-    ],
-)
-def test_tables_without_rows_are_left_out(row, names, tmp_path):
-    found = report.Report(results(tmp_path, [("EASE", "0.4190", "")]), tmp_path / "none.csv")
-    found.accuracy[0] |= row
-    found.ablations = [{"group": "EASE", "split": "1"}]
-    assert found.names() == names
-    assert report.page(found).count("<table>") == len(names)
-
-
-def filled(folder, text):
-    return report.filled(text, report.Report(folder, folder / "none.csv"))
-
-
-def test_report_fills_in_single_figures(tmp_path):
-    (tmp_path / "memory.csv").write_text("n_items,n_users,gib\n10,2,1.5\n20,2,2.9\n")
-    text = "It takes <!-- value: memory.csv gib n_items={} -->?<!-- end --> GiB."
-    assert "-->2.9<!--" in filled(tmp_path, text.format("20"))
-    for nothing in ("30", "10 n_users=3"):
-        with pytest.raises(ValueError, match=r"is not one figure: memory\.csv has 0"):
-            filled(tmp_path, text.format(nothing))
-    with pytest.raises(ValueError, match=r"memory\.csv has 2"):
-        filled(tmp_path, text.replace("n_items={}", "n_users=2"))
-
-
-def test_place_that_no_table_is_for_is_refused(tmp_path):
-    results(tmp_path, [("EASE", "0.4190", "")])
-    with pytest.raises(ValueError, match=r"no table 'ml-20m, 1', only .*ml-20m, canonical"):
-        filled(tmp_path, "<!-- accuracy: ml-20m, 1 -->\n<!-- end -->")
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["<!--accuracy: settings -->\n<!-- end -->", "<!-- accuracy: settings -->\n", "<!--end-->"],
-)
-def test_mark_that_is_not_whole_is_refused(text, tmp_path):
-    with pytest.raises(ValueError, match="comments mark 0 places"):
-        filled(tmp_path, text)
-
-
-def test_figure_is_drawn_anew_when_a_result_changes(tmp_path):
-    pytest.importorskip("matplotlib")
-    published = ROOT / "benchmarks" / "published.csv"
-    panels = report.Report(results(tmp_path, [("EASE", "0.4190", "")]), published).panels()
-    assert panels == {"ml-20m, canonical": [("EASE", 0.419, 0.002, 0.42)]}
-    assert not report.is_current(panels, tmp_path / "figure.svg")
-    report.draw(panels, tmp_path / "figure.svg")
-    assert report.is_current(panels, tmp_path / "figure.svg")
-    panels = report.Report(results(tmp_path, [("EASE", "0.4191", "")]), published).panels()
-    assert not report.is_current(panels, tmp_path / "figure.svg")
-
-
-def test_committed_pages_are_what_the_results_say(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["report.py", "--check"])
-    assert report.main() == 0, capsys.readouterr().out
-
-
-def test_all_tables_of_the_results_can_be_made(tmp_path):
-    made = report.Report(ROOT / "benchmarks" / "results", ROOT / "benchmarks" / "published.csv")
-    html = report.page(made)
-    assert html.count("<table>") == len(made.names())
-
-
-def test_published_figures_are_shares_with_a_source():
-    for entry in report.read(ROOT / "benchmarks" / "published.csv"):
-        assert 0 < float(entry["value"]) < 1
-        assert entry["metric"] in METRICS
-        assert entry["source"]
