@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils import gen_batches
 
+from ._memory import check_memory
 from ._sklearn import _safe_indexing
 
 # Scores of one batch of rows stay below this many bytes, so that memory does not grow with the
@@ -129,16 +130,25 @@ def rank_in_batches(
     -------
     ranking : ndarray of shape (n_users, k), dtype int64
         Item indices, best first, -1 past the last item that may be ranked.
+
+    Raises
+    ------
+    MemoryError
+        If the machine lacks the memory for so many ranks.
     """
-    ranking = np.empty((seen.shape[0], k), dtype=np.int64)
+    n_users, n_items = seen.shape
+    n_ranked = min(k, n_items)
+    check_memory(8 * n_users * k, f"A ranking of k={k:,} items for {n_users:,} users")
+    ranking = np.full((n_users, k), -1, dtype=np.int64)
     for rows in row_batches(*seen.shape):
         scores = np.asarray(decision_function(_safe_indexing(X, rows)))
-        if scores.shape != (rows.stop - rows.start, seen.shape[1]):
+        if scores.shape != (rows.stop - rows.start, n_items):
             raise ValueError(
                 "decision_function must return a score for each item of each user, of shape "
-                f"{(rows.stop - rows.start, seen.shape[1])}, got {scores.shape}."
+                f"{(rows.stop - rows.start, n_items)}, got {scores.shape}."
             )
-        ranking[rows] = top_k(scores, k, seen=seen[rows] if exclude_seen else None)
+        known = seen[rows] if exclude_seen else None
+        ranking[rows, :n_ranked] = top_k(scores, n_ranked, seen=known)
     return ranking
 
 

@@ -90,6 +90,8 @@ class RecommenderMixin:
             If the estimator is not fitted.
         ValueError
             If `k` is not a positive integer, or X is not what ``fit`` has seen.
+        MemoryError
+            If the machine lacks the memory for `k` ranks of each user.
         """
         check_is_fitted(self)
         _check_k(k)

@@ -236,6 +236,13 @@ def test_second_map_on_the_same_axes_is_refused(ease, X):
     assert display.ax_.get_title(loc="left") == "EASE"
 
 
+def test_used_axes_are_refused_before_the_work(ease, X, monkeypatch):
+    display = ItemMapDisplay.from_estimator(ease, X, random_state=0)
+    monkeypatch.setattr("sklrec.inspection._item_map.TSNE", None)
+    with pytest.raises(ValueError, match="ax holds a plot already"):
+        ItemMapDisplay.from_estimator(ease, X, ax=display.ax_)
+
+
 def test_scores_that_are_not_finite_are_refused(X):
     S = np.random.default_rng(0).random((20, 20))
     S[0, 1] = np.inf

@@ -91,6 +91,18 @@ def test_batches_rank_as_one(monkeypatch):
     assert calls == [7, 7, 7, 7, 2]
 
 
+def test_more_ranks_than_the_memory_holds_are_refused_before_the_work():
+    X = sp.csr_array(np.eye(3, 5))
+    with pytest.raises(MemoryError, match=r"k=10,000,000,000,000 items .* needs 223,517\."):
+        rank_in_batches(lambda rows: 1 / 0, X, X, k=10**13)
+
+
+def test_more_ranks_than_items_end_with_minus_one():
+    X = sp.csr_array(np.eye(3, 5))
+    ranking = rank_in_batches(lambda rows: rows.toarray(), X, X, k=9)
+    assert_array_equal(ranking, by_stable_sort(X.toarray(), 9, X))
+
+
 @pytest.mark.parametrize("shape", [(3,), (3, 4), (2, 5)])
 def test_scores_of_another_shape_are_an_error_that_names_both(shape):
     X = sp.csr_array(np.eye(3, 5))

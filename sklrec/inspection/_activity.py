@@ -135,7 +135,7 @@ class ActivityDisplay:
             If there are more than seven models, or the axes hold a display with bars already.
         """
         n_models, n_parts = self.mean.shape
-        check_styles(n_models, "models")
+        check_styles(n_models)
         ax = axes_or_new(ax, "ActivityDisplay.plot")
         check_no_bars(ax, "compare several models in one call")
         place = np.arange(n_parts)
@@ -234,7 +234,7 @@ class ActivityDisplay:
         check_matplotlib(f"{cls.__name__}.from_estimator")
         if not isinstance(estimator, Mapping):
             estimator = {name_of(estimator): estimator}
-        check_styles(len(estimator), "models")
+        check_styles(len(estimator))
         scorer = RankingScorer(threshold=threshold, test_size=test_size, random_state=random_state)
         fold_in, held_out = scorer.hide(X, y)
         told = type(X)(fold_in.toarray(), columns=X.columns) if hasattr(X, "iloc") else fold_in

@@ -144,8 +144,7 @@ class ItemMapDisplay:
             If the axes hold a plot already.
         """
         ax = axes_or_new(ax, "ItemMapDisplay.plot", figsize=(5.0, 5.2))
-        if ax.has_data():
-            raise ValueError("ax holds a plot already; give each map axes of its own.")
+        _check_empty(ax)
         name = self.name if name is None else name
         labels = np.full(self.items.size, "") if self.labels is None else self.labels
         self.scatters_: dict[str | None, Any] = {}
@@ -260,6 +259,8 @@ class ItemMapDisplay:
             raise ValueError(
                 f"n_items must be an integer of at least {FEWEST_ITEMS}, got {n_items!r}."
             )
+        if ax is not None:
+            _check_empty(axes_or_new(ax, f"{cls.__name__}.from_estimator"))  # before the work
         rows = stored_entries(X)
         label_of_item, groups = _check_labels(labels, groups, rows.shape[1])
         popularity = np.bincount(rows.indices, minlength=rows.shape[1])
@@ -286,6 +287,11 @@ class ItemMapDisplay:
             groups=groups,
             name=name_of(estimator) if name is None else name,
         ).plot(ax, legend=legend, scatter_kwargs=scatter_kwargs)
+
+
+def _check_empty(ax: Axes) -> None:
+    if ax.has_data():
+        raise ValueError("ax holds a plot already; give each map axes of its own.")
 
 
 def _check_labels(

@@ -72,10 +72,10 @@ def check_no_bars(ax: Axes, instead: str) -> None:
         raise ValueError(f"ax holds a display with bars already; {instead}.")
 
 
-def check_styles(n: int, what: str) -> None:
-    """Refuse more curves or groups than there are styles."""
-    if n > len(COLORS):
-        raise ValueError(f"At most {len(COLORS)} {what} can be told apart, got {n}.")
+def check_styles(n_models: int) -> None:
+    """Refuse more models than there are styles."""
+    if n_models > len(COLORS):
+        raise ValueError(f"At most {len(COLORS)} models can be told apart, got {n_models}.")
 
 
 def curve_style(n: int) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def n_curves(ax: Axes, shows: str) -> int:
     others = [other for other in drawn if other != shows]
     if others:
         raise ValueError(f"ax holds a curve of {others[0]}, so none of {shows} can be added.")
-    check_styles(len(drawn) + 1, "models")
+    check_styles(len(drawn) + 1)
     return len(drawn)
 
 
