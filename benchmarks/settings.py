@@ -369,7 +369,8 @@ MODELS = [
         paper="Vančura et al. 2022",
         search={"n_components": [256, 512], "batch_size": [64, 256]},
         search_on={
-            **{key: {"n_components": [256]} for key in ("ml-1m", "citeulike-t", "gowalla")},
+            "ml-1m": {"n_components": [256]},
+            **{key: {"n_components": [512]} for key in ("citeulike-t", "gowalla")},
             **{key: {"n_components": [64, 256]} for key in REDUCED},
             "citeulike-a": {"n_components": [256, 512]},
         },
