@@ -352,7 +352,7 @@ MODELS = [
             "ml-1m": {"lambda_": [16]},
             "ml-small": {"lambda_": [5, 16]},
             "citeulike-a": {"lambda_": [5, 16], "beta": [0.005]},
-            **{key: {"lambda_": [16], "beta": [0.005]} for key in ("citeulike-t", "gowalla")},
+            **{key: {"lambda_": [5], "beta": [0.005]} for key in ("citeulike-t", "gowalla")},
         },
         adapted={
             "ml-small": {"batch_size": 100},
