@@ -18,6 +18,11 @@ BLOCK = 1024
 # Multiplications below which starting threads costs more than they save.
 _WORTH_A_THREAD = 10**7
 
+# Bytes of a row of the largest matrix that LAPACK is given whole. OpenBLAS factors larger ones on
+# few threads past the end of a buffer of its own: with 41,000 rows in float32 on two threads it
+# ends the process (OpenBLAS issues 1413, 2562 and 2821).
+_MOST_BYTES_OF_A_ROW = 88_000
+
 
 def add_gram(X: sp.csr_array, G: np.ndarray) -> None:
     """Add the upper triangle of ``X'X`` to `G`, in blocks of items on all cores.
@@ -43,7 +48,8 @@ def add_gram(X: sp.csr_array, G: np.ndarray) -> None:
 def invert_positive_definite(G: np.ndarray) -> None:
     """Replace a positive definite matrix by its inverse, reading its upper triangle alone.
 
-    Cholesky factor and inverse from it by LAPACK's potrf and potri, in place.
+    In place: by LAPACK's potrf and potri, or, where the matrix is too large for these, block by
+    block with as many multiplications.
 
     Parameters
     ----------
@@ -55,16 +61,10 @@ def invert_positive_definite(G: np.ndarray) -> None:
     numpy.linalg.LinAlgError
         If the matrix is not positive definite in its precision.
     """
-    A = G.T  # LAPACK's column-major order, without a copy: G's upper triangle is A's lower one
-    potrf, potri = get_lapack_funcs(("potrf", "potri"), (A,))
-    _, info = potrf(A, lower=True, clean=False, overwrite_a=True)
-    if info == 0:
-        _, info = potri(A, lower=True, overwrite_c=True)
-    if info != 0:
-        raise np.linalg.LinAlgError(
-            f"The matrix of shape {G.shape} is not positive definite in {G.dtype}: "
-            f"the pivot of row {info - 1} is not positive."
-        )
+    if G.strides[0] > _MOST_BYTES_OF_A_ROW:
+        _invert_by_blocks(G)
+    else:
+        _invert_by_lapack(G)
 
     def mirror(rows: slice) -> None:
         for columns in _blocks(rows.start):
@@ -73,6 +73,42 @@ def invert_positive_definite(G: np.ndarray) -> None:
         square[...] = np.triu(square) + np.triu(square, 1).T
 
     _in_threads(mirror, _blocks(G.shape[0]), work=G.size)
+
+
+def _invert_by_lapack(G: np.ndarray, *, first_pivot: int = 0) -> None:
+    """Invert the upper triangle; errors count pivots from `first_pivot`."""
+    A = G.T  # LAPACK's column-major order, without a copy: G's upper triangle is A's lower one
+    potrf, potri = get_lapack_funcs(("potrf", "potri"), (A,))
+    _, info = potrf(A, lower=True, clean=False, overwrite_a=True)
+    if info == 0:
+        _, info = potri(A, lower=True, overwrite_c=True)
+    if info != 0:
+        raise np.linalg.LinAlgError(
+            f"The matrix is not positive definite in {G.dtype}: "
+            f"the pivot of row {first_pivot + info - 1} is not positive."
+        )
+
+
+def _invert_by_blocks(G: np.ndarray) -> None:
+    """Invert the upper triangle by sweeping blocks of rows, one after the other.
+
+    The sweep of J. H. Goodnight, "A Tutorial on the SWEEP Operator", The American Statistician,
+    1979: after all rows are swept G is minus its inverse, and symmetric at every step.
+    """
+    n = G.shape[0]
+    for rows in _blocks(n):
+        pivot = np.array(G[rows, rows])
+        _invert_by_lapack(pivot, first_pivot=rows.start)
+        pivot = np.triu(pivot) + np.triu(pivot, 1).T
+        panel = np.hstack([G[: rows.start, rows].T, G[rows, rows.start :]])
+        solved = pivot @ panel
+        for others in _blocks(n):
+            if others != rows:
+                G[others, others.start :] -= panel[:, others].T @ solved[:, others.start :]
+        G[: rows.start, rows] = solved[:, : rows.start].T
+        G[rows, rows.stop :] = solved[:, rows.stop :]
+        G[rows, rows] = -pivot
+    np.negative(G, out=G)
 
 
 def dot_on_threads(X: sp.csr_array, B: np.ndarray) -> np.ndarray:
