@@ -239,8 +239,8 @@ class Report:
         ]
         caption = (
             "Candidates: settings that validation users chose from, in each split; where it is 1, "
-            "a few fits by hand found it. Seconds are those of one fit, a mean where there are "
-            "several."
+            "they are published, found by a few fits by hand or carried over. Seconds are those of "
+            "one fit, a mean where there are several."
         )
         header = ["data set", "split", "model", "paper", "settings", "candidates", "seconds"]
         return Table(header, lines, caption)

@@ -323,7 +323,7 @@ MODELS = [
             }
             for key in ("ml-20m", "netflix")
         },
-        skip=("gowalla", *REDUCED),  # three matrices of items by items there are 20 GB
+        skip=("gowalla", *REDUCED),  # four matrices of items by items are 27 GB there
     ),
     Model(
         "FLVAE",
