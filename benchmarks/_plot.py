@@ -40,6 +40,7 @@ def draw(panels: Panels, path: Path) -> None:
 
     n_rows = [len(points) + 1.5 for points in panels.values()]
     figure = Figure(figsize=(7, 0.25 * sum(n_rows) + 1), layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.12)  # a panel's title is nearer to it than to the last
     FigureCanvasSVG(figure)
     axes = figure.subplots(len(panels), 1, height_ratios=n_rows, squeeze=False)[:, 0]
     for ax, (title, points) in zip(axes, panels.items(), strict=True):
