@@ -266,13 +266,6 @@ def test_warm_start_refuses_another_network(X):
     assert model.set_params(warm_start=False).fit(X).transform(X[:1]).shape == (1, 7)
 
 
-def test_warm_start_refuses_fewer_epochs_than_there_were(X):
-    model = MultDAE(**SMALL, warm_start=True).fit(X).set_params(max_epochs=3)
-    with pytest.raises(ValueError, match=r"max_epochs=3 is less than the 4 epochs"):
-        model.fit(X)
-    assert model.set_params(warm_start=False).fit(X).n_iter_ == 3
-
-
 def test_partial_fit_refuses_another_network(X):
     model = MultVAE(**SMALL).fit(X).set_params(beta=0.7)
     with pytest.raises(ValueError, match=r"with beta=0\.2, but beta is 0\.7 now"):

@@ -102,8 +102,7 @@ class BaseTorchRecommender(BaseRecommender):
         ------
         ValueError
             If the loss becomes infinite or NaN, there are too few users to validate on, or
-            ``warm_start=True`` and a parameter of the network was changed since the last call, or
-            ``max_epochs`` is less than the epochs that the network has had.
+            ``warm_start=True`` and a parameter of the network was changed since the last call.
         MemoryError
             If the machine or the GPU lacks the memory.
         """
@@ -113,12 +112,7 @@ class BaseTorchRecommender(BaseRecommender):
         X = self._check_X(X, reset=fresh)
         validation = self._validation_users(X_val, y_val)
         epochs = self.max_epochs if fresh else self.max_epochs - self.n_iter_
-        if epochs < 0:
-            raise ValueError(
-                f"max_epochs={self.max_epochs} is less than the {self.n_iter_} epochs that the "
-                "network has had; fit with warm_start=False begins anew."
-            )
-        if epochs == 0:
+        if epochs <= 0:
             return self
         return self._train(X, fresh=fresh, epochs=epochs, validation=validation)
 
