@@ -61,54 +61,60 @@ def invert_positive_definite(G: np.ndarray) -> None:
     numpy.linalg.LinAlgError
         If the matrix is not positive definite in its precision.
     """
-    if G.strides[0] > _MOST_BYTES_OF_A_ROW:
-        _invert_by_blocks(G)
-    else:
-        _invert_by_lapack(G)
+    whole = G.strides[0] <= _MOST_BYTES_OF_A_ROW
+    pivot = _invert_by_lapack(G) if whole else _invert_by_blocks(G)
+    if pivot is not None:
+        raise np.linalg.LinAlgError(
+            f"The matrix of shape {G.shape} is not positive definite in {G.dtype}: "
+            f"the pivot of row {pivot} is not positive."
+        )
 
     def mirror(rows: slice) -> None:
         for columns in _blocks(rows.start):
             G[rows, columns] = G[columns, rows].T
-        square = G[rows, rows]
-        square[...] = np.triu(square) + np.triu(square, 1).T
+        G[rows, rows] = _mirrored(G[rows, rows])
 
     _in_threads(mirror, _blocks(G.shape[0]), work=G.size)
 
 
-def _invert_by_lapack(G: np.ndarray, *, first_pivot: int = 0) -> None:
-    """Invert the upper triangle; errors count pivots from `first_pivot`."""
+def _invert_by_lapack(G: np.ndarray) -> int | None:
+    """Invert the upper triangle; return the row of a pivot that is not positive, or None."""
     A = G.T  # LAPACK's column-major order, without a copy: G's upper triangle is A's lower one
     potrf, potri = get_lapack_funcs(("potrf", "potri"), (A,))
     _, info = potrf(A, lower=True, clean=False, overwrite_a=True)
     if info == 0:
         _, info = potri(A, lower=True, overwrite_c=True)
-    if info != 0:
-        raise np.linalg.LinAlgError(
-            f"The matrix is not positive definite in {G.dtype}: "
-            f"the pivot of row {first_pivot + info - 1} is not positive."
-        )
+    return None if info == 0 else info - 1
 
 
-def _invert_by_blocks(G: np.ndarray) -> None:
-    """Invert the upper triangle by sweeping blocks of rows, one after the other.
+def _invert_by_blocks(G: np.ndarray) -> int | None:
+    """Invert the upper triangle by sweeping blocks of rows; return as :func:`_invert_by_lapack`.
 
     The sweep of J. H. Goodnight, "A Tutorial on the SWEEP Operator", The American Statistician,
     1979: after all rows are swept G is minus its inverse, and symmetric at every step.
     """
     n = G.shape[0]
     for rows in _blocks(n):
-        pivot = np.array(G[rows, rows])
-        _invert_by_lapack(pivot, first_pivot=rows.start)
-        pivot = np.triu(pivot) + np.triu(pivot, 1).T
+        block = np.array(G[rows, rows])
+        pivot = _invert_by_lapack(block)
+        if pivot is not None:
+            return rows.start + pivot
+        block = _mirrored(block)
         panel = np.hstack([G[: rows.start, rows].T, G[rows, rows.start :]])
-        solved = pivot @ panel
+        solved = block @ panel
         for others in _blocks(n):
             if others != rows:
                 G[others, others.start :] -= panel[:, others].T @ solved[:, others.start :]
         G[: rows.start, rows] = solved[:, : rows.start].T
         G[rows, rows.stop :] = solved[:, rows.stop :]
-        G[rows, rows] = -pivot
+        G[rows, rows] = -block
     np.negative(G, out=G)
+    return None
+
+
+def _mirrored(square: np.ndarray) -> np.ndarray:
+    """Return the symmetric matrix of an upper triangle."""
+    return np.triu(square) + np.triu(square, 1).T
 
 
 def dot_on_threads(X: sp.csr_array, B: np.ndarray) -> np.ndarray:

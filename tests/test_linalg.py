@@ -47,7 +47,9 @@ def test_inverse_in_place_reads_the_upper_triangle_alone(A, dtype):
 
 @pytest.mark.usefixtures("blocks", "whole_or_by_blocks")
 def test_matrix_that_is_not_positive_definite_is_an_error_with_the_pivot():
-    with pytest.raises(np.linalg.LinAlgError, match=r"in float64: the pivot of row 40 is"):
+    with pytest.raises(np.linalg.LinAlgError, match=r"shape \(3, 3\).*row 1"):
+        invert_positive_definite(np.diag([1.0, -1.0, 1.0]))
+    with pytest.raises(np.linalg.LinAlgError, match=r"shape \(75, 75\).*row 40"):
         invert_positive_definite(np.diag(np.where(np.arange(75) == 40, -1.0, 1.0)))
 
 
