@@ -138,7 +138,9 @@ def rank_in_batches(
     """
     n_users, n_items = seen.shape
     n_ranked = min(k, n_items)
-    check_memory(8 * n_users * k, f"A ranking of k={k:,} items for {n_users:,} users")
+    n_bytes = 8 * n_users * k
+    if n_bytes > BATCH_BYTES:  # else a batch of scores takes more
+        check_memory(n_bytes, f"A ranking of k={k:,} items for {n_users:,} users")
     ranking = np.full((n_users, k), -1, dtype=np.int64)
     for rows in row_batches(*seen.shape):
         scores = np.asarray(decision_function(_safe_indexing(X, rows)))
