@@ -54,7 +54,7 @@ class RemoteFile:
 
     filename: str  # below the data folder
     url: str
-    checksum: str  # "sha256:<hex>", or "git-blob:<hex>" where only git's id is published
+    checksum: str  # "sha256:<hex>"; "md5:<hex>" or "git-blob:<hex>" where only these are published
     may_change: bool = False  # a zip archive that its publisher replaces now and then
 
 
@@ -147,10 +147,10 @@ def _check(path: Path, remote: RemoteFile, *, origin: str = "") -> str:
 
 
 def _checksum(path: Path, algorithm: str) -> str:
-    if algorithm == "sha256":
-        digest = hashlib.sha256()
-    else:  # the id git gives to a file's content
+    if algorithm == "git-blob":  # the id git gives to a file's content
         digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    else:
+        digest = hashlib.new(algorithm, usedforsecurity=False)
     with open(path, "rb") as file:
         while chunk := file.read(1 << 20):
             digest.update(chunk)

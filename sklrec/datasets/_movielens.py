@@ -27,26 +27,28 @@ class _Variant:
     ratings: str  # member of the archive
     items: str
     encoding: str
-    sha256: str
+    checksum: str
     years: str
     redistribution: str
 
 
 _NO_REDISTRIBUTION = "It may not be redistributed without separate permission."
+_REDISTRIBUTION = "It may be redistributed under these same conditions."
+# The checksums of 25m and 32m are those that the publisher has beside the archives.
 _VARIANTS = {
     "latest-small": _Variant(
         "ml-latest-small/ratings.csv",
         "ml-latest-small/movies.csv",
         "utf-8",
-        "696d65a3dfceac7c45750ad32df2c259311949efec81f0f144fdfb91ebc9e436",
+        "sha256:696d65a3dfceac7c45750ad32df2c259311949efec81f0f144fdfb91ebc9e436",
         "1996 to 2018, half stars from .5 to 5; a development set that may change over time",
-        "It may be redistributed under these same conditions.",
+        _REDISTRIBUTION,
     ),
     "100k": _Variant(
         "ml-100k/u.data",
         "ml-100k/u.item",
         "latin-1",
-        "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
+        "sha256:50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
         "1997 to 1998, whole stars from 1 to 5",
         _NO_REDISTRIBUTION,
     ),
@@ -54,7 +56,7 @@ _VARIANTS = {
         "ml-1m/ratings.dat",
         "ml-1m/movies.dat",
         "latin-1",
-        "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20",
+        "sha256:a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20",
         "2000 to 2003, whole stars from 1 to 5",
         _NO_REDISTRIBUTION,
     ),
@@ -62,7 +64,7 @@ _VARIANTS = {
         "ml-10M100K/ratings.dat",
         "ml-10M100K/movies.dat",
         "utf-8",
-        "813c411ccb6122564edfe752e7f80c4dcc5aa25fa94c93622f6877a7ba252862",
+        "sha256:813c411ccb6122564edfe752e7f80c4dcc5aa25fa94c93622f6877a7ba252862",
         "1995 to 2009, half stars from .5 to 5",
         _NO_REDISTRIBUTION,
     ),
@@ -70,9 +72,25 @@ _VARIANTS = {
         "ml-20m/ratings.csv",
         "ml-20m/movies.csv",
         "utf-8",
-        "96f243c338a8665f6bcc89c53edf6ee39162a846940de6b7c8c48aeada765ff3",
+        "sha256:96f243c338a8665f6bcc89c53edf6ee39162a846940de6b7c8c48aeada765ff3",
         "1995 to 2015, half stars from .5 to 5",
         _NO_REDISTRIBUTION,
+    ),
+    "25m": _Variant(
+        "ml-25m/ratings.csv",
+        "ml-25m/movies.csv",
+        "utf-8",
+        "md5:6b51fb2759a8657d3bfcbfc42b592ada",
+        "1995 to 2019, half stars from .5 to 5",
+        _NO_REDISTRIBUTION,
+    ),
+    "32m": _Variant(
+        "ml-32m/ratings.csv",
+        "ml-32m/movies.csv",
+        "utf-8",
+        "md5:d472be332d4daa821edc399621853b57",
+        "1995 to 2023, half stars from .5 to 5",
+        _REDISTRIBUTION,
     ),
 }
 
@@ -122,6 +140,8 @@ def fetch_movielens(
     1m               6,040   3,706  1,000,209
     10m             69,878  10,677 10,000,054
     20m            138,493  26,744 20,000,263
+    25m            162,541  59,047 25,000,095
+    32m            200,948  84,432 32,000,204
     ============ ========= ======= ==========
 
     The columns are the films that somebody rated, as in the papers that use these data; the
@@ -129,7 +149,7 @@ def fetch_movielens(
 
     Parameters
     ----------
-    variant : {"latest-small", "100k", "1m", "10m", "20m"}, default="latest-small"
+    variant : {"latest-small", "100k", "1m", "10m", "20m", "25m", "32m"}, default="latest-small"
         The data set, by the name of its archive ``ml-<variant>.zip``. ``"latest-small"`` is for
         trying things out: its publisher may change it, which gives a warning.
     data_home : str or path-like, default=None
@@ -185,7 +205,7 @@ def fetch_movielens(
     archive = RemoteFile(
         filename=f"ml-{variant}.zip",
         url=f"{_URL}ml-{variant}.zip",
-        checksum=f"sha256:{source.sha256}",
+        checksum=source.checksum,
         may_change=variant == "latest-small",
     )
     arrays = fetch_arrays(
