@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from datetime import date, datetime, timezone
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 
@@ -15,6 +18,16 @@ _NUMERIC = {
         *(f"float{bits}" for bits in (16, 32, 64)),
     ]
 }
+
+
+# Ids that are no numbers and no strings, as strings and back.
+_AS_TEXT: dict[type, tuple[str, Callable[[Any], str], Callable[[str], Any]]] = {
+    bytes: ("bytes", bytes.hex, bytes.fromhex),
+    UUID: ("uuid", str, UUID),
+    date: ("date", date.isoformat, date.fromisoformat),
+    datetime: ("datetime", datetime.isoformat, datetime.fromisoformat),
+}
+_FROM_TEXT = {name: read for name, _, read in _AS_TEXT.values()}
 
 
 class CannotSaveError(Exception):
@@ -47,6 +60,12 @@ def encode(value: Any, where: str, arrays: dict[str, np.ndarray], n_items: int |
         }
     if kind in (np.ndarray, np.memmap):
         return {"array": _encode_array(value, where, arrays, n_items)}
+    # Of other time zones than a fixed distance to UTC, the name would be lost.
+    if kind in _AS_TEXT and isinstance(getattr(value, "tzinfo", None), timezone | None):
+        name, write, _ = _AS_TEXT[kind]
+        return {name: write(value)}
+    if kind is np.datetime64:
+        return {"scalar": [value.dtype.str, int(value.astype(np.int64))]}
     if kind is np.str_:
         return {"scalar": ["str", str(value)]}
     if isinstance(value, np.generic) and value.dtype.name in _NUMERIC:
@@ -89,8 +108,12 @@ def decode(value: Any, file: Any, n_items: int | None) -> Any:
         return {decode(k, file, n_items): decode(v, file, n_items) for k, v in content}
     if kind == "array":
         return _decode_array(content, file, n_items)
+    if kind in _FROM_TEXT:
+        return _FROM_TEXT[kind](content)
     if kind == "scalar" and content[0] == "str":
         return np.str_(content[1])
+    if kind == "scalar" and np.dtype(content[0]).kind == "M":
+        return np.int64(content[1]).astype(content[0])
     if kind == "scalar" and content[0] in _NUMERIC:
         return _NUMERIC[content[0]](decode(content[1], file, n_items))
     if kind == "type" and content in _NUMERIC:

@@ -56,8 +56,9 @@ def save(estimator: BaseEstimator, path: str | os.PathLike) -> None:
     ------
     TypeError
         If `estimator` is none of sklrec's, such as a pipeline, or a parameter or attribute is
-        of a kind that cannot be saved: all but None, booleans, numbers, strings, numpy types,
-        and lists, tuples, dicts and arrays of them. Nothing is written then.
+        of a kind that cannot be saved. What can be saved are None, booleans, numbers, strings,
+        bytes, UUIDs, dates and datetimes without a named time zone, the types of numpy, and
+        lists, tuples, dicts and arrays of them. Nothing is written in case of an error.
     FileNotFoundError
         If the folder does not exist.
     OSError
