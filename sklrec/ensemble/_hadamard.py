@@ -51,8 +51,8 @@ class HadamardEnsemble(_BaseComposition, BaseRecommender):
     estimators : list of (str, estimator)
         Names and recommenders, which are cloned and fitted. A fitted one, wrapped in
         :class:`sklearn.frozen.FrozenEstimator`, is taken as it is. Parameters of the members are
-        those of the ensemble, after the name and two underscores, as in
-        :class:`sklearn.ensemble.VotingClassifier`.
+        those of the ensemble, after the name and two underscores, and ``"drop"`` in the place of
+        a recommender leaves it out, as in :class:`sklearn.ensemble.VotingClassifier`.
     validation_fraction : float, default=0.1
         Share of the users with at least two interactions that are held out for calibration,
         rounded up; the members are not fitted on them. If all members are frozen, X holds
@@ -65,9 +65,9 @@ class HadamardEnsemble(_BaseComposition, BaseRecommender):
     Attributes
     ----------
     estimators_ : list of estimators
-        The fitted members.
+        The fitted members, without those that are dropped.
     named_estimators_ : Bunch
-        The fitted members by name.
+        The fitted members by name, and ``"drop"`` for those that are dropped.
     slopes_ : ndarray of shape (n_estimators,)
         Slope a of each member. 0 if the member's scores are constant or are not higher for hidden
         items than for others: such a member has no say in the ranking.
@@ -202,8 +202,13 @@ class HadamardEnsemble(_BaseComposition, BaseRecommender):
             maps = [_platt(scores, entries) for scores in entries.scores(self.estimators_)]
             self.slopes_, self.intercepts_ = np.array(maps).T
             step("calibration")
-        names = [name for name, _ in self.estimators]
-        self.named_estimators_ = Bunch(**dict(zip(names, self.estimators_, strict=True)))
+        fitted = iter(self.estimators_)
+        self.named_estimators_ = Bunch(
+            **{
+                name: "drop" if member == "drop" else next(fitted)
+                for name, member in self.estimators
+            }
+        )
         return self
 
     def decision_function(self, X: MatrixLike) -> np.ndarray:
@@ -233,13 +238,16 @@ class HadamardEnsemble(_BaseComposition, BaseRecommender):
         tags: Any = super().__sklearn_tags__()
         found = [
             getattr(get_tags(member), "recommender_tags", RecommenderTags())
-            for _, member in self.estimators
+            for member in self._kept_members()
         ]
         tags.recommender_tags.personalized = any(member.personalized for member in found)
         tags.recommender_tags.learns_from_values = any(
             member.learns_from_values for member in found
         )
         return tags
+
+    def _kept_members(self) -> list[Any]:
+        return [member for _, member in self.estimators if member != "drop"]
 
     def _check_members(self) -> list[BaseEstimator]:
         try:
@@ -251,17 +259,23 @@ class HadamardEnsemble(_BaseComposition, BaseRecommender):
             ) from None
         self._validate_names(names)
         for name, member in zip(names, members, strict=True):
-            if not (hasattr(member, "fit") and hasattr(member, "decision_function")):
+            is_recommender = hasattr(member, "fit") and hasattr(member, "decision_function")
+            if not is_recommender and member != "drop":
                 raise ValueError(
-                    "estimators must be recommenders, with fit and decision_function, "
+                    "estimators must be recommenders, with fit and decision_function, or 'drop', "
                     f"but {name!r} is {member!r}."
                 )
-        return list(members)
+        if not self._kept_members():
+            raise ValueError(
+                "estimators must hold at least one recommender that is not dropped, "
+                f"got {self.estimators!r}."
+            )
+        return self._kept_members()
 
     def _split(self, X: sp.csr_array, rng: RandomState) -> tuple[sp.csr_array, sp.csr_array]:
         """Return the users to fit the members on, and those to calibrate on."""
         n_eligible = int(np.count_nonzero(np.diff(X.indptr) >= 2))
-        if all(isinstance(member, FrozenEstimator) for _, member in self.estimators):
+        if all(isinstance(member, FrozenEstimator) for member in self._kept_members()):
             return X, _some_eligible_users(X, min(n_eligible, MAX_CALIBRATION_USERS), rng)
         share = min(self.validation_fraction, MAX_CALIBRATION_USERS / max(1, n_eligible))
         chosen = hold_out_users(X, share, rng, name="validation_fraction")
