@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.stats import loguniform, uniform
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, check_non_negative, validate_data
@@ -40,10 +41,11 @@ class BM25Transformer(  # type: ignore[call-arg]
     ----------
     k1 : float, default=1.2
         How slowly large values saturate, non-negative: 0 makes the weight of an entry independent
-        of its value, a large `k1` makes it proportional to the value. Worth a search between 0.1
-        and 100 on a logarithmic scale.
+        of its value, a large `k1` makes it proportional to the value. Typical range: 0.1 to 100,
+        on a logarithmic scale.
     b : float, default=0.75
-        How far the length of the row counts, between 0 (not at all) and 1 (in full).
+        How far the length of the row counts, from 0 (not at all) to 1 (in full). Typical range:
+        0 to 1.
 
     Attributes
     ----------
@@ -88,6 +90,7 @@ class BM25Transformer(  # type: ignore[call-arg]
         "k1": [Interval(Real, 0, None, closed="left")],
         "b": [Interval(Real, 0, 1, closed="both")],
     }
+    _suggested_distributions: dict = {"k1": loguniform(0.1, 100), "b": uniform(0, 1)}
 
     def __init__(self, *, k1: float = 1.2, b: float = 0.75) -> None:
         self.k1 = k1
