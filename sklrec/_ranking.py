@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,53 @@ BATCH_BYTES = 2**26
 LARGEST_GROUP = 32
 
 
-def top_k(scores: np.ndarray, k: int, *, seen: Any = None) -> np.ndarray:
+@dataclass(frozen=True, eq=False)
+class Excluded:
+    """What may not be ranked of some rows. Whatever one of the three excludes is excluded.
+
+    Parameters
+    ----------
+    entries : CSR array of shape (n_rows, n_items) or None, default=None
+        Stored entries are never ranked, such as what users have seen.
+    items : ndarray of bool of shape (n_items,) or None, default=None
+        True for an item that is ranked for nobody.
+    all_but : CSR array of shape (n_rows, n_items) or None, default=None
+        Entries that are not stored are never ranked: the candidates of each row.
+    """
+
+    entries: sp.csr_array | None = None
+    items: np.ndarray | None = None
+    all_but: sp.csr_array | None = None
+
+    def __getitem__(self, rows: slice) -> Excluded:
+        """Return what may not be ranked of some of the rows."""
+        return Excluded(
+            None if self.entries is None else self.entries[rows],
+            self.items,
+            None if self.all_but is None else self.all_but[rows],
+        )
+
+    def mask(self, scores: np.ndarray) -> None:
+        """Set the scores of what is excluded to minus infinity, in place."""
+        if self.all_but is not None:
+            row, item = _positions(self.all_but)
+            candidates = scores[row, item]
+            scores.fill(-np.inf)
+            scores[row, item] = candidates
+        if self.items is not None:
+            scores[:, self.items] = -np.inf
+        if self.entries is not None:
+            scores[_positions(self.entries)] = -np.inf
+
+
+def _positions(X: sp.csr_array) -> tuple[np.ndarray, np.ndarray]:
+    """Return row and column of each stored entry."""
+    return np.repeat(np.arange(X.shape[0]), np.diff(X.indptr)), X.indices
+
+
+def top_k(
+    scores: np.ndarray, k: int, *, excluded: Excluded | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Rank the best `k` columns of each row.
 
     Parameters
@@ -29,14 +76,16 @@ def top_k(scores: np.ndarray, k: int, *, seen: Any = None) -> np.ndarray:
         Higher is better; minus infinity is never ranked. Left unchanged.
     k : int
         Number of ranks, at least 1.
-    seen : sparse array of shape (n_rows, n_items) or None, default=None
-        Entries that are stored here are never ranked.
+    excluded : Excluded or None, default=None
+        What is never ranked.
 
     Returns
     -------
     ranking : ndarray of shape (n_rows, k), dtype int64
         Column indices, best first. Equal scores go to the lower index. -1 fills the ranks past
         the last column that may be ranked.
+    best : ndarray of shape (n_rows, k)
+        The scores of these columns, minus infinity beside -1.
 
     Raises
     ------
@@ -47,13 +96,12 @@ def top_k(scores: np.ndarray, k: int, *, seen: Any = None) -> np.ndarray:
     --------
     >>> import numpy as np
     >>> top_k(np.array([[0.5, 2.0, 0.5, -np.inf]]), k=4)
-    array([[ 1,  0,  2, -1]])
+    (array([[ 1,  0,  2, -1]]), array([[ 2. ,  0.5,  0.5, -inf]]))
     """
     scores = np.array(scores, dtype=np.result_type(scores, np.float32), order="C")
     n_rows, n_items = scores.shape
-    if seen is not None:
-        seen = sp.csr_array(seen)
-        scores[np.repeat(np.arange(n_rows), np.diff(seen.indptr)), seen.indices] = -np.inf
+    if excluded is not None:
+        excluded.mask(scores)
     n_ranked = min(k, n_items)
 
     bound = _kth_best_bound(scores, n_ranked)
@@ -75,11 +123,13 @@ def top_k(scores: np.ndarray, k: int, *, seen: Any = None) -> np.ndarray:
     value = scores.ravel()[flat]
     order = np.lexsort((-value, row))  # stable, so ties stay in the order of their index
     start = np.searchsorted(row, np.arange(n_rows))
-    best = order[start[:, None] + np.arange(n_ranked)]
+    first = order[start[:, None] + np.arange(n_ranked)]
 
     ranking = np.full((n_rows, k), -1, dtype=np.int64)
-    ranking[:, :n_ranked] = np.where(np.isneginf(value[best]), -1, item[best])
-    return ranking
+    best = np.full((n_rows, k), -np.inf, dtype=scores.dtype)
+    best[:, :n_ranked] = value[first]
+    ranking[:, :n_ranked] = np.where(np.isneginf(value[first]), -1, item[first])
+    return ranking, best
 
 
 def _kth_best_bound(scores: np.ndarray, k: int) -> np.ndarray:
@@ -103,55 +153,90 @@ def _kth_best_bound(scores: np.ndarray, k: int) -> np.ndarray:
     return bound
 
 
+def rank_rows(estimator: Any, X: Any, k: int, excluded: Excluded) -> tuple[np.ndarray, np.ndarray]:
+    """Rank the best `k` items for one batch of rows by the scores of ``decision_function``.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted, with ``decision_function``.
+    X : {array-like, sparse array or DataFrame} of shape (n_rows, n_items)
+        What the estimator takes.
+    k : int
+        Number of ranks.
+    excluded : Excluded
+        What may not be ranked of these rows.
+
+    Returns
+    -------
+    ranking, scores : ndarrays of shape (n_rows, k)
+        As :func:`top_k` returns them.
+
+    Raises
+    ------
+    ValueError
+        If the scores have another shape than X, or one of them is NaN.
+    """
+    scores = np.asarray(estimator.decision_function(X))
+    if scores.shape != X.shape:
+        raise ValueError(
+            "decision_function must return a score for each item of each user, of shape "
+            f"{X.shape}, got {scores.shape}."
+        )
+    return top_k(scores, k, excluded=excluded)
+
+
+def rank_batch(estimator: Any, X: Any, k: int, excluded: Excluded) -> tuple[np.ndarray, np.ndarray]:
+    """Rank one batch of rows as the estimator does it itself, else by :func:`rank_rows`."""
+    own = getattr(estimator, "_rank_rows", None)
+    return own(X, k, excluded) if own else rank_rows(estimator, X, k, excluded)
+
+
 def rank_in_batches(
-    decision_function: Callable[[Any], np.ndarray],
-    X: Any,
-    seen: sp.csr_array,
-    *,
-    k: int,
-    exclude_seen: bool = True,
-) -> np.ndarray:
+    estimator: Any, X: Any, *, k: int, excluded: Excluded, return_scores: bool = False
+) -> Any:
     """Rank the best `k` items for each row of `X`, never holding more than a batch of scores.
 
     Parameters
     ----------
-    decision_function : callable
-        Maps rows of X to scores of shape (n_rows, n_items).
-    X : array-like, sparse array or DataFrame of shape (n_users, n_items)
-        What the decision function takes; handed on row by row in the type it has.
-    seen : CSR array of shape (n_users, n_items)
-        The stored entries of X.
+    estimator : estimator
+        Fitted, with ``_rank_rows`` or at least with ``decision_function``.
+    X : {ndarray, sparse array or DataFrame} of shape (n_users, n_items)
+        What the estimator takes; handed on row by row in the type it has.
     k : int
         Number of ranks.
-    exclude_seen : bool, default=True
-        Whether stored entries are left out.
+    excluded : Excluded
+        What may not be ranked.
+    return_scores : bool, default=False
+        Whether to return the scores too.
 
     Returns
     -------
     ranking : ndarray of shape (n_users, k), dtype int64
         Item indices, best first, -1 past the last item that may be ranked.
+    scores : ndarray of shape (n_users, k)
+        Their scores, minus infinity beside -1; only with `return_scores`.
 
     Raises
     ------
     MemoryError
         If the machine lacks the memory for so many ranks.
     """
-    n_users, n_items = seen.shape
-    n_ranked = min(k, n_items)
-    n_bytes = 8 * n_users * k
+    n_users, n_items = X.shape
+    n_bytes = (16 if return_scores else 8) * n_users * k
     if n_bytes > BATCH_BYTES:  # else a batch of scores takes more
         check_memory(n_bytes, f"A ranking of k={k:,} items for {n_users:,} users")
     ranking = np.full((n_users, k), -1, dtype=np.int64)
-    for rows in row_batches(*seen.shape):
-        scores = np.asarray(decision_function(_safe_indexing(X, rows)))
-        if scores.shape != (rows.stop - rows.start, n_items):
-            raise ValueError(
-                "decision_function must return a score for each item of each user, of shape "
-                f"{(rows.stop - rows.start, n_items)}, got {scores.shape}."
-            )
-        known = seen[rows] if exclude_seen else None
-        ranking[rows, :n_ranked] = top_k(scores, n_ranked, seen=known)
-    return ranking
+    scores = None
+    for rows in row_batches(n_users, n_items):
+        batch = _safe_indexing(X, rows)
+        found, best = rank_batch(estimator, batch, min(k, n_items), excluded[rows])
+        ranking[rows, : found.shape[1]] = found
+        if return_scores:
+            if scores is None:
+                scores = np.full(ranking.shape, -np.inf, dtype=best.dtype)
+            scores[rows, : found.shape[1]] = best
+    return (ranking, scores) if return_scores else ranking
 
 
 def row_batches(n_rows: int, n_items: int) -> Iterator[slice]:

@@ -255,10 +255,10 @@ def test_new_users_are_folded_in_by_ridge_regression(ratings):
 
 
 @pytest.mark.parametrize("n_components", [0, 2])
-def test_empty_row_gets_the_intercept_and_the_item_biases(ratings, n_components):
+def test_empty_row_gets_the_popularity_of_the_items(ratings, n_components):
     lfm = LFM(n_components, random_state=0).fit(ratings)
     scores = lfm.decision_function(np.zeros((1, N_ITEMS)))
-    assert_allclose(scores, [lfm.intercept_ + lfm.item_bias_], rtol=1e-15)
+    assert_allclose(scores, [ratings.sum(axis=0)], rtol=1e-15)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
