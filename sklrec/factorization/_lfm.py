@@ -265,7 +265,7 @@ class LFM(SimilarItemsMixin, BaseRecommender):
             warnings.warn(
                 f"All {X.nnz} stored values of X are {side} threshold={self.threshold}, between "
                 f"{X.data.min():g} and {X.data.max():g}: all labels are {T.data[0]:g}, so there "
-                "is nothing to learn and all items get equal scores.",
+                "is nothing to learn and items are ranked by popularity.",
                 UserWarning,
                 stacklevel=4,
             )
