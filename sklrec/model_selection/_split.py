@@ -34,7 +34,8 @@ class StrongGeneralizationSplit(BaseCrossValidator):
     n_splits : int, default=5
         Number of random draws of test users, each from all users.
     test_size : float or int, default=0.2
-        Share of all users, rounded up, or number of users to hold out.
+        Share of the users with at least `min_interactions` to hold out, rounded up, or their
+        number.
     min_interactions : int, default=2
         Users with fewer nonzero entries are never held out: a single one cannot be split into
         fold-in and held-out part. They stay in training.
@@ -101,22 +102,61 @@ class StrongGeneralizationSplit(BaseCrossValidator):
         """
         rng = check_random_state(self.random_state)
         X = stored_entries(X)
-        n_users = X.shape[0]
-        eligible = np.flatnonzero(np.diff(X.indptr) >= self.min_interactions)
-        n_test = int(_number_of(self.test_size, np.array(n_users)))
-        if n_test > eligible.size:
-            raise ValueError(
-                f"test_size={self.test_size} asks for {n_test} test users, but only "
-                f"{eligible.size} users have at least {self.min_interactions} interactions."
-            )
-        if n_test >= n_users:
-            raise ValueError(
-                f"test_size={self.test_size} asks for {n_test} test users of {n_users}, "
-                "which leaves none to train on."
-            )
         for _ in range(self.n_splits):
-            test = np.sort(rng.choice(eligible, n_test, replace=False))
-            yield np.setdiff1d(np.arange(n_users), test, assume_unique=True), test
+            is_test = hold_out_users(X, self.test_size, rng, min_interactions=self.min_interactions)
+            yield np.flatnonzero(~is_test), np.flatnonzero(is_test)
+
+
+def hold_out_users(
+    X: sp.csr_array,
+    size: float | int,
+    rng: RandomState | np.random.Generator,
+    *,
+    min_interactions: int = 2,
+    name: str = "test_size",
+) -> np.ndarray:
+    """Draw users to hold out, at random from those with enough interactions.
+
+    Parameters
+    ----------
+    X : csr_array of shape (n_users, n_items)
+        Interactions in canonical form, see :func:`sklrec._matrix.canonical_csr`.
+    size : float or int
+        Share of the users with at least `min_interactions`, rounded up, or number of users.
+    rng : RandomState or Generator
+        The generator to draw with.
+    min_interactions : int, default=2
+        Users with fewer nonzero entries are never held out.
+    name : str, default="test_size"
+        The parameter that `size` comes from, for errors.
+
+    Returns
+    -------
+    is_held_out : ndarray of shape (n_users,), dtype bool
+        Whether each user is held out.
+
+    Raises
+    ------
+    ValueError
+        If there are too few users to hold out, or none is left to train on.
+    """
+    n_users, n_items = X.shape
+    eligible = np.flatnonzero(np.diff(X.indptr) >= min_interactions)
+    n_held_out = max(1, int(_number_of(size, np.array(eligible.size))))
+    if n_held_out >= n_users:
+        raise ValueError(
+            f"{name}={size} asks for {n_held_out} of {n_users} users, which leaves none to train "
+            f"on: X has n_samples={n_users}, n_features={n_items}."
+        )
+    if n_held_out > eligible.size:
+        raise ValueError(
+            f"{name}={size} asks for {n_held_out} held-out users, but only {eligible.size} users "
+            f"have at least {min_interactions} interactions: X has n_samples={n_users}, "
+            f"n_features={n_items}."
+        )
+    is_held_out = np.zeros(n_users, dtype=bool)
+    is_held_out[rng.choice(eligible, n_held_out, replace=False)] = True
+    return is_held_out
 
 
 def split_interactions(
