@@ -8,14 +8,23 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.utils import gen_batches
 
+from ._linalg import blocks, in_threads
+from ._matrix import canonical_csr, check_matrix
 from ._memory import check_memory
 from ._sklearn import _safe_indexing
 
 # Scores of one batch of rows stay below this many bytes, so that memory does not grow with the
 # number of users; smaller batches fit the caches better but call the model more often.
 BATCH_BYTES = 2**26
+
+# With fewer rows, a product with a model's weights is a walk through the weights, and as long for
+# one row as for all of them. Large catalogues get as many within this memory.
+FEW_ROWS = 64
+LARGEST_BATCH_BYTES = 2**29
+
+# Scores of the rows that are ranked at a time, on each thread.
+CACHED_BYTES = 2**22
 
 # At most this many scores share one group when the k-th best score is bounded from below.
 LARGEST_GROUP = 32
@@ -47,22 +56,23 @@ class Excluded:
             None if self.all_but is None else self.all_but[rows],
         )
 
-    def mask(self, scores: np.ndarray) -> None:
-        """Set the scores of what is excluded to minus infinity, in place."""
+    def mask(self, scores: np.ndarray, first_row: int = 0) -> None:
+        """Set the scores of what is excluded to minus infinity, in place, from one row on."""
         if self.all_but is not None:
-            row, item = _positions(self.all_but)
-            candidates = scores[row, item]
+            candidates = _positions(self.all_but, first_row, len(scores))
+            kept = scores[candidates]
             scores.fill(-np.inf)
-            scores[row, item] = candidates
+            scores[candidates] = kept
         if self.items is not None:
             scores[:, self.items] = -np.inf
         if self.entries is not None:
-            scores[_positions(self.entries)] = -np.inf
+            scores[_positions(self.entries, first_row, len(scores))] = -np.inf
 
 
-def _positions(X: sp.csr_array) -> tuple[np.ndarray, np.ndarray]:
-    """Return row and column of each stored entry."""
-    return np.repeat(np.arange(X.shape[0]), np.diff(X.indptr)), X.indices
+def _positions(X: sp.csr_array, first_row: int, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return row and column of each entry of some rows; slices of scipy take longer."""
+    indptr = X.indptr[first_row : first_row + n_rows + 1]
+    return np.repeat(np.arange(n_rows), np.diff(indptr)), X.indices[indptr[0] : indptr[-1]]
 
 
 def top_k(
@@ -98,38 +108,58 @@ def top_k(
     >>> top_k(np.array([[0.5, 2.0, 0.5, -np.inf]]), k=4)
     (array([[ 1,  0,  2, -1]]), array([[ 2. ,  0.5,  0.5, -inf]]))
     """
-    scores = np.array(scores, dtype=np.result_type(scores, np.float32), order="C")
+    dtype = np.result_type(scores, np.float32)
     n_rows, n_items = scores.shape
-    if excluded is not None:
-        excluded.mask(scores)
     n_ranked = min(k, n_items)
+    ranking = np.full((n_rows, k), -1, dtype=np.int64)
+    best = np.full((n_rows, k), -np.inf, dtype=dtype)
 
-    bound = _kth_best_bound(scores, n_ranked)
+    def rank(rows: slice) -> None:
+        part = np.array(scores[rows], dtype=dtype, order="C")
+        if excluded is not None:
+            excluded.mask(part, rows.start)
+        item, value = _rank_in_cache(part, n_ranked, first_row=rows.start)
+        best[rows, :n_ranked] = value
+        ranking[rows, :n_ranked] = np.where(np.isneginf(value), -1, item)
+
+    # Several passes over few rows stay in the cache; over all rows each would go to main memory.
+    n_together = max(1, CACHED_BYTES // (dtype.itemsize * n_items))
+    in_threads(rank, blocks(n_rows, n_together), work=scores.size)
+    return ranking, best
+
+
+def _rank_in_cache(scores: np.ndarray, k: int, *, first_row: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the columns of the best `k` scores of each row, best first, and these scores."""
+    n_rows, n_items = scores.shape
+    bound = _kth_best_bound(scores, k)
     if np.isnan(bound).any():
         row = int(np.flatnonzero(np.isnan(bound))[0])
         raise ValueError(
-            f"Scores must not be NaN, but row {row} has {np.isnan(scores[row]).sum()} NaN."
+            f"Scores must not be NaN, but row {first_row + row} has "
+            f"{np.isnan(scores[row]).sum()} NaN."
         )
     candidate = scores >= bound
-    crowded = np.count_nonzero(candidate, axis=1) > 4 * n_ranked
-    if crowded.any():
-        # Many scores equal the bound, as in a row of zeros: only the first n_ranked of them can
-        # be in the ranking, and sorting all of them would cost memory.
-        level = scores[crowded] == bound[crowded]
-        candidate[crowded] &= ~level | (level.cumsum(axis=1, dtype=np.int32) <= n_ranked)
-
     flat = np.flatnonzero(candidate)  # row by row, by index in each row
-    row, item = np.divmod(flat, n_items)
-    value = scores.ravel()[flat]
-    order = np.lexsort((-value, row))  # stable, so ties stay in the order of their index
-    start = np.searchsorted(row, np.arange(n_rows))
-    first = order[start[:, None] + np.arange(n_ranked)]
+    start = np.searchsorted(flat, np.arange(n_rows + 1) * n_items)
+    crowded = np.diff(start) > 4 * k
+    if crowded.any():
+        # Many scores equal the bound, as in a row of zeros: only the first k of them can be in
+        # the ranking, and sorting all of them would cost memory.
+        level = scores[crowded] == bound[crowded]
+        candidate[crowded] &= ~level | (level.cumsum(axis=1, dtype=np.int32) <= k)
+        flat = np.flatnonzero(candidate)
+        start = np.searchsorted(flat, np.arange(n_rows + 1) * n_items)
 
-    ranking = np.full((n_rows, k), -1, dtype=np.int64)
-    best = np.full((n_rows, k), -np.inf, dtype=scores.dtype)
-    best[:, :n_ranked] = value[first]
-    ranking[:, :n_ranked] = np.where(np.isneginf(value[first]), -1, item[first])
-    return ranking, best
+    # The candidates of each row side by side, filled up with what is never better than they.
+    n_candidates = np.diff(start)
+    row = np.repeat(np.arange(n_rows), n_candidates)
+    place = np.arange(flat.size) - start[row]
+    item = np.zeros((n_rows, n_candidates.max()), dtype=np.int64)
+    value = np.full(item.shape, -np.inf, dtype=scores.dtype)
+    item[row, place] = flat - row * n_items
+    value[row, place] = scores.ravel()[flat]
+    order = np.argsort(-value, axis=1, kind="stable")[:, :k]  # ties stay in the order of index
+    return np.take_along_axis(item, order, axis=1), np.take_along_axis(value, order, axis=1)
 
 
 def _kth_best_bound(scores: np.ndarray, k: int) -> np.ndarray:
@@ -151,6 +181,59 @@ def _kth_best_bound(scores: np.ndarray, k: int) -> np.ndarray:
     bound = maxima[:, [n_groups - k]]
     bound[has_nan] = np.nan
     return bound
+
+
+def exclusions(
+    shape: tuple[int, int], *, seen: sp.csr_array | None, items: Any = None, exclude: Any = None
+) -> Excluded:
+    """Return what may not be ranked, from the parameters of ``predict_ranking``.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Numbers of users and items.
+    seen : CSR array of shape (n_users, n_items) or None
+        Entries that are never ranked.
+    items, exclude : array-like of int, sparse array of shape (n_users, n_items) or None
+        The only candidates, and what is never ranked: of all users, or of each.
+
+    Raises
+    ------
+    ValueError
+        If `items` or `exclude` are neither item indices nor of the shape of X, or there is no
+        candidate.
+    """
+    never = np.zeros(shape[1], dtype=bool)
+    all_but = None
+    if sp.issparse(items):
+        all_but = check_matrix(items, "items", shape=shape, dtype="numeric")
+    elif items is not None:
+        candidates = _item_indices(items, "items", shape[1])
+        if not candidates.size:
+            raise ValueError("items must name at least one item, got none.")
+        never[:] = True
+        never[candidates] = False
+    entries = seen
+    if sp.issparse(exclude):
+        entries = check_matrix(exclude, "exclude", shape=shape, dtype="numeric")
+        if seen is not None:
+            entries = canonical_csr((seen != 0) + (entries != 0))
+    elif exclude is not None:
+        never[_item_indices(exclude, "exclude", shape[1])] = True
+    return Excluded(entries, never if never.any() else None, all_but)
+
+
+def _item_indices(items: Any, name: str, n_items: int) -> np.ndarray:
+    indices = np.asarray(items)
+    if indices.ndim != 1 or not (indices.dtype.kind in "iu" or not indices.size):
+        raise ValueError(
+            f"{name} must be a list of item indices or a sparse array with a row for each user, "
+            f"got {items!r}."
+        )
+    outside = indices[(indices < 0) | (indices >= n_items)]
+    if outside.size:
+        raise ValueError(f"{name} must be between 0 and {n_items - 1}, but holds {outside[0]}.")
+    return indices.astype(np.int64)
 
 
 def rank_rows(estimator: Any, X: Any, k: int, excluded: Excluded) -> tuple[np.ndarray, np.ndarray]:
@@ -229,8 +312,11 @@ def rank_in_batches(
     ranking = np.full((n_users, k), -1, dtype=np.int64)
     scores = None
     for rows in row_batches(n_users, n_items):
-        batch = _safe_indexing(X, rows)
-        found, best = rank_batch(estimator, batch, min(k, n_items), excluded[rows])
+        if rows == slice(0, n_users):  # one user answered at once should not pay for a copy
+            batch, left_out = X, excluded
+        else:
+            batch, left_out = _safe_indexing(X, rows), excluded[rows]
+        found, best = rank_batch(estimator, batch, min(k, n_items), left_out)
         ranking[rows, : found.shape[1]] = found
         if return_scores:
             if scores is None:
@@ -241,4 +327,6 @@ def rank_in_batches(
 
 def row_batches(n_rows: int, n_items: int) -> Iterator[slice]:
     """Yield slices of rows whose scores in float64 stay within a fixed amount of memory."""
-    return gen_batches(n_rows, max(1, BATCH_BYTES // (8 * n_items)))
+    row_bytes = 8 * n_items
+    few = min(FEW_ROWS, LARGEST_BATCH_BYTES // row_bytes)
+    return blocks(n_rows, max(1, BATCH_BYTES // row_bytes, few))

@@ -13,10 +13,10 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, check_non_negative, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._matrix import canonical_csr, stored_entries
-from ._ranking import Excluded, rank_in_batches, rank_rows, top_k
+from ._matrix import FLOATS, check_matrix, stored_entries
+from ._ranking import Excluded, exclusions, rank_in_batches, rank_rows, top_k
 from ._sklearn import CallbackSupportMixin, fit_progress
 from ._typing import MatrixLike
 
@@ -64,8 +64,15 @@ class RecommenderMixin:
     decision_function: Callable[[Any], np.ndarray]
 
     def predict_ranking(
-        self, X: MatrixLike, *, k: int = 10, exclude_seen: bool = True
-    ) -> np.ndarray:
+        self,
+        X: MatrixLike,
+        *,
+        k: int = 10,
+        exclude_seen: bool = True,
+        items: Any = None,
+        exclude: Any = None,
+        return_scores: bool = False,
+    ) -> Any:
         """Rank the best items for each user.
 
         Parameters
@@ -77,19 +84,30 @@ class RecommenderMixin:
         exclude_seen : bool, default=True
             Whether the items with which a user has interacted, the nonzero entries of the row,
             are left out.
+        items : array-like of int, sparse array of shape (n_users, n_items) or None, default=None
+            The only candidates: the indices of items, for all users, or a matrix that is nonzero
+            at each user's. None means all items.
+        exclude : array-like of int, sparse array of shape (n_users, n_items) or None, default=None
+            What is never ranked, in the same forms, such as what is out of stock.
+        return_scores : bool, default=False
+            Whether to return the scores too.
 
         Returns
         -------
         ranking : ndarray of shape (n_users, k), dtype int64
             Item indices, best first. Equal scores go to the lower index. Where fewer than `k`
             items are left for a user, the ranking ends with -1.
+        scores : ndarray of shape (n_users, k)
+            What ``decision_function`` gives these items, minus infinity beside -1. Only with
+            ``return_scores=True``.
 
         Raises
         ------
         NotFittedError
             If the estimator is not fitted.
         ValueError
-            If `k` is not a positive integer, or X is not what ``fit`` has seen.
+            If `k` is not a positive integer, X is not what ``fit`` has seen, or `items` or
+            `exclude` are neither item indices nor a matrix of the shape of X.
         MemoryError
             If the machine lacks the memory for `k` ranks of each user.
         """
@@ -97,11 +115,15 @@ class RecommenderMixin:
         _check_k(k)
         seen = stored_entries(X)
         if sp.issparse(X):
-            X = sp.csr_array(X)  # other sparse formats have no rows to slice
+            X = seen
         elif not hasattr(X, "shape"):
             X = np.asarray(X)
-        excluded = Excluded(entries=seen if exclude_seen else None)
-        return rank_in_batches(self, X, k=int(k), excluded=excluded)
+        excluded = exclusions(
+            seen.shape, seen=seen if exclude_seen else None, items=items, exclude=exclude
+        )
+        return rank_in_batches(
+            self, X, k=int(k), excluded=excluded, return_scores=bool(return_scores)
+        )
 
     def _rank_rows(self, X: Any, k: int, excluded: Excluded) -> tuple[np.ndarray, np.ndarray]:
         """Rank the best `k` items for one batch of rows; as :func:`sklrec._ranking.rank_rows`.
@@ -157,9 +179,17 @@ class BaseRecommender(CallbackSupportMixin, RecommenderMixin, BaseEstimator):
         """
         if not reset:
             check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", dtype=(np.float32, np.float64), reset=reset)
-        check_non_negative(X, type(self).__name__)
-        return canonical_csr(X)
+        is_plain = sp.issparse(X) and X.ndim == 2 and not hasattr(self, "feature_names_in_")
+        if reset or not is_plain or X.shape[1] != self.n_features_in_:
+            X = validate_data(
+                self,
+                X,
+                accept_sparse="csr",
+                dtype=FLOATS,
+                ensure_all_finite=False,
+                reset=reset,
+            )
+        return check_matrix(X, "X")
 
     def _learn_popularity(self, X: sp.csr_array, *, reset: bool = True) -> None:
         """Keep the sum of each column of the training users, or add to it where not `reset`."""

@@ -91,8 +91,13 @@ def test_batches_cover_all_rows_within_the_memory(n_items):
     assert longest == 1 or longest * n_items * 8 <= BATCH_BYTES
 
 
+def test_batches_of_a_large_catalogue_do_not_walk_through_the_weights_for_a_few_rows():
+    assert [b.stop - b.start for b in row_batches(100, 10**6)] == [64, 36]
+
+
 def test_batches_rank_as_one(monkeypatch):
     monkeypatch.setattr("sklrec._ranking.BATCH_BYTES", 8 * 50 * 7)
+    monkeypatch.setattr("sklrec._ranking.FEW_ROWS", 1)
     X = sp.random_array((30, 50), density=0.2, format="csr", rng=np.random.default_rng(0))
     scores = X.toarray() + np.linspace(1, 0, 50)
     calls = []
