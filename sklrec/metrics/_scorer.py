@@ -112,7 +112,9 @@ class RankingScorer:
         y : {array-like, sparse array} of shape (n_users, n_items) or None, default=None
             Nonzero at the entries of X to hide, such as each user's latest; without it a random
             share is hidden. Hidden entries of X that are not above the threshold are neither
-            seen nor relevant. GridSearchCV takes a sparse one, cross_validate only a dense one.
+            seen nor relevant. Or the interactions to find, none of which is in X: what came
+            after a date, where X holds what came before it. GridSearchCV takes a sparse one,
+            cross_validate only a dense one.
 
         Returns
         -------
@@ -154,7 +156,8 @@ class RankingScorer:
         X : {array-like, sparse array} of shape (n_users, n_items)
             Whole rows of test users.
         y : {array-like, sparse array} of shape (n_users, n_items) or None, default=None
-            Nonzero at the entries of X to hide; without it a random share is hidden.
+            Nonzero at the entries of X to hide, or at interactions to find that X does not have;
+            without it a random share is hidden.
 
         Returns
         -------
@@ -179,10 +182,12 @@ class RankingScorer:
             raise ValueError(f"y must have the shape of X, {X.shape}, got {y.shape}.")
         position = sp.csr_array((np.arange(1, X.nnz + 1), X.indices, X.indptr), shape=X.shape)
         hidden = canonical_csr(position * (y != 0)).data - 1
+        if y.nnz and not hidden.size:  # X holds what came before, and nothing has to be hidden
+            return X, take_entries(y, y.data > self.threshold)
         if hidden.size < y.nnz:
             raise ValueError(
-                f"y hides {y.nnz - hidden.size} interactions that are not in X; "
-                "X must hold the whole rows, hidden entries included."
+                f"y hides {y.nnz - hidden.size} interactions that are not in X, of {y.nnz}; "
+                "all of them must be in X, or none."
             )
         held = np.zeros(X.nnz, dtype=bool)
         held[hidden] = True
