@@ -179,6 +179,10 @@ class BaseRecommender(CallbackSupportMixin, RecommenderMixin, BaseEstimator):
         """
         if not reset:
             check_is_fitted(self)
+        return self._check_rows(X, "X", reset=reset)
+
+    def _check_rows(self, X: MatrixLike, name: str, *, reset: bool) -> sp.csr_array:
+        """Do the same for rows that come with X, such as validation users, in a first ``fit``."""
         is_plain = sp.issparse(X) and X.ndim == 2 and not hasattr(self, "feature_names_in_")
         if reset or not is_plain or X.shape[1] != self.n_features_in_:
             X = validate_data(
@@ -189,7 +193,7 @@ class BaseRecommender(CallbackSupportMixin, RecommenderMixin, BaseEstimator):
                 ensure_all_finite=False,
                 reset=reset,
             )
-        return check_matrix(X, "X")
+        return check_matrix(X, name)
 
     def _learn_popularity(self, X: sp.csr_array, *, reset: bool = True) -> None:
         """Keep the sum of each column of the training users, or add to it where not `reset`."""

@@ -327,10 +327,10 @@ class BaseTorchRecommender(BaseRecommender):
             if y_val is not None:
                 raise ValueError("y_val says what to hide of X_val, which is missing.")
             return None
-        try:
-            X_val = self._check_rows(X_val, reset=False)
-        except ValueError as error:
-            raise ValueError(f"X_val cannot be used to validate on. {error}") from error
+        n_items = getattr(X_val, "shape", (0, 0))[-1]
+        if n_items not in (0, self.n_features_in_):
+            raise ValueError(f"X_val has {n_items} items, but X has {self.n_features_in_}.")
+        X_val = self._check_rows(X_val, "X_val", reset=False)
         return RankingScorer().hide(X_val, y_val)
 
     def _hold_out_users(
