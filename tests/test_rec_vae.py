@@ -15,8 +15,8 @@ from skorch.callbacks import Callback  # noqa: E402
 
 from sklrec.datasets import make_interactions  # noqa: E402
 from sklrec.neural import RecVAE  # noqa: E402
-from sklrec.neural._data import SparseRows  # noqa: E402
 from sklrec.neural._criteria import Output  # noqa: E402
+from sklrec.neural._data import SparseRows  # noqa: E402
 from sklrec.neural._losses import multinomial_nll  # noqa: E402
 from sklrec.neural._rec_vae import RecVAEModule, UserWeightedELBO  # noqa: E402
 
@@ -41,10 +41,10 @@ def batch(X):
     return SparseRows(X)[torch.arange(10)]
 
 
-def small_module(weights=(0.2, 0.5, 0.3), dropout=0.5):
+def small_module(weights=(0.2, 0.5, 0.3)):
     torch.manual_seed(0)
-    module = RecVAEModule(40, 8, 16, 3, dropout, weights)
-    other = RecVAEModule(40, 8, 16, 3, dropout, weights)
+    module = RecVAEModule(40, 8, 16, 3, weights)
+    other = RecVAEModule(40, 8, 16, 3, weights)
     if weights[1]:
         module.prior.renew(other.encoder)  # else old and new posterior are the same
     return module

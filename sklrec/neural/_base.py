@@ -56,6 +56,8 @@ class BaseTorchRecommender(BaseRecommender):
     }
 
     net_: TorchNet
+    _seed: int
+    _seed_source: str
 
     # What a model's __init__ assigns; scikit-learn asks that every class spells them out.
     max_epochs: int

@@ -118,7 +118,7 @@ class TorchNet(skorch.NeuralNet):
         self.initialize()
         self.predecessor = None
         self.plain_criterion.load_state_dict(trained.plain_criterion.state_dict())
-        self.history = trained.history
+        self.history_ = trained.history_
         if trained.optimizer_.state:
             rates = [group["lr"] for group in self.optimizer_.param_groups]
             self.optimizer_.load_state_dict(trained.optimizer_.state_dict())
