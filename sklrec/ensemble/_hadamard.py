@@ -190,6 +190,7 @@ class HadamardEnsemble(_BaseComposition, BaseRecommender):
         """
         members = self._check_members()
         X = self._check_X(X, reset=True)
+        self._learn_popularity(X)
         rng = check_random_state(self.random_state)
         train, calibration = self._split(X, rng)
         fold_in, held_out = RankingScorer(random_state=rng.randint(2**31 - 1)).hide(calibration)
@@ -229,7 +230,12 @@ class HadamardEnsemble(_BaseComposition, BaseRecommender):
         maps = zip(self.estimators_, self.slopes_.tolist(), self.intercepts_.tolist(), strict=True)
         for member, slope, intercept in maps:
             log_product += log_expit(slope * member.decision_function(X) + intercept)
-        return log_product
+        return self._with_popularity(X, log_product)
+
+    def _known_items(self) -> np.ndarray:
+        # Where one member falls back to popularity, its scores are not those that were calibrated.
+        members = [m._known_items() for m in self.estimators_ if hasattr(m, "_popularity")]
+        return np.logical_and.reduce([super()._known_items(), *members])
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "named_estimators_")

@@ -181,6 +181,7 @@ class LFM(SimilarItemsMixin, BaseRecommender):
             If `max_iter` iterations were not enough.
         """
         X = self._check_X(X, reset=True)
+        self._learn_popularity(X)
         T = self._targets(X)
         self._check_differences(X, T)
         losses: list[float] = []
@@ -224,7 +225,7 @@ class LFM(SimilarItemsMixin, BaseRecommender):
         -------
         scores : ndarray of shape (n_users, n_items)
             Values, or labels where there is a `threshold`, with the bias and the factors that fit
-            the row best; both zero for an empty row.
+            the row best; the popularity of the items for a row without known ones.
         """
         X = self._check_X(X, reset=False)
         T = self._targets(X)
@@ -237,7 +238,7 @@ class LFM(SimilarItemsMixin, BaseRecommender):
         scores = dot_on_threads(sp.csr_array(P[:, 1:]), self.components_)
         scores += self.item_bias_
         scores += X.dtype.type(self.intercept_) + P[:, :1]
-        return scores
+        return self._with_popularity(X, scores)
 
     def _compares_items(self) -> bool:
         return self.n_components > 0
@@ -266,7 +267,7 @@ class LFM(SimilarItemsMixin, BaseRecommender):
             warnings.warn(
                 f"All {X.nnz} stored values of X are {side} threshold={self.threshold}, between "
                 f"{X.data.min():g} and {X.data.max():g}: all labels are {T.data[0]:g}, so there "
-                "is nothing to learn and all items get equal scores.",
+                "is nothing to learn and items are ranked by popularity.",
                 UserWarning,
                 stacklevel=4,
             )

@@ -127,6 +127,7 @@ class EASE(SimilarItemsMixin, BaseRecommender):
         """
         X = self._check_X(X, reset=True)
         self._check_memory(X, n_matrices=1)
+        self._learn_popularity(X)
         self.__dict__.pop("gram_", None)
         with fit_progress(self, X, max_subtasks=2) as step:
             G = np.zeros((X.shape[1], X.shape[1]), dtype=X.dtype)
@@ -182,6 +183,7 @@ class EASE(SimilarItemsMixin, BaseRecommender):
             self.n_samples_seen_ = 0
         elif not self.gram_.flags.writeable:  # memory-mapped by joblib.load
             self.gram_ = self.gram_.copy()
+        self._learn_popularity(X, reset=first)
         with fit_progress(self, X, max_subtasks=1) as step:
             add_gram(X, self.gram_)
             step("gram")
@@ -207,10 +209,10 @@ class EASE(SimilarItemsMixin, BaseRecommender):
         Returns
         -------
         scores : ndarray of shape (n_users, n_items)
-            The product of X and ``coef_``.
+            The product of X and ``coef_``; where it tells nothing, the popularity of the items.
         """
         X = self._check_X(X, reset=False)
-        return dot_on_threads(X, self.coef_)
+        return self._with_popularity(X, dot_on_threads(X, self.coef_))
 
     def _item_similarity(self, items: np.ndarray) -> np.ndarray:
         return self.coef_[items]

@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from .._matrix import canonical_csr, stored_entries, take_entries
-from .._ranking import rank_in_batches
+from .._ranking import Excluded, rank_batch, rank_in_batches
 from ..model_selection import split_interactions
 from ._names import Metric, check_needs, measure, parse_metrics
 from ._ranking import mean_over_users
@@ -204,12 +204,20 @@ def rank_unseen(estimator: Any, fold_in: sp.csr_array, *, k: int, like: Any) -> 
         raise TypeError(
             f"A ranking needs an estimator with decision_function, got {type(estimator).__name__}."
         )
-    score = estimator.decision_function
     if hasattr(like, "iloc"):
-        return rank_in_batches(
-            lambda batch: score(type(like)(batch.toarray(), columns=like.columns)),
-            fold_in,
-            fold_in,
-            k=k,
-        )
-    return rank_in_batches(score, fold_in, fold_in, k=k)
+        estimator = _OfFrames(estimator, like)
+    return rank_in_batches(estimator, fold_in, k=k, excluded=Excluded(entries=fold_in))
+
+
+class _OfFrames:
+    """An estimator that is given sparse rows as DataFrames like the one it was fitted with."""
+
+    def __init__(self, estimator: Any, like: Any) -> None:
+        self.estimator = estimator
+        self.like = like
+
+    def _rank_rows(
+        self, X: sp.csr_array, k: int, excluded: Excluded
+    ) -> tuple[np.ndarray, np.ndarray]:
+        frame = type(self.like)(X.toarray(), columns=self.like.columns)
+        return rank_batch(self.estimator, frame, k, excluded)
