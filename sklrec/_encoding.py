@@ -1,4 +1,4 @@
-"""Plain Python values and numpy arrays as JSON beside named arrays, and back with their types."""
+"""Encoding of Python values and numpy arrays as JSON and named arrays, and decoding."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NUMERIC = {
 }
 
 
-# Ids that are no numbers and no strings, as strings and back.
+# Types that are encoded as strings, with the functions that write and read them.
 _AS_TEXT: dict[type, tuple[str, Callable[[Any], str], Callable[[str], Any]]] = {
     bytes: ("bytes", bytes.hex, bytes.fromhex),
     UUID: ("uuid", str, UUID),
@@ -31,14 +31,14 @@ _FROM_TEXT = {name: read for name, _, read in _AS_TEXT.values()}
 
 
 class CannotSaveError(Exception):
-    """A value is of a kind that has no place in a file."""
+    """A value is of a type that cannot be saved."""
 
 
 def encode(value: Any, where: str, arrays: dict[str, np.ndarray], n_items: int | None) -> Any:
-    """Return a value as what JSON has, and put its arrays into `arrays`.
+    """Return a value as a JSON value, and add its arrays to `arrays`.
 
-    An object of JSON has one key, the kind of what it stands for. `where` names the value: in an
-    error, and its array among the others.
+    A JSON object has a single key, which is the kind of the encoded value. `where` is the name of
+    the value, for errors and for its array.
     """
     kind = type(value)
     if value is None or kind in (bool, int, str):
@@ -60,7 +60,7 @@ def encode(value: Any, where: str, arrays: dict[str, np.ndarray], n_items: int |
         }
     if kind in (np.ndarray, np.memmap):
         return {"array": _encode_array(value, where, arrays, n_items)}
-    # Of other time zones than a fixed distance to UTC, the name would be lost.
+    # isoformat does not keep the names of time zones.
     if kind in _AS_TEXT and isinstance(getattr(value, "tzinfo", None), timezone | None):
         name, write, _ = _AS_TEXT[kind]
         return {name: write(value)}
@@ -81,14 +81,14 @@ def _encode_array(
     dtype = {"O": "object", "U": "str"}.get(array.dtype.kind, array.dtype.name)
     name = where if where not in arrays else f"{where} ({len(arrays)})"
     if dtype in ("object", "str"):
-        # As bytes and not within the metadata, the size of which is limited.
+        # Stored as an array, as the size of the metadata is limited.
         items = [encode(item, where, arrays, n_items) for item in array.ravel().tolist()]
         arrays[name] = np.frombuffer(json.dumps(items).encode(), dtype=np.uint8)
     elif dtype in _NUMERIC:
         arrays[name] = np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C")
     else:
         raise CannotSaveError(f"{where} holds an array of {array.dtype}")
-    # The number of items by its name: where one was changed without the other, they disagree.
+    # n_items is stored by name, so that a file where it does not match the arrays is refused.
     shape = ["n_items" if n == n_items else n for n in array.shape]
     return {"name": name, "dtype": dtype, "shape": shape}
 
@@ -127,7 +127,7 @@ def _decode_array(content: dict[str, Any], file: Any, n_items: int | None) -> np
     array = file.get_tensor(name)
     if dtype in ("object", "str"):
         items = decode(json.loads(array.tobytes()), file, n_items)
-        # Item by item, as numpy would turn tuples into a second dimension.
+        # np.array would convert tuples to a second dimension.
         array = np.fromiter(items, dtype=object, count=len(items))
         return array.reshape(shape).astype(dtype)
     if (array.dtype.name, array.shape) != (dtype, shape):

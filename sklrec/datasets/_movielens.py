@@ -18,13 +18,13 @@ from sklrec._sklearn import StrOptions, validate_params
 from sklrec.datasets._base import FETCH_CONSTRAINTS, RemoteFile, fetch_arrays
 
 _URL = "https://files.grouplens.org/datasets/movielens/"
-_CHUNK = 1 << 23  # bytes of text parsed at once
+_CHUNK = 1 << 23  # number of bytes that are parsed at a time
 _SEPARATORS = bytes.maketrans(b",:\t", b"   ")
 
 
 @dataclass(frozen=True)
 class _Variant:
-    ratings: str  # member of the archive
+    ratings: str  # path in the archive, as is `items`
     items: str
     encoding: str
     checksum: str
@@ -34,7 +34,7 @@ class _Variant:
 
 _NO_REDISTRIBUTION = "It may not be redistributed without separate permission."
 _REDISTRIBUTION = "It may be redistributed under these same conditions."
-# The checksums of 25m and 32m are those that the publisher has beside the archives.
+# The MD5 checksums of 25m and 32m are those that the publisher provides beside the archives.
 _VARIANTS = {
     "latest-small": _Variant(
         "ml-latest-small/ratings.csv",
@@ -144,34 +144,35 @@ def fetch_movielens(
     32m            200,948  84,432 32,000,204
     ============ ========= ======= ==========
 
-    The columns are the films that somebody rated, as in the papers that use these data; the
-    archives list some more. See ``DESCR`` for the licence: research, no commercial use.
+    The columns are the films with at least one rating, as in papers that use these data; the
+    archives also list films without any. See ``DESCR`` for the licence, which allows research but
+    no commercial use.
 
     Parameters
     ----------
     variant : {"latest-small", "100k", "1m", "10m", "20m", "25m", "32m"}, default="latest-small"
-        The data set, by the name of its archive ``ml-<variant>.zip``. ``"latest-small"`` is for
-        trying things out: its publisher may change it, which gives a warning.
+        The data set, by the name of its archive ``ml-<variant>.zip``. ``"latest-small"`` is meant
+        for development: its publisher may change it, which raises a warning.
     data_home : str or path-like, default=None
-        The folder for downloads, scikit-learn's data folder by default (see
-        :func:`sklearn.datasets.get_data_home`). An archive that already lies there is used.
-        A download, and the parsed result, which makes the next call fast, go to its folder
-        ``sklrec``. Where that cannot be written, the result is not cached.
+        The data folder, by default that of scikit-learn (see
+        :func:`sklearn.datasets.get_data_home`). An archive that is already in it is used.
+        Downloads and the parsed arrays, which make the next call fast, are stored in its
+        subfolder ``sklrec``. If that is not writable, the arrays are not cached.
     download_if_missing : bool, default=True
-        If False, raise an OSError where the archive is not in `data_home`.
+        If False, raise an OSError if the archive is not in `data_home`.
     n_retries : int, default=3
-        How many times a failed download is tried again.
+        Number of retries of a failed download.
     delay : float, default=1.0
-        Seconds between two tries.
+        Number of seconds between retries.
 
     Returns
     -------
     data : :class:`~sklearn.utils.Bunch`
         data : csr_array of shape (n_users, n_items), float32
-            The ratings in stars. A zero means no rating.
+            The ratings in stars. Zero means that there is no rating.
         timestamps : csr_array of shape (n_users, n_items), int64
-            When each rating of `data` was given, in seconds since 1970, with the entries in
-            the same order.
+            The time of each rating of `data` in seconds since 1970, with the same sparsity
+            structure.
         user_ids : ndarray of shape (n_users,), int64
             The publisher's id of each row.
         item_ids : ndarray of shape (n_items,), int64
@@ -186,8 +187,8 @@ def fetch_movielens(
     Raises
     ------
     OSError
-        If the archive is neither there nor can be downloaded, is damaged, or `data_home` cannot
-        be written when a download is needed. No partial file is left behind.
+        If the archive is not found and cannot be downloaded, if it is damaged, or if it has to
+        be downloaded and `data_home` is not writable. No partial file is left behind.
 
     References
     ----------
@@ -221,7 +222,7 @@ def fetch_movielens(
     shape = (len(arrays["user_ids"]), len(arrays["item_ids"]))
     return Bunch(
         data=sp.csr_array((arrays["ratings"], indices, indptr), shape=shape),
-        # Copies, or changing one matrix in place would break the other.
+        # Copies, so that a change of one matrix in place does not affect the other.
         timestamps=sp.csr_array((arrays["timestamps"], indices.copy(), indptr.copy()), shape=shape),
         user_ids=arrays["user_ids"],
         item_ids=arrays["item_ids"],
@@ -251,7 +252,7 @@ def _parse(path: Path, source: _Variant) -> dict[str, np.ndarray]:
     pairs = np.searchsorted(user_ids, users) * n_items
     pairs += np.searchsorted(item_ids, items)
     del users, items
-    order = np.argsort(pairs, kind="stable")  # no work where the archive is sorted, as 20m is
+    order = np.argsort(pairs, kind="stable")  # fast for sorted archives, such as 20m
     pairs = pairs[order]
     if (repeated := np.flatnonzero(pairs[1:] == pairs[:-1])).size:
         row, column = divmod(int(pairs[repeated[0]]), n_items)
@@ -283,7 +284,7 @@ def _read_ratings(file: IO[bytes]) -> list[np.ndarray]:
         lines, _, rest = (rest + block).rpartition(b"\n")
         _append_rows(chunks, lines, types)
     _append_rows(chunks, rest, types)
-    columns = [np.concatenate(chunks.pop(0)) for _ in types]  # frees the chunks as it goes
+    columns = [np.concatenate(chunks.pop(0)) for _ in types]  # pop frees memory early
     if len(columns[0]) == 0:
         raise ValueError("it holds no ratings")
     return columns
@@ -299,9 +300,9 @@ def _parse_rows(text: bytes) -> np.ndarray:
     text = text.strip()
     if not text:
         return np.empty((4, 0))
-    # numpy's text parser takes any run of white space as one separator.
+    # numpy's text parser treats any run of white space as one separator.
     with warnings.catch_warnings():
-        warnings.simplefilter("error", DeprecationWarning)  # numpy's word for unreadable text
+        warnings.simplefilter("error", DeprecationWarning)  # raised for invalid text
         try:
             values = np.fromstring(text.translate(_SEPARATORS), sep=" ")
         except (DeprecationWarning, ValueError) as error:

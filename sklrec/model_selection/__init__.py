@@ -1,4 +1,4 @@
-"""Splits of users and interactions for honest evaluation."""
+"""Splits of users and interactions, and parameter ranges for searches."""
 
 from ._distributions import suggested_distributions
 from ._interactions import split_interactions

@@ -1,4 +1,4 @@
-"""Distributions to draw parameters from in a search."""
+"""Parameter distributions for random searches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sklearn.frozen import FrozenEstimator
 _SIZES = {"n_components": randint(50, 401)}
 _SMALL_BETA = {"beta": loguniform(0.002, 0.05)}
 
-# Of the neural models, by name; other classes have a dict `_suggested_distributions`.
+# Neural models by name; other classes have an attribute `_suggested_distributions`.
 _OF_NEURAL_MODELS: dict[str, dict] = {
     "ELSA": {
         "n_components": [64, 128, 256, 512, 1024],
@@ -32,26 +32,25 @@ _OF_NEURAL_MODELS: dict[str, dict] = {
 
 
 def suggested_distributions(estimator: Any) -> dict[str, Any]:
-    """Return the typical ranges of an estimator's parameters, to search in.
+    """Return the typical ranges of an estimator's parameters for a random search.
 
-    They are the ranges that the docstring of each model names as typical, as distributions for
+    These are the typical ranges in the docstring of each model, as distributions for
     :class:`~sklearn.model_selection.RandomizedSearchCV` and
-    :class:`~sklearn.model_selection.HalvingRandomSearchCV`. Change the dict to search less, more
-    or elsewhere.
+    :class:`~sklearn.model_selection.HalvingRandomSearchCV`. The dict may be changed to search
+    fewer parameters or other ranges.
 
     Parameters
     ----------
     estimator : estimator
-        A model or transformer of sklrec, or an estimator with such in it: a pipeline, or a
-        :class:`~sklrec.ensemble.HadamardEnsemble`. Their names are put before those of the
-        parameters, as in ``"ease__lambda_"``.
+        A model or transformer of sklrec, or an estimator that contains them, such as a pipeline or
+        a :class:`~sklrec.ensemble.HadamardEnsemble`.
 
     Returns
     -------
     distributions : dict
-        By name of the parameter a frozen distribution of :mod:`scipy.stats` (``loguniform``,
-        ``uniform``, or ``randint`` for integers) or a list of values that are as likely as each
-        other. Empty if no parameter has a typical range.
+        A frozen distribution of :mod:`scipy.stats` (``loguniform``, ``uniform``, or ``randint`` for
+        integers) or a list of equally likely values for each parameter. Names of nested parameters
+        have the form ``<component>__<parameter>``. Empty if no parameter has a typical range.
 
     Raises
     ------
@@ -84,7 +83,7 @@ def suggested_distributions(estimator: Any) -> dict[str, Any]:
     """
     if isinstance(estimator, type) or not hasattr(estimator, "get_params"):
         raise TypeError(f"suggested_distributions needs an estimator, got {estimator!r}.")
-    if isinstance(estimator, FrozenEstimator):  # which is not fitted again
+    if isinstance(estimator, FrozenEstimator):  # never fitted again
         return {}
     found = dict(_of_one(estimator))
     for name, value in estimator.get_params(deep=False).items():
