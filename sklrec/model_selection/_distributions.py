@@ -22,11 +22,7 @@ _OF_NEURAL_MODELS: dict[str, dict] = {
     "MultDAE": _SIZES,
     "MultVAE": _SIZES,
     "NeuralEASE": {"lambda_": loguniform(0.05, 10), "dropout": uniform(0.2, 0.3)},
-    "RecVAE": {
-        **_SIZES,
-        "gamma": loguniform(0.002, 0.02),
-        "learning_rate": loguniform(2e-4, 2e-3),
-    },
+    "RecVAE": {**_SIZES, "gamma": loguniform(0.002, 0.02)},
     "VASP": {"lambda_": loguniform(1, 100), **_SMALL_BETA},
 }
 
