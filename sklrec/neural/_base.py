@@ -13,6 +13,7 @@ import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.utils import check_random_state
+from skorch.callbacks import BatchScoring, EpochScoring
 
 from .._memory import check_memory
 from .._ranking import Excluded
@@ -261,7 +262,7 @@ class BaseTorchRecommender(BaseRecommender):
                 )
 
     def _check_callbacks(self) -> None:
-        """Refuse callbacks that watch a loss that nobody computes."""
+        """Refuse callbacks that watch what is not computed."""
         for callback in self.callbacks or []:
             callback = callback[1] if isinstance(callback, tuple) else callback
             monitor = getattr(callback, "monitor", None)
@@ -270,6 +271,12 @@ class BaseTorchRecommender(BaseRecommender):
                     f"{type(callback).__name__} watches {monitor!r}, which is not computed; use "
                     "monitor='validation_score' with lower_is_better=False and validation users, "
                     "or monitor='train_loss'."
+                )
+            if isinstance(callback, (EpochScoring, BatchScoring)):
+                raise ValueError(
+                    f"{type(callback).__name__} compares predictions with labels, which users "
+                    "have none of; with X_val or early_stopping=True the history has their "
+                    "'validation_score'."
                 )
 
     def _check_network_memory(self, net: TorchNet, device: torch.device) -> None:
