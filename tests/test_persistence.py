@@ -621,8 +621,8 @@ def test_a_network_of_other_sizes_than_its_weights_is_an_error(ratings, path, na
     wrong = {"n_components": 5, "hidden_layer_sizes": {"tuple": [9]}}[name]
 
     def enlarge(document):
-        pairs = dict(document["attributes"]["_made_with"]["dict"])
-        document["attributes"]["_made_with"]["dict"] = list({**pairs, name: wrong}.items())
+        pairs = dict(document["attributes"]["_trained_with"]["dict"])
+        document["attributes"]["_trained_with"]["dict"] = list({**pairs, name: wrong}.items())
 
     rewrite(path, enlarge)
     with pytest.raises(ValueError, match=r"cannot be loaded: .*size mismatch"):
