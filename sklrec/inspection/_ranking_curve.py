@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._matrix import stored_entries
+from .._ranking import rank_unseen
 from .._typing import MatrixLike
 from ..metrics import RankingEvaluation, RankingScorer
 from ..metrics._names import METRICS, parse_metrics
-from ..metrics._scorer import rank_unseen
 from ._plotting import (
     CURVE,
     axes_or_new,
