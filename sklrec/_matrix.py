@@ -51,9 +51,10 @@ def check_matrix(
     if isinstance(M, Unsliced):
         M = M.value
     if not _is_csr_of(M, dtype):
-        M = check_array(
-            M, accept_sparse="csr", dtype=_list(dtype), ensure_all_finite=False, input_name=name
-        )
+        try:
+            M = check_array(M, accept_sparse="csr", dtype=_list(dtype), ensure_all_finite=False)
+        except ValueError as error:  # which says nothing of the argument
+            raise ValueError(f"{name} is no matrix of numbers. {error}") from error
         if M.dtype == np.float16:  # which scipy has no sparse arrays of
             M = M.astype(np.float32)
     check_values(M, name, signed=signed)
