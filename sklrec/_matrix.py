@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils import check_array
 
+from ._holder import Unsliced
 from ._typing import MatrixLike
 
 # The types that are kept; every other becomes the first.
@@ -26,7 +27,7 @@ def check_matrix(
 
     Parameters
     ----------
-    M : {array-like, sparse array or DataFrame} of shape (n_rows, n_columns)
+    M : {array-like, sparse array or DataFrame} of shape (n_rows, n_columns), or Unsliced
         Never changed.
     name : str
         Of the argument, for errors.
@@ -47,10 +48,13 @@ def check_matrix(
     ValueError
         If M is not 2-d, empty, of another shape, not finite or negative.
     """
+    if isinstance(M, Unsliced):
+        M = M.value
     if not _is_csr_of(M, dtype):
-        M = check_array(
-            M, accept_sparse="csr", dtype=_list(dtype), ensure_all_finite=False, input_name=name
-        )
+        try:
+            M = check_array(M, accept_sparse="csr", dtype=_list(dtype), ensure_all_finite=False)
+        except ValueError as error:  # which says nothing of the argument
+            raise ValueError(f"{name} is no matrix of numbers. {error}") from error
         if M.dtype == np.float16:  # which scipy has no sparse arrays of
             M = M.astype(np.float32)
     check_values(M, name, signed=signed)

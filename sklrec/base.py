@@ -139,9 +139,9 @@ class RecommenderMixin:
         ----------
         X : {array-like, sparse array} of shape (n_users, n_items)
             The interactions of each user.
-        y : sparse array of shape (n_users, n_items) or None, default=None
-            The entries of X to hide; without it 20% of each row. Anything else than a sparse
-            matrix is ignored, as scikit-learn asks of an estimator without target.
+        y : {array-like, sparse array} of shape (n_users, n_items) or None, default=None
+            Nonzero at the entries of X to hide; without it 20% of each row. Anything dense of
+            another shape is ignored, as scikit-learn asks of an estimator without target.
 
         Returns
         -------
@@ -150,7 +150,8 @@ class RecommenderMixin:
         """
         from .metrics import RankingScorer  # metrics ranks with this module
 
-        return float(RankingScorer()(self, X, y if sp.issparse(y) else None))  # type: ignore[arg-type]
+        hides = sp.issparse(y) or (np.ndim(y) == 2 and np.shape(y) == np.shape(X))
+        return float(RankingScorer()(self, X, y if hides else None))  # type: ignore[arg-type]
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()  # type: ignore[misc]
