@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from numpy.random import RandomState
+from scipy.stats import loguniform
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.utils import Tags, check_random_state
@@ -48,8 +49,8 @@ class LFM(SimilarItemsMixin, BaseRecommender):
         With factors there is ``similar_items``, by the cosine of the items' factors.
     lambda_ : float, default=5.4
         L2 penalty on the biases and factors; larger is smoother. In the units of the number of
-        entries of a user or an item: the fewer they have, the nearer to zero they stay. Worth a
-        search between 1 and 100 on a logarithmic scale.
+        entries of a user or an item: the fewer they have, the nearer to zero they stay. Typical
+        range: 1 to 100, on a logarithmic scale.
     threshold : float or None, default=None
         Learn from the labels ``value > threshold``, 1 or 0, instead of the values.
     solver : {"exact", "gd"}, default="exact"
@@ -127,6 +128,7 @@ class LFM(SimilarItemsMixin, BaseRecommender):
         "tol": [Interval(Real, 0, None, closed="left")],
         "random_state": ["random_state"],
     }
+    _suggested_distributions: dict = {"lambda_": loguniform(1, 100)}
 
     def __init__(
         self,

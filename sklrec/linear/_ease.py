@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.stats import loguniform, uniform
 
 from .._linalg import add_gram, dot_on_threads, invert_positive_definite
 from .._memory import check_memory
@@ -44,11 +45,11 @@ class EASE(SimilarItemsMixin, BaseRecommender):
     ----------
     lambda_ : float, default=500.0
         L2 penalty on the item-to-item weights; larger is smoother. In the units of X'X, that is
-        of interactions: the more users, the larger the best value. Worth a search between 10
-        and 10,000 on a logarithmic scale.
+        of interactions: the more users, the larger the best value. Typical range: 10 to
+        10,000, on a logarithmic scale.
     dropout : float, default=0.0
         Probability p, below 1, with which an interaction is left out of the input; 0 is EASE
-        itself. Worth a search between 0.1 and 0.6, together with a smaller `lambda_` than without:
+        itself. Typical range: 0.1 to 0.6, together with a smaller `lambda_` than without:
         [2]_ takes .33 with 300 for MovieLens-20M and .25 with 70 for the Million Song Dataset.
 
     Attributes
@@ -93,6 +94,10 @@ class EASE(SimilarItemsMixin, BaseRecommender):
     _parameter_constraints: dict = {
         "lambda_": [Interval(Real, 0, None, closed="neither")],
         "dropout": [Interval(Real, 0, 1, closed="left")],
+    }
+    _suggested_distributions: dict = {
+        "lambda_": loguniform(10, 10_000),
+        "dropout": uniform(0.1, 0.5),  # from 0.1, of length 0.5
     }
 
     def __init__(self, lambda_: float = 500.0, *, dropout: float = 0.0) -> None:
@@ -176,6 +181,8 @@ class EASE(SimilarItemsMixin, BaseRecommender):
             self._check_memory(X, n_matrices=2)
             self.gram_ = np.zeros((X.shape[1], X.shape[1]), dtype=X.dtype)
             self.n_samples_seen_ = 0
+        elif not self.gram_.flags.writeable:  # memory-mapped by joblib.load
+            self.gram_ = self.gram_.copy()
         self._learn_popularity(X, reset=first)
         with fit_progress(self, X, max_subtasks=1) as step:
             add_gram(X, self.gram_)
