@@ -18,6 +18,9 @@ BLOCK = 1024
 # Multiplications below which starting threads costs more than they save.
 _WORTH_A_THREAD = 10**7
 
+# Bytes of the largest part of a matrix that is held in another type beside it.
+_BYTES_CONVERTED = 2**24
+
 # Bytes of a row of the largest matrix that LAPACK is given whole. OpenBLAS factors larger ones on
 # few threads past the end of a buffer of its own: with 41,000 rows in float32 on two threads it
 # ends the process (OpenBLAS issues 1413, 2562 and 2821).
@@ -42,7 +45,7 @@ def add_gram(X: sp.csr_array, G: np.ndarray) -> None:
     def add_block(rows: slice) -> None:
         G[rows, rows.start :] += (Xt[rows] @ X[:, rows.start :]).toarray()
 
-    _in_threads(add_block, _blocks(X.shape[1]), work=np.sum(np.diff(X.indptr) ** 2.0))
+    in_threads(add_block, blocks(X.shape[1]), work=np.sum(np.diff(X.indptr) ** 2.0))
 
 
 def invert_positive_definite(G: np.ndarray) -> None:
@@ -70,11 +73,11 @@ def invert_positive_definite(G: np.ndarray) -> None:
         )
 
     def mirror(rows: slice) -> None:
-        for columns in _blocks(rows.start):
+        for columns in blocks(rows.start):
             G[rows, columns] = G[columns, rows].T
         G[rows, rows] = _mirrored(G[rows, rows])
 
-    _in_threads(mirror, _blocks(G.shape[0]), work=G.size)
+    in_threads(mirror, blocks(G.shape[0]), work=G.size)
 
 
 def _invert_by_lapack(G: np.ndarray) -> int | None:
@@ -94,7 +97,7 @@ def _invert_by_blocks(G: np.ndarray) -> int | None:
     1979: after all rows are swept G is minus its inverse, and symmetric at every step.
     """
     n = G.shape[0]
-    for rows in _blocks(n):
+    for rows in blocks(n):
         block = np.array(G[rows, rows])
         pivot = _invert_by_lapack(block)
         if pivot is not None:
@@ -102,7 +105,7 @@ def _invert_by_blocks(G: np.ndarray) -> int | None:
         block = _mirrored(block)
         panel = np.hstack([G[: rows.start, rows].T, G[rows, rows.start :]])
         solved = block @ panel
-        for others in _blocks(n):
+        for others in blocks(n):
             if others != rows:
                 G[others, others.start :] -= panel[:, others].T @ solved[:, others.start :]
         G[: rows.start, rows] = solved[:, : rows.start].T
@@ -135,9 +138,12 @@ def dot_on_threads(X: sp.csr_array, B: np.ndarray) -> np.ndarray:
         In the precision of numpy's type promotion of X and B.
     """
     work = X.nnz * B.shape[1]
+    dtype = np.result_type(X.dtype, B.dtype)
+    if dtype != B.dtype:
+        return _dot_of_converted(X.astype(dtype), B, work=work)
     if work < _WORTH_A_THREAD or n_threads() == 1:
         return X @ B
-    product = np.empty((X.shape[0], B.shape[1]), dtype=np.result_type(X.dtype, B.dtype))
+    product = np.empty((X.shape[0], B.shape[1]), dtype=dtype)
     # Rows differ in length, so each thread gets the same number of stored entries.
     ends = np.searchsorted(X.indptr, np.linspace(0, X.nnz, n_threads() + 1)[1:-1])
     bounds = [0, *(int(end) for end in ends), X.shape[0]]
@@ -145,14 +151,40 @@ def dot_on_threads(X: sp.csr_array, B: np.ndarray) -> np.ndarray:
     def multiply(rows: slice) -> None:
         product[rows] = X[rows] @ B
 
-    _in_threads(multiply, map(slice, bounds[:-1], bounds[1:]), work=work)
+    in_threads(multiply, map(slice, bounds[:-1], bounds[1:]), work=work)
     return product
 
 
-def _blocks(n: int) -> Iterator[slice]:
-    return (slice(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK))
+def _dot_of_converted(X: sp.csr_array, B: np.ndarray, *, work: float) -> np.ndarray:
+    """Return ``X @ B`` in the type of X, of which only a block of columns of B is held at a time.
+
+    scipy would convert all of B in each product.
+    """
+    rows, position = np.unique(X.indices, return_inverse=True)
+    X = sp.csr_array(
+        (X.data, position.astype(X.indices.dtype), X.indptr), shape=(X.shape[0], rows.size)
+    )
+    product = np.zeros((X.shape[0], B.shape[1]), dtype=X.dtype)
+    if not rows.size:
+        return product
+
+    def multiply(columns: slice) -> None:
+        product[:, columns] = X @ B[rows, columns].astype(X.dtype)
+
+    width = max(1, _BYTES_CONVERTED // (rows.size * X.dtype.itemsize))
+    in_threads(multiply, blocks(B.shape[1], width), work=work)
+    return product
 
 
-def _in_threads(task: Callable[[slice], None], slices: Iterator[slice], *, work: float) -> None:
-    n_jobs = n_threads() if work >= _WORTH_A_THREAD else 1
-    Parallel(n_jobs=n_jobs, backend="threading")(delayed(task)(part) for part in slices)
+def blocks(n: int, size: int = BLOCK) -> Iterator[slice]:
+    """Yield the slices of `size` from 0 to n, the last of which may be shorter."""
+    return (slice(start, min(start + size, n)) for start in range(0, n, size))
+
+
+def in_threads(task: Callable[[slice], None], slices: Iterator[slice], *, work: float) -> None:
+    """Run a task on each slice, on all cores where there is enough work to share."""
+    if work < _WORTH_A_THREAD or n_threads() == 1:
+        for part in slices:
+            task(part)
+    else:
+        Parallel(n_jobs=n_threads(), backend="threading")(delayed(task)(part) for part in slices)

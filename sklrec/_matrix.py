@@ -7,16 +7,80 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from sklearn.utils import check_array
-from sklearn.utils.validation import check_non_negative
 
 from ._typing import MatrixLike
 
+# The types that are kept; every other becomes the first.
+FLOATS = (np.float32, np.float64)
 
-def stored_entries(X: MatrixLike) -> sp.csr_array:
+
+def check_matrix(
+    M: Any,
+    name: str,
+    *,
+    shape: tuple[int | None, int | None] = (None, None),
+    dtype: Any = FLOATS,
+    signed: bool = False,
+) -> Any:
+    """Validate what enters beside X: held-out or validation users, other users, item features.
+
+    Parameters
+    ----------
+    M : {array-like, sparse array or DataFrame} of shape (n_rows, n_columns)
+        Never changed.
+    name : str
+        Of the argument, for errors.
+    shape : tuple of (int or None, int or None), default=(None, None)
+        Numbers of rows and columns that there must be, None where any will do.
+    dtype : "numeric" or tuple of types, default=(float32, float64)
+        Types that are kept; another becomes the first of them. "numeric" keeps every type that a
+        sparse array may have.
+    signed : bool, default=False
+        Whether values may be negative, as features may. Dense input then stays dense.
+
+    Returns
+    -------
+    M : CSR array in canonical form, or ndarray
+
+    Raises
+    ------
+    ValueError
+        If M is not 2-d, empty, of another shape, not finite or negative.
+    """
+    if not _is_csr_of(M, dtype):
+        M = check_array(
+            M, accept_sparse="csr", dtype=_list(dtype), ensure_all_finite=False, input_name=name
+        )
+        if M.dtype == np.float16:  # which scipy has no sparse arrays of
+            M = M.astype(np.float32)
+    check_values(M, name, signed=signed)
+    for n, wanted, what in zip(M.shape, shape, ("rows", "columns"), strict=True):
+        if wanted not in (None, n):
+            raise ValueError(f"{name} must have {wanted} {what}, got shape {M.shape}.")
+    return M if signed and not sp.issparse(M) else canonical_csr(M)
+
+
+def check_values(M: Any, name: str, *, signed: bool = False) -> None:
+    """Refuse values that are NaN, infinite or, unless `signed`, negative."""
+    values = M.data if sp.issparse(M) else M
+    if not values.size:
+        return
+    smallest, largest = values.min(), values.max()  # NaN where there is one
+    if np.isnan(smallest):
+        advice = "" if signed else (
+            "; a missing entry is a zero here: fill a pivoted table with zeros, or encode it as a "
+            "sparse matrix"
+        )  # fmt: skip
+        raise ValueError(f"{name} contains NaN{advice}.")
+    if np.isinf(smallest) or np.isinf(largest):
+        raise ValueError(f"{name} contains infinity or a value too large for {values.dtype}.")
+    if smallest < 0 and not signed:
+        raise ValueError(f"Negative values in data passed to {name}, such as {smallest:g}.")
+
+
+def stored_entries(X: MatrixLike, name: str = "X") -> sp.csr_array:
     """Return the entries of non-negative `X`, of any numeric type, as a canonical CSR array."""
-    X = check_array(X, accept_sparse="csr", dtype="numeric")
-    check_non_negative(X, "sklrec")
-    return canonical_csr(X)
+    return check_matrix(X, name, dtype="numeric")
 
 
 def canonical_csr(X: Any) -> sp.csr_array:
@@ -34,5 +98,17 @@ def canonical_csr(X: Any) -> sp.csr_array:
 
 def take_entries(X: sp.csr_array, chosen: np.ndarray) -> sp.csr_array:
     """Return the stored entries of `X` that a boolean array of shape (nnz,) chooses."""
-    indptr = np.concatenate([[0], np.cumsum(chosen)])[X.indptr]
+    n_chosen = np.cumsum(chosen, dtype=X.indptr.dtype)  # as wide as the index arrays of X are
+    indptr = np.concatenate([np.zeros(1, dtype=X.indptr.dtype), n_chosen])[X.indptr]
     return sp.csr_array((X.data[chosen], X.indices[chosen], indptr), shape=X.shape)
+
+
+def _is_csr_of(M: Any, dtype: Any) -> bool:
+    """Return whether scikit-learn's checks would return M as it is, for the sake of speed."""
+    if not isinstance(M, sp.csr_array) or M.ndim != 2 or not all(M.shape):
+        return False
+    return M.dtype.kind in "buif" if dtype == "numeric" else M.dtype in dtype
+
+
+def _list(dtype: Any) -> Any:
+    return list(dtype) if isinstance(dtype, tuple) else dtype

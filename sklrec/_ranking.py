@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.utils import gen_batches
 
+from ._linalg import blocks, in_threads
+from ._matrix import canonical_csr, check_matrix
 from ._memory import check_memory
 from ._sklearn import _safe_indexing
 
@@ -16,11 +18,66 @@ from ._sklearn import _safe_indexing
 # number of users; smaller batches fit the caches better but call the model more often.
 BATCH_BYTES = 2**26
 
+# With fewer rows, a product with a model's weights is a walk through the weights, and as long for
+# one row as for all of them. Large catalogues get as many within this memory.
+FEW_ROWS = 64
+LARGEST_BATCH_BYTES = 2**29
+
+# Scores of the rows that are ranked at a time, on each thread.
+CACHED_BYTES = 2**22
+
 # At most this many scores share one group when the k-th best score is bounded from below.
 LARGEST_GROUP = 32
 
 
-def top_k(scores: np.ndarray, k: int, *, seen: Any = None) -> np.ndarray:
+@dataclass(frozen=True, eq=False)
+class Excluded:
+    """What may not be ranked of some rows. Whatever one of the three excludes is excluded.
+
+    Parameters
+    ----------
+    entries : CSR array of shape (n_rows, n_items) or None, default=None
+        Stored entries are never ranked, such as what users have seen.
+    items : ndarray of bool of shape (n_items,) or None, default=None
+        True for an item that is ranked for nobody.
+    all_but : CSR array of shape (n_rows, n_items) or None, default=None
+        Entries that are not stored are never ranked: the candidates of each row.
+    """
+
+    entries: sp.csr_array | None = None
+    items: np.ndarray | None = None
+    all_but: sp.csr_array | None = None
+
+    def __getitem__(self, rows: slice) -> Excluded:
+        """Return what may not be ranked of some of the rows."""
+        return Excluded(
+            None if self.entries is None else self.entries[rows],
+            self.items,
+            None if self.all_but is None else self.all_but[rows],
+        )
+
+    def mask(self, scores: np.ndarray, first_row: int = 0) -> None:
+        """Set the scores of what is excluded to minus infinity, in place, from one row on."""
+        if self.all_but is not None:
+            candidates = _positions(self.all_but, first_row, len(scores))
+            kept = scores[candidates]
+            scores.fill(-np.inf)
+            scores[candidates] = kept
+        if self.items is not None:
+            scores[:, self.items] = -np.inf
+        if self.entries is not None:
+            scores[_positions(self.entries, first_row, len(scores))] = -np.inf
+
+
+def _positions(X: sp.csr_array, first_row: int, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return row and column of each entry of some rows; slices of scipy take longer."""
+    indptr = X.indptr[first_row : first_row + n_rows + 1]
+    return np.repeat(np.arange(n_rows), np.diff(indptr)), X.indices[indptr[0] : indptr[-1]]
+
+
+def top_k(
+    scores: np.ndarray, k: int, *, excluded: Excluded | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Rank the best `k` columns of each row.
 
     Parameters
@@ -29,14 +86,16 @@ def top_k(scores: np.ndarray, k: int, *, seen: Any = None) -> np.ndarray:
         Higher is better; minus infinity is never ranked. Left unchanged.
     k : int
         Number of ranks, at least 1.
-    seen : sparse array of shape (n_rows, n_items) or None, default=None
-        Entries that are stored here are never ranked.
+    excluded : Excluded or None, default=None
+        What is never ranked.
 
     Returns
     -------
     ranking : ndarray of shape (n_rows, k), dtype int64
         Column indices, best first. Equal scores go to the lower index. -1 fills the ranks past
         the last column that may be ranked.
+    best : ndarray of shape (n_rows, k)
+        The scores of these columns, minus infinity beside -1.
 
     Raises
     ------
@@ -47,39 +106,60 @@ def top_k(scores: np.ndarray, k: int, *, seen: Any = None) -> np.ndarray:
     --------
     >>> import numpy as np
     >>> top_k(np.array([[0.5, 2.0, 0.5, -np.inf]]), k=4)
-    array([[ 1,  0,  2, -1]])
+    (array([[ 1,  0,  2, -1]]), array([[ 2. ,  0.5,  0.5, -inf]]))
     """
-    scores = np.array(scores, dtype=np.result_type(scores, np.float32), order="C")
+    dtype = np.result_type(scores, np.float32)
     n_rows, n_items = scores.shape
-    if seen is not None:
-        seen = sp.csr_array(seen)
-        scores[np.repeat(np.arange(n_rows), np.diff(seen.indptr)), seen.indices] = -np.inf
     n_ranked = min(k, n_items)
+    ranking = np.full((n_rows, k), -1, dtype=np.int64)
+    best = np.full((n_rows, k), -np.inf, dtype=dtype)
 
-    bound = _kth_best_bound(scores, n_ranked)
+    def rank(rows: slice) -> None:
+        part = np.array(scores[rows], dtype=dtype, order="C")
+        if excluded is not None:
+            excluded.mask(part, rows.start)
+        item, value = _rank_in_cache(part, n_ranked, first_row=rows.start)
+        best[rows, :n_ranked] = value
+        ranking[rows, :n_ranked] = np.where(np.isneginf(value), -1, item)
+
+    # Several passes over few rows stay in the cache; over all rows each would go to main memory.
+    n_together = max(1, CACHED_BYTES // (dtype.itemsize * n_items))
+    in_threads(rank, blocks(n_rows, n_together), work=scores.size)
+    return ranking, best
+
+
+def _rank_in_cache(scores: np.ndarray, k: int, *, first_row: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the columns of the best `k` scores of each row, best first, and these scores."""
+    n_rows, n_items = scores.shape
+    bound = _kth_best_bound(scores, k)
     if np.isnan(bound).any():
         row = int(np.flatnonzero(np.isnan(bound))[0])
         raise ValueError(
-            f"Scores must not be NaN, but row {row} has {np.isnan(scores[row]).sum()} NaN."
+            f"Scores must not be NaN, but row {first_row + row} has "
+            f"{np.isnan(scores[row]).sum()} NaN."
         )
     candidate = scores >= bound
-    crowded = np.count_nonzero(candidate, axis=1) > 4 * n_ranked
-    if crowded.any():
-        # Many scores equal the bound, as in a row of zeros: only the first n_ranked of them can
-        # be in the ranking, and sorting all of them would cost memory.
-        level = scores[crowded] == bound[crowded]
-        candidate[crowded] &= ~level | (level.cumsum(axis=1, dtype=np.int32) <= n_ranked)
-
     flat = np.flatnonzero(candidate)  # row by row, by index in each row
-    row, item = np.divmod(flat, n_items)
-    value = scores.ravel()[flat]
-    order = np.lexsort((-value, row))  # stable, so ties stay in the order of their index
-    start = np.searchsorted(row, np.arange(n_rows))
-    best = order[start[:, None] + np.arange(n_ranked)]
+    start = np.searchsorted(flat, np.arange(n_rows + 1) * n_items)
+    crowded = np.diff(start) > 4 * k
+    if crowded.any():
+        # Many scores equal the bound, as in a row of zeros: only the first k of them can be in
+        # the ranking, and sorting all of them would cost memory.
+        level = scores[crowded] == bound[crowded]
+        candidate[crowded] &= ~level | (level.cumsum(axis=1, dtype=np.int32) <= k)
+        flat = np.flatnonzero(candidate)
+        start = np.searchsorted(flat, np.arange(n_rows + 1) * n_items)
 
-    ranking = np.full((n_rows, k), -1, dtype=np.int64)
-    ranking[:, :n_ranked] = np.where(np.isneginf(value[best]), -1, item[best])
-    return ranking
+    # The candidates of each row side by side, filled up with what is never better than they.
+    n_candidates = np.diff(start)
+    row = np.repeat(np.arange(n_rows), n_candidates)
+    place = np.arange(flat.size) - start[row]
+    item = np.zeros((n_rows, n_candidates.max()), dtype=np.int64)
+    value = np.full(item.shape, -np.inf, dtype=scores.dtype)
+    item[row, place] = flat - row * n_items
+    value[row, place] = scores.ravel()[flat]
+    order = np.argsort(-value, axis=1, kind="stable")[:, :k]  # ties stay in the order of index
+    return np.take_along_axis(item, order, axis=1), np.take_along_axis(value, order, axis=1)
 
 
 def _kth_best_bound(scores: np.ndarray, k: int) -> np.ndarray:
@@ -103,57 +183,150 @@ def _kth_best_bound(scores: np.ndarray, k: int) -> np.ndarray:
     return bound
 
 
+def exclusions(
+    shape: tuple[int, int], *, seen: sp.csr_array | None, items: Any = None, exclude: Any = None
+) -> Excluded:
+    """Return what may not be ranked, from the parameters of ``predict_ranking``.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Numbers of users and items.
+    seen : CSR array of shape (n_users, n_items) or None
+        Entries that are never ranked.
+    items, exclude : array-like of int, sparse array of shape (n_users, n_items) or None
+        The only candidates, and what is never ranked: of all users, or of each.
+
+    Raises
+    ------
+    ValueError
+        If `items` or `exclude` are neither item indices nor of the shape of X, or there is no
+        candidate.
+    """
+    never = np.zeros(shape[1], dtype=bool)
+    all_but = None
+    if sp.issparse(items):
+        all_but = check_matrix(items, "items", shape=shape, dtype="numeric")
+    elif items is not None:
+        candidates = _item_indices(items, "items", shape[1])
+        if not candidates.size:
+            raise ValueError("items must name at least one item, got none.")
+        never[:] = True
+        never[candidates] = False
+    entries = seen
+    if sp.issparse(exclude):
+        entries = check_matrix(exclude, "exclude", shape=shape, dtype="numeric")
+        if seen is not None:
+            entries = canonical_csr((seen != 0) + (entries != 0))
+    elif exclude is not None:
+        never[_item_indices(exclude, "exclude", shape[1])] = True
+    return Excluded(entries, never if never.any() else None, all_but)
+
+
+def _item_indices(items: Any, name: str, n_items: int) -> np.ndarray:
+    indices = np.asarray(items)
+    if indices.ndim != 1 or not (indices.dtype.kind in "iu" or not indices.size):
+        raise ValueError(
+            f"{name} must be a list of item indices or a sparse array with a row for each user, "
+            f"got {items!r}."
+        )
+    outside = indices[(indices < 0) | (indices >= n_items)]
+    if outside.size:
+        raise ValueError(f"{name} must be between 0 and {n_items - 1}, but holds {outside[0]}.")
+    return indices.astype(np.int64)
+
+
+def rank_rows(estimator: Any, X: Any, k: int, excluded: Excluded) -> tuple[np.ndarray, np.ndarray]:
+    """Rank the best `k` items for one batch of rows by the scores of ``decision_function``.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted, with ``decision_function``.
+    X : {array-like, sparse array or DataFrame} of shape (n_rows, n_items)
+        What the estimator takes.
+    k : int
+        Number of ranks.
+    excluded : Excluded
+        What may not be ranked of these rows.
+
+    Returns
+    -------
+    ranking, scores : ndarrays of shape (n_rows, k)
+        As :func:`top_k` returns them.
+
+    Raises
+    ------
+    ValueError
+        If the scores have another shape than X, or one of them is NaN.
+    """
+    scores = np.asarray(estimator.decision_function(X))
+    if scores.shape != X.shape:
+        raise ValueError(
+            "decision_function must return a score for each item of each user, of shape "
+            f"{X.shape}, got {scores.shape}."
+        )
+    return top_k(scores, k, excluded=excluded)
+
+
+def rank_batch(estimator: Any, X: Any, k: int, excluded: Excluded) -> tuple[np.ndarray, np.ndarray]:
+    """Rank one batch of rows as the estimator does it itself, else by :func:`rank_rows`."""
+    own = getattr(estimator, "_rank_rows", None)
+    return own(X, k, excluded) if own else rank_rows(estimator, X, k, excluded)
+
+
 def rank_in_batches(
-    decision_function: Callable[[Any], np.ndarray],
-    X: Any,
-    seen: sp.csr_array,
-    *,
-    k: int,
-    exclude_seen: bool = True,
-) -> np.ndarray:
+    estimator: Any, X: Any, *, k: int, excluded: Excluded, return_scores: bool = False
+) -> Any:
     """Rank the best `k` items for each row of `X`, never holding more than a batch of scores.
 
     Parameters
     ----------
-    decision_function : callable
-        Maps rows of X to scores of shape (n_rows, n_items).
-    X : array-like, sparse array or DataFrame of shape (n_users, n_items)
-        What the decision function takes; handed on row by row in the type it has.
-    seen : CSR array of shape (n_users, n_items)
-        The stored entries of X.
+    estimator : estimator
+        Fitted, with ``_rank_rows`` or at least with ``decision_function``.
+    X : {ndarray, sparse array or DataFrame} of shape (n_users, n_items)
+        What the estimator takes; handed on row by row in the type it has.
     k : int
         Number of ranks.
-    exclude_seen : bool, default=True
-        Whether stored entries are left out.
+    excluded : Excluded
+        What may not be ranked.
+    return_scores : bool, default=False
+        Whether to return the scores too.
 
     Returns
     -------
     ranking : ndarray of shape (n_users, k), dtype int64
         Item indices, best first, -1 past the last item that may be ranked.
+    scores : ndarray of shape (n_users, k)
+        Their scores, minus infinity beside -1; only with `return_scores`.
 
     Raises
     ------
     MemoryError
         If the machine lacks the memory for so many ranks.
     """
-    n_users, n_items = seen.shape
-    n_ranked = min(k, n_items)
-    n_bytes = 8 * n_users * k
+    n_users, n_items = X.shape
+    n_bytes = (16 if return_scores else 8) * n_users * k
     if n_bytes > BATCH_BYTES:  # else a batch of scores takes more
         check_memory(n_bytes, f"A ranking of k={k:,} items for {n_users:,} users")
     ranking = np.full((n_users, k), -1, dtype=np.int64)
-    for rows in row_batches(*seen.shape):
-        scores = np.asarray(decision_function(_safe_indexing(X, rows)))
-        if scores.shape != (rows.stop - rows.start, n_items):
-            raise ValueError(
-                "decision_function must return a score for each item of each user, of shape "
-                f"{(rows.stop - rows.start, n_items)}, got {scores.shape}."
-            )
-        known = seen[rows] if exclude_seen else None
-        ranking[rows, :n_ranked] = top_k(scores, n_ranked, seen=known)
-    return ranking
+    scores = None
+    for rows in row_batches(n_users, n_items):
+        if rows == slice(0, n_users):  # one user answered at once should not pay for a copy
+            batch, left_out = X, excluded
+        else:
+            batch, left_out = _safe_indexing(X, rows), excluded[rows]
+        found, best = rank_batch(estimator, batch, min(k, n_items), left_out)
+        ranking[rows, : found.shape[1]] = found
+        if return_scores:
+            if scores is None:
+                scores = np.full(ranking.shape, -np.inf, dtype=best.dtype)
+            scores[rows, : found.shape[1]] = best
+    return (ranking, scores) if return_scores else ranking
 
 
 def row_batches(n_rows: int, n_items: int) -> Iterator[slice]:
     """Yield slices of rows whose scores in float64 stay within a fixed amount of memory."""
-    return gen_batches(n_rows, max(1, BATCH_BYTES // (8 * n_items)))
+    row_bytes = 8 * n_items
+    few = min(FEW_ROWS, LARGEST_BATCH_BYTES // row_bytes)
+    return blocks(n_rows, max(1, BATCH_BYTES // row_bytes, few))

@@ -13,11 +13,11 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, check_non_negative, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._explanation import ExplainMixin
-from ._matrix import canonical_csr, stored_entries
-from ._ranking import rank_in_batches, top_k
+from ._matrix import FLOATS, check_matrix, stored_entries
+from ._ranking import Excluded, exclusions, rank_in_batches, rank_rows, top_k
 from ._sklearn import CallbackSupportMixin, fit_progress
 from ._typing import MatrixLike
 
@@ -66,8 +66,15 @@ class RecommenderMixin:
     decision_function: Callable[[Any], np.ndarray]
 
     def predict_ranking(
-        self, X: MatrixLike, *, k: int = 10, exclude_seen: bool = True
-    ) -> np.ndarray:
+        self,
+        X: MatrixLike,
+        *,
+        k: int = 10,
+        exclude_seen: bool = True,
+        items: Any = None,
+        exclude: Any = None,
+        return_scores: bool = False,
+    ) -> Any:
         """Rank the best items for each user.
 
         Parameters
@@ -79,19 +86,30 @@ class RecommenderMixin:
         exclude_seen : bool, default=True
             Whether the items with which a user has interacted, the nonzero entries of the row,
             are left out.
+        items : array-like of int, sparse array of shape (n_users, n_items) or None, default=None
+            The only candidates: the indices of items, for all users, or a matrix that is nonzero
+            at each user's. None means all items.
+        exclude : array-like of int, sparse array of shape (n_users, n_items) or None, default=None
+            What is never ranked, in the same forms, such as what is out of stock.
+        return_scores : bool, default=False
+            Whether to return the scores too.
 
         Returns
         -------
         ranking : ndarray of shape (n_users, k), dtype int64
             Item indices, best first. Equal scores go to the lower index. Where fewer than `k`
             items are left for a user, the ranking ends with -1.
+        scores : ndarray of shape (n_users, k)
+            What ``decision_function`` gives these items, minus infinity beside -1. Only with
+            ``return_scores=True``.
 
         Raises
         ------
         NotFittedError
             If the estimator is not fitted.
         ValueError
-            If `k` is not a positive integer, or X is not what ``fit`` has seen.
+            If `k` is not a positive integer, X is not what ``fit`` has seen, or `items` or
+            `exclude` are neither item indices nor a matrix of the shape of X.
         MemoryError
             If the machine lacks the memory for `k` ranks of each user.
         """
@@ -99,8 +117,22 @@ class RecommenderMixin:
         _check_k(k)
         seen = stored_entries(X)
         if sp.issparse(X):
-            X = sp.csr_array(X)  # other sparse formats have no rows to slice
-        return rank_in_batches(self.decision_function, X, seen, k=int(k), exclude_seen=exclude_seen)
+            X = seen
+        elif not hasattr(X, "shape"):
+            X = np.asarray(X)
+        excluded = exclusions(
+            seen.shape, seen=seen if exclude_seen else None, items=items, exclude=exclude
+        )
+        return rank_in_batches(
+            self, X, k=int(k), excluded=excluded, return_scores=bool(return_scores)
+        )
+
+    def _rank_rows(self, X: Any, k: int, excluded: Excluded) -> tuple[np.ndarray, np.ndarray]:
+        """Rank the best `k` items for one batch of rows; as :func:`sklrec._ranking.rank_rows`.
+
+        A model that can rank where its scores are, as on a GPU, overrides it.
+        """
+        return rank_rows(self, X, k, excluded)
 
     def score(self, X: MatrixLike, y: Any = None) -> float:
         """Return the mean ``ndcg@100`` when a part of each row is hidden and ranked from the rest.
@@ -133,8 +165,9 @@ class RecommenderMixin:
 class BaseRecommender(CallbackSupportMixin, RecommenderMixin, BaseEstimator):
     """Base class of the recommenders of this package.
 
-    A model writes ``fit``, which calls ``_check_X(X, reset=True)`` and reports its steps through
-    :func:`fit_progress`, and ``decision_function``, which calls ``_check_X(X, reset=False)``.
+    A model writes ``fit``, which calls ``_check_X(X, reset=True)`` and ``_learn_popularity(X)``
+    and reports its steps through :func:`fit_progress`, and ``decision_function``, which calls
+    ``_check_X(X, reset=False)`` and returns ``_with_popularity(X, scores)``.
     """
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -148,9 +181,55 @@ class BaseRecommender(CallbackSupportMixin, RecommenderMixin, BaseEstimator):
         """
         if not reset:
             check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", dtype=(np.float32, np.float64), reset=reset)
-        check_non_negative(X, type(self).__name__)
-        return canonical_csr(X)
+        is_plain = sp.issparse(X) and X.ndim == 2 and not hasattr(self, "feature_names_in_")
+        if reset or not is_plain or X.shape[1] != self.n_features_in_:
+            X = validate_data(
+                self,
+                X,
+                accept_sparse="csr",
+                dtype=FLOATS,
+                ensure_all_finite=False,
+                reset=reset,
+            )
+        return check_matrix(X, "X")
+
+    def _learn_popularity(self, X: sp.csr_array, *, reset: bool = True) -> None:
+        """Keep the sum of each column of the training users, or add to it where not `reset`."""
+        popularity = np.bincount(X.indices, weights=X.data, minlength=X.shape[1])
+        self._popularity: np.ndarray = popularity if reset else self._popularity + popularity
+
+    def _known_items(self) -> np.ndarray:
+        """Return which items the model has learnt of, a bool array of shape (n_items,)."""
+        return self._popularity > 0
+
+    def _holds_nothing_known(self, X: sp.csr_array) -> np.ndarray:
+        """Return which rows of X are without an item that the model has learnt of."""
+        known = np.concatenate([[0], np.cumsum(self._known_items()[X.indices])])[X.indptr]
+        return known[1:] == known[:-1]
+
+    def _with_popularity(self, X: sp.csr_array, scores: np.ndarray) -> np.ndarray:
+        """Return `scores` with the popularity of the items where they tell nothing, in place.
+
+        That is, for the rows of X without a known item, and those whose scores are all equal.
+
+        Parameters
+        ----------
+        X : CSR array of shape (n_users, n_items)
+            The rows that were scored.
+        scores : ndarray of shape (n_users, n_items)
+            Changed.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_users, n_items)
+            The same array.
+        """
+        unknown = self._holds_nothing_known(X)
+        tied = np.flatnonzero((scores[:, 0] == scores[:, -1]) & ~unknown)  # few of all
+        unknown[tied] = (scores[tied] == scores[tied, :1]).all(axis=1)
+        if unknown.any():
+            scores[unknown] = self._popularity
+        return scores
 
 
 class SimilarItemsMixin:
@@ -161,6 +240,7 @@ class SimilarItemsMixin:
     """
 
     n_features_in_: int
+    _popularity: np.ndarray
     _item_similarity: Callable[[np.ndarray], np.ndarray]
 
     def _compares_items(self) -> bool:
@@ -180,7 +260,8 @@ class SimilarItemsMixin:
         Returns
         -------
         ranking : ndarray of shape (k,) or (n_queries, k), dtype int64
-            Item indices, most similar first, without the item itself; -1 past the last item.
+            Item indices, most similar first, without the item itself; -1 past the last item. For
+            an item that no training user has, a :class:`BaseRecommender` ranks the most popular.
 
         Raises
         ------
@@ -203,7 +284,11 @@ class SimilarItemsMixin:
             (np.ones(queries.size), queries, np.arange(queries.size + 1)),
             shape=(queries.size, n_items),
         )
-        ranking = top_k(self._item_similarity(queries), int(k), seen=itself)
+        similarity = self._item_similarity(queries)
+        if hasattr(self, "_known_items"):
+            unknown = ~self._known_items()[queries]
+            similarity = np.where(unknown[:, None], self._popularity, similarity)
+        ranking, _ = top_k(similarity, int(k), excluded=Excluded(entries=itself))
         return ranking if items.ndim else ranking[0]
 
 

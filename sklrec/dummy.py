@@ -56,8 +56,9 @@ class PopularityRecommender(BaseRecommender):
             The fitted model.
         """
         X = self._check_X(X, reset=True)
+        self._learn_popularity(X)
         with fit_progress(self, X, max_subtasks=1) as step:
-            self.popularity_ = X.sum(axis=0)
+            self.popularity_ = self._popularity.astype(X.dtype)
             step("count")
         return self
 
@@ -133,6 +134,7 @@ class RandomRecommender(BaseRecommender):
             The fitted model.
         """
         X = self._check_X(X, reset=True)
+        self._learn_popularity(X)
         with fit_progress(self, X, max_subtasks=1) as step:
             self.seed_ = int(check_random_state(self.random_state).randint(2**31 - 1))
             step("seed")

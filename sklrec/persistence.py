@@ -11,10 +11,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
-import secrets
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,6 +22,7 @@ from sklearn.pipeline import Pipeline
 import sklrec
 
 from ._encoding import CannotSaveError, decode, encode
+from ._files import replacing
 
 __all__ = ["load", "save"]
 
@@ -129,7 +127,7 @@ def save(estimator: BaseEstimator, path: str | os.PathLike) -> None:
         "params": {key: encoded.pop(key) for key in params},
         "attributes": encoded,
     }
-    with _replacing(path) as part:
+    with replacing(path) as part:
         try:
             safetensors.numpy.save_file(arrays, part, metadata={_METADATA: json.dumps(document)})
         except safetensors.SafetensorError as error:
@@ -258,23 +256,6 @@ def _public_estimator(name: str) -> type[BaseEstimator] | None:
             ):
                 return value
     return None
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary file that becomes `path` when the block ends well, and else vanishes."""
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"There is no folder {path.parent} to save to.")
-    part = path.with_name(f"{path.name}.part-{os.getpid()}-{secrets.token_hex(4)}")
-    try:
-        with open(part, "xb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-        yield part
-        os.chmod(part, mode)  # safetensors keeps its files from everyone else
-        os.replace(part, path)
-    except BaseException:  # an interruption too must leave no partial file
-        part.unlink(missing_ok=True)
-        raise
 
 
 def _in_one_sentence(error: Exception) -> str:

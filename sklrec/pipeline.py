@@ -10,6 +10,7 @@ from joblib import Memory
 from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 
+from ._ranking import Excluded, rank_batch
 from ._typing import MatrixLike
 from .base import RecommenderMixin
 
@@ -69,6 +70,11 @@ class Pipeline(sklearn.pipeline.Pipeline):
             Item indices, best first, -1 past the last item that may be ranked.
         """
         return RecommenderMixin.predict_ranking(self, X, k=k, exclude_seen=exclude_seen)
+
+    def _rank_rows(self, X: Any, k: int, excluded: Excluded) -> tuple[np.ndarray, np.ndarray]:
+        for _, _, step in self._iter(with_final=False):
+            X = step.transform(X)
+        return rank_batch(self._final_estimator, X, k, excluded)
 
     @available_if(_ends_in_a_recommender)
     def score(self, X: MatrixLike, y: Any = None) -> float:

@@ -14,6 +14,7 @@ class MeanOfItems(FactorRecommender):
 
     def fit(self, X, y=None):
         X = self._check_X(X, reset=True)
+        self._learn_popularity(X)
         self.item_factors_ = (
             np.random.default_rng(0).standard_normal((X.shape[1], 4)).astype(X.dtype)
         )

@@ -110,6 +110,7 @@ def test_items_without_interactions_are_left_out(X):
 def test_distances_do_not_depend_on_the_size_of_a_batch(ease, X, monkeypatch):
     whole = ItemMapDisplay.from_estimator(ease, X, random_state=0)
     monkeypatch.setattr(_ranking, "BATCH_BYTES", 3 * 8 * 20)
+    monkeypatch.setattr(_ranking, "FEW_ROWS", 1)
     S = np.random.default_rng(0).random((20, 20))
     model = Scores(S)
     ItemMapDisplay.from_estimator(model, X, random_state=0)

@@ -255,10 +255,10 @@ def test_new_users_are_folded_in_by_ridge_regression(ratings):
 
 
 @pytest.mark.parametrize("n_components", [0, 2])
-def test_empty_row_gets_the_intercept_and_the_item_biases(ratings, n_components):
+def test_empty_row_gets_the_popularity_of_the_items(ratings, n_components):
     lfm = LFM(n_components, random_state=0).fit(ratings)
     scores = lfm.decision_function(np.zeros((1, N_ITEMS)))
-    assert_allclose(scores, [lfm.intercept_ + lfm.item_bias_], rtol=1e-15)
+    assert_allclose(scores, [ratings.sum(axis=0)], rtol=1e-15)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -324,13 +324,14 @@ def test_threshold_is_compared_in_the_precision_of_the_values():
 
 @pytest.mark.parametrize("solver", ["exact", "gd"])
 @pytest.mark.parametrize("n_components", [0, 2])
-def test_threshold_that_leaves_one_label_warns_and_scores_all_items_equal(
+def test_threshold_that_leaves_one_label_warns_and_ranks_by_popularity(
     ratings, n_components, solver
 ):
     lfm = LFM(n_components, solver=solver, threshold=20)
     with pytest.warns(UserWarning, match=r"at most threshold=20.*all labels are 0"):
         lfm.fit(ratings)
-    assert_array_equal(lfm.decision_function(ratings), np.zeros(ratings.shape))
+    popularity = np.tile(ratings.sum(axis=0), (N_USERS, 1))
+    assert_allclose(lfm.decision_function(ratings), popularity, rtol=1e-15)
 
 
 # Similar items

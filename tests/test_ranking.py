@@ -5,7 +5,22 @@ import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_array_equal
 
-from sklrec._ranking import BATCH_BYTES, rank_in_batches, row_batches, top_k
+from sklrec._ranking import BATCH_BYTES, Excluded, rank_in_batches, row_batches, top_k
+
+
+class Scores:
+    """An estimator that scores as it is told."""
+
+    def __init__(self, decision_function):
+        self.decision_function = decision_function
+
+
+def ranks(scores, k, seen=None):
+    return top_k(scores, k, excluded=None if seen is None else Excluded(entries=seen))[0]
+
+
+def ranked(decision_function, X, k):
+    return rank_in_batches(Scores(decision_function), X, k=k, excluded=Excluded(entries=X))
 
 
 def by_stable_sort(scores, k, seen=None):
@@ -26,33 +41,33 @@ def test_equals_a_stable_sort_with_few_and_many_ties(k, n_values):
     rng = np.random.default_rng(k)
     scores = rng.integers(n_values, size=(7, 1001)).astype(np.float32)
     seen = sp.random_array((7, 1001), density=0.1, format="csr", rng=rng)
-    assert_array_equal(top_k(scores, k, seen=seen), by_stable_sort(scores, k, seen))
+    assert_array_equal(ranks(scores, k, seen=seen), by_stable_sort(scores, k, seen))
 
 
 @pytest.mark.parametrize("n_items", [1, 2, 63, 64, 65, 4099])
 def test_equals_a_stable_sort_for_any_number_of_items(n_items):
     scores = np.random.default_rng(n_items).normal(size=(20, n_items))
-    assert_array_equal(top_k(scores, 5), by_stable_sort(scores, 5))
+    assert_array_equal(ranks(scores, 5), by_stable_sort(scores, 5))
 
 
 def test_catalogue_sorted_by_score_is_ranked_exactly():
     """The best items all lie side by side: the worst case for bounds by groups."""
     scores = np.arange(5000, 0, -1)[None, :]
-    assert_array_equal(top_k(scores, 50), np.arange(50)[None, :])
+    assert_array_equal(ranks(scores, 50), np.arange(50)[None, :])
 
 
 def test_a_row_without_any_score_is_all_minus_one():
     scores = np.array([[-np.inf, -np.inf], [-np.inf, 1]])
-    assert_array_equal(top_k(scores, 2), [[-1, -1], [1, -1]])
+    assert_array_equal(ranks(scores, 2), [[-1, -1], [1, -1]])
 
 
 def test_infinite_score_comes_first():
-    assert_array_equal(top_k(np.array([[0, np.inf, 5]]), 2), [[1, 2]])
+    assert_array_equal(ranks(np.array([[0, np.inf, 5]]), 2), [[1, 2]])
 
 
 def test_integer_scores_are_ranked_and_unchanged():
     scores = np.array([[3, 1, 2]])
-    assert_array_equal(top_k(scores, 2, seen=sp.csr_array([[1, 0, 0]])), [[2, 1]])
+    assert_array_equal(ranks(scores, 2, seen=sp.csr_array([[1, 0, 0]])), [[2, 1]])
     assert_array_equal(scores, [[3, 1, 2]])
 
 
@@ -61,11 +76,11 @@ def test_nan_is_an_error_that_names_the_row(column):
     scores = np.zeros((3, 1000))
     scores[1, column] = np.nan
     with pytest.raises(ValueError, match="row 1 has 1 NaN"):
-        top_k(scores, 5)
+        ranks(scores, 5)
 
 
 def test_no_rows_give_no_rankings():
-    assert top_k(np.empty((0, 4)), 2).shape == (0, 2)
+    assert ranks(np.empty((0, 4)), 2).shape == (0, 2)
 
 
 @pytest.mark.parametrize("n_items", [1, 1000, 10**9])
@@ -76,8 +91,13 @@ def test_batches_cover_all_rows_within_the_memory(n_items):
     assert longest == 1 or longest * n_items * 8 <= BATCH_BYTES
 
 
+def test_batches_of_a_large_catalogue_do_not_walk_through_the_weights_for_a_few_rows():
+    assert [b.stop - b.start for b in row_batches(100, 10**6)] == [64, 36]
+
+
 def test_batches_rank_as_one(monkeypatch):
     monkeypatch.setattr("sklrec._ranking.BATCH_BYTES", 8 * 50 * 7)
+    monkeypatch.setattr("sklrec._ranking.FEW_ROWS", 1)
     X = sp.random_array((30, 50), density=0.2, format="csr", rng=np.random.default_rng(0))
     scores = X.toarray() + np.linspace(1, 0, 50)
     calls = []
@@ -86,7 +106,7 @@ def test_batches_rank_as_one(monkeypatch):
         calls.append(rows.shape[0])
         return rows.toarray() + np.linspace(1, 0, 50)
 
-    ranking = rank_in_batches(decision_function, X, X, k=6)
+    ranking = ranked(decision_function, X, k=6)
     assert_array_equal(ranking, by_stable_sort(scores, 6, X))
     assert calls == [7, 7, 7, 7, 2]
 
@@ -94,12 +114,12 @@ def test_batches_rank_as_one(monkeypatch):
 def test_more_ranks_than_the_memory_holds_are_refused_before_the_work():
     X = sp.csr_array(np.eye(3, 5))
     with pytest.raises(MemoryError, match=r"k=10,000,000,000,000 items .* needs 223,517\."):
-        rank_in_batches(lambda rows: 1 / 0, X, X, k=10**13)
+        ranked(lambda rows: 1 / 0, X, k=10**13)
 
 
 def test_more_ranks_than_items_end_with_minus_one():
     X = sp.csr_array(np.eye(3, 5))
-    ranking = rank_in_batches(lambda rows: rows.toarray(), X, X, k=9)
+    ranking = ranked(lambda rows: rows.toarray(), X, k=9)
     assert_array_equal(ranking, by_stable_sort(X.toarray(), 9, X))
 
 
@@ -107,4 +127,4 @@ def test_more_ranks_than_items_end_with_minus_one():
 def test_scores_of_another_shape_are_an_error_that_names_both(shape):
     X = sp.csr_array(np.eye(3, 5))
     with pytest.raises(ValueError, match=r"of shape \(3, 5\), got"):
-        rank_in_batches(lambda rows: np.zeros(shape), X, X, k=2)
+        ranked(lambda rows: np.zeros(shape), X, k=2)

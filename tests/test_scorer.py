@@ -371,6 +371,7 @@ def test_the_score_does_not_depend_on_the_size_of_the_batches(X, monkeypatch):
     model = EASE(lambda_=1.0).fit(X)
     whole = RankingScorer("ndcg@5")(model, X)
     monkeypatch.setattr(_ranking, "BATCH_BYTES", 7 * 20 * 8)
+    monkeypatch.setattr(_ranking, "FEW_ROWS", 1)
     assert RankingScorer("ndcg@5")(model, X) == pytest.approx(whole, rel=1e-12)
 
 

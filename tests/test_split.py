@@ -13,6 +13,7 @@ from sklrec.model_selection import (
     StrongGeneralizationSplit,
     strong_generalization_split,
 )
+from sklrec.model_selection._split import hold_out_users
 
 NOT_FINITE = [np.nan, np.inf]
 
@@ -173,6 +174,14 @@ def test_the_type_of_X_does_not_change_the_split(convert):
         assert_array_equal(found, part)
 
 
+def test_index_arrays_stay_as_narrow_as_those_of_X():
+    X = power_law()
+    assert X.indices.dtype == X.indptr.dtype == np.int32
+    for part in strong_generalization_split(X, n_heldout=10).values():
+        if sp.issparse(part):
+            assert part.indices.dtype == part.indptr.dtype == np.int32
+
+
 def test_unsorted_duplicate_and_zero_entries_do_not_change_the_split():
     X = power_law()
     row, column = X.nonzero()
@@ -256,6 +265,38 @@ def test_the_share_of_test_users_is_rounded_up_and_a_count_is_kept(test_size, n_
         assert test.size == n_test
 
 
+def test_the_share_is_one_of_the_users_with_enough_interactions():
+    """Of 100 users 80 have one item: a fifth of the 20 others is tested, 96 are trained on."""
+    X = np.zeros((100, 5))
+    X[:, 0] = 1
+    X[::5, 1:] = 1
+    for train, test in StrongGeneralizationSplit(3, test_size=0.2, random_state=0).split(X):
+        assert (train.size, test.size) == (96, 4)
+
+
+@pytest.mark.parametrize("rng", [np.random.RandomState(0), np.random.default_rng(0)])
+def test_held_out_users_are_drawn_with_either_generator(rng, X):
+    n = np.diff(X.indptr)
+    drawn = [hold_out_users(X, 0.25, rng, min_interactions=4) for _ in range(50)]
+    assert {chosen.sum() for chosen in drawn} == {np.ceil((n >= 4).sum() / 4)}
+    assert_array_equal(np.any(drawn, axis=0), n >= 4)
+
+
+def test_a_share_of_few_users_is_one_user():
+    X = sp.csr_array(np.ones((3, 2)))
+    assert hold_out_users(X, 0.01, np.random.RandomState(0)).sum() == 1
+
+
+def test_the_error_names_the_parameter_that_asks_for_too_many():
+    X = sp.csr_array(np.eye(20))
+    message = (
+        "validation_fraction=0.1 asks for 1 held-out users, but only 0 users have at least 2 "
+        "interactions: X has n_samples=20, n_features=20"
+    )
+    with pytest.raises(ValueError, match=message):
+        hold_out_users(X, 0.1, np.random.RandomState(0), name="validation_fraction")
+
+
 def test_users_with_too_few_interactions_are_never_held_out():
     X = np.ones((30, 4))
     X[::2, 1:] = 0
@@ -283,7 +324,7 @@ def test_every_eligible_user_is_drawn_as_often(X):
     splits = StrongGeneralizationSplit(2000, test_size=0.2, random_state=0).split(X)
     share = np.mean([np.isin(np.arange(60), test) for _, test in splits], axis=0)
     eligible = np.diff(X.indptr) >= 2
-    # 12 of the eligible users; the standard error of each share is below 0.01.
+    # 12 of the 59 eligible users; the standard error of each share is below 0.01.
     assert np.abs(share[eligible] - 12 / eligible.sum()).max() < 0.04
 
 
@@ -363,13 +404,13 @@ def test_it_serves_cross_validate_and_searches(convert, X):
 def test_more_test_users_than_are_eligible_are_refused():
     X = np.ones((10, 3))
     X[:6, 1:] = 0
-    message = "test_size=5 asks for 5 test users, but only 4 users have at least 2 interactions"
+    message = "test_size=5 asks for 5 held-out users, but only 4 users have at least 2 interactions"
     with pytest.raises(ValueError, match=message):
         next(StrongGeneralizationSplit(1, test_size=5).split(X))
 
 
 def test_leaving_no_user_to_train_on_is_refused():
-    message = "test_size=0.99 asks for 4 test users of 4, which leaves none to train on"
+    message = "test_size=0.99 asks for 4 of 4 users, which leaves none to train on"
     with pytest.raises(ValueError, match=message):
         next(StrongGeneralizationSplit(1, test_size=0.99).split(np.ones((4, 3))))
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
-import secrets
 import shutil
 import time
 import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException
 from numbers import Integral, Real
@@ -24,6 +23,7 @@ from urllib.request import urlopen
 import numpy as np
 from sklearn.datasets import get_data_home
 
+from sklrec._files import replacing
 from sklrec._sklearn import Interval
 
 # Raise it when the arrays of a cache change, so that caches of older versions are parsed anew.
@@ -159,7 +159,7 @@ def _checksum(path: Path, algorithm: str) -> str:
 
 def _download(remote: RemoteFile, path: Path, home: Path, n_retries: int, delay: float) -> str:
     """Download to `path` and return the checksum; on any failure nothing is left behind."""
-    with _replacing(path) as file:
+    with _writing(path) as file:
         for attempt in range(n_retries + 1):
             try:
                 _retrieve(remote.url, file)
@@ -188,28 +188,22 @@ def _retrieve(url: str, file: BinaryIO) -> None:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file that becomes `path` when the block ends well, and else vanishes."""
-    part = path.with_name(f"{path.name}.part-{os.getpid()}-{secrets.token_hex(4)}")
-    try:
+def _writing(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that replaces `path` when the block ends without an error."""
+    with ExitStack() as stack:
         try:
             existing = next(folder for folder in path.parents if folder.exists())
             # root may write anywhere, so ask whether anyone is meant to.
             if not existing.stat().st_mode & 0o222:
                 raise PermissionError(f"{existing} is read-only")
             path.parent.mkdir(parents=True, exist_ok=True)
-            file = open(part, "xb")  # noqa: SIM115
+            part = stack.enter_context(replacing(path))
         except OSError as error:
             raise OSError(
                 f"Cannot write into {path.parent} ({error}): name a folder that can be written "
                 "as data_home."
             ) from error
-        with file:
-            yield file
-        os.replace(part, path)
-    except BaseException:  # an interruption too must leave no partial file
-        part.unlink(missing_ok=True)
-        raise
+        yield stack.enter_context(open(part, "r+b"))
 
 
 def _key(checksums: list[str]) -> str:
@@ -231,7 +225,7 @@ def _read_cache(cache: Path, checksums: list[str]) -> dict[str, np.ndarray] | No
 def _write_cache(cache: Path, checksums: list[str], arrays: dict[str, np.ndarray]) -> None:
     """Write the cache where the folder can be written: without it, parsing is repeated."""
     try:
-        with _replacing(cache) as file:
+        with _writing(cache) as file:
             contents: dict[str, Any] = {"key": np.array(_key(checksums)), **arrays}
             np.savez(file, **contents)
     except OSError:

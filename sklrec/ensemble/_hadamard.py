@@ -20,11 +20,13 @@ from .._sklearn import Interval, _BaseComposition, _fit_context, fit_progress
 from .._typing import MatrixLike
 from ..base import BaseRecommender, RecommenderTags
 from ..metrics import RankingScorer
+from ..model_selection._split import hold_out_users
 
-# Users whose hidden interactions calibrate: two numbers a member need no more.
-MOST_CALIBRATION_USERS = 10_000
+# At most this many users calibrate; two parameters per member need no more.
+MAX_CALIBRATION_USERS = 10_000
 
-# Other items drawn for each hidden one; they are weighted up to the number of all others.
+# Number of items drawn at random for each hidden item. They are weighted to stand for all items
+# that a user has not interacted with.
 OTHERS_PER_HIDDEN = 10
 
 
@@ -52,8 +54,9 @@ class HadamardEnsemble(_BaseComposition, BaseRecommender):
         those of the ensemble, after the name and two underscores, as in
         :class:`sklearn.ensemble.VotingClassifier`.
     validation_fraction : float, default=0.1
-        Share of the users to calibrate on, of whom the members see nothing. Where all members are
-        frozen, ``fit`` takes calibration users alone and none is set aside.
+        Share of the users with at least two interactions that are held out for calibration,
+        rounded up; the members are not fitted on them. If all members are frozen, X holds
+        calibration users only and none is held out.
     n_jobs : int or None, default=None
         Number of members to fit at a time; -1 means all processors.
     random_state : int, RandomState instance or None, default=None
@@ -187,6 +190,7 @@ class HadamardEnsemble(_BaseComposition, BaseRecommender):
         """
         members = self._check_members()
         X = self._check_X(X, reset=True)
+        self._learn_popularity(X)
         rng = check_random_state(self.random_state)
         train, calibration = self._split(X, rng)
         fold_in, held_out = RankingScorer(random_state=rng.randint(2**31 - 1)).hide(calibration)
@@ -221,7 +225,12 @@ class HadamardEnsemble(_BaseComposition, BaseRecommender):
         maps = zip(self.estimators_, self.slopes_.tolist(), self.intercepts_.tolist(), strict=True)
         for member, slope, intercept in maps:
             log_product += log_expit(slope * member.decision_function(X) + intercept)
-        return log_product
+        return self._with_popularity(X, log_product)
+
+    def _known_items(self) -> np.ndarray:
+        # Where one member falls back to popularity, its scores are not those that were calibrated.
+        members = [m._known_items() for m in self.estimators_ if hasattr(m, "_popularity")]
+        return np.logical_and.reduce([super()._known_items(), *members])
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "named_estimators_")
@@ -257,21 +266,23 @@ class HadamardEnsemble(_BaseComposition, BaseRecommender):
 
     def _split(self, X: sp.csr_array, rng: RandomState) -> tuple[sp.csr_array, sp.csr_array]:
         """Return the users to fit the members on, and those to calibrate on."""
-        all_frozen = all(isinstance(member, FrozenEstimator) for _, member in self.estimators)
-        eligible = np.flatnonzero(np.diff(X.indptr) >= 2)
-        n_wanted = max(1, int(self.validation_fraction * X.shape[0]))
-        n_needed = 1 if all_frozen else n_wanted
-        if eligible.size < n_needed or (not all_frozen and X.shape[0] < 2):
-            raise ValueError(
-                f"Calibration with validation_fraction={self.validation_fraction} needs "
-                f"{n_needed} users with at least 2 interactions"
-                f"{'' if all_frozen else ' and one more to fit the members on'}, got "
-                f"{eligible.size} in X with n_samples={X.shape[0]}, n_features={X.shape[1]}."
-            )
-        n_users = min(eligible.size if all_frozen else n_wanted, MOST_CALIBRATION_USERS)
-        chosen = np.zeros(X.shape[0], dtype=bool)
-        chosen[rng.choice(eligible, n_users, replace=False)] = True
+        n_eligible = int(np.count_nonzero(np.diff(X.indptr) >= 2))
+        if all(isinstance(member, FrozenEstimator) for _, member in self.estimators):
+            return X, _some_eligible_users(X, min(n_eligible, MAX_CALIBRATION_USERS), rng)
+        share = min(self.validation_fraction, MAX_CALIBRATION_USERS / max(1, n_eligible))
+        chosen = hold_out_users(X, share, rng, name="validation_fraction")
         return X[~chosen], X[chosen]
+
+
+def _some_eligible_users(X: sp.csr_array, n_users: int, rng: RandomState) -> sp.csr_array:
+    """Return the rows of so many users with at least 2 interactions, drawn at random."""
+    eligible = np.flatnonzero(np.diff(X.indptr) >= 2)
+    if not n_users:
+        raise ValueError(
+            "Calibration needs users with at least 2 interactions, but X with "
+            f"n_samples={X.shape[0]}, n_features={X.shape[1]} has none."
+        )
+    return X[np.sort(rng.choice(eligible, n_users, replace=False))]
 
 
 def _fit_clone(member: BaseEstimator, X: sp.csr_array) -> BaseEstimator:

@@ -23,8 +23,8 @@ class FactorRecommender(
 ):
     """Base class of the models whose scores are products of user factors and item factors.
 
-    A model writes ``fit``, which sets ``item_factors_`` and, where it has biases, ``item_bias_``,
-    both in the precision of X, and one of:
+    A model writes ``fit``, which calls ``_learn_popularity(X)`` and sets ``item_factors_`` and,
+    where it has biases, ``item_bias_``, both in the precision of X, and one of:
 
     - ``_ridge(X)``, which returns the :class:`RidgeRows` whose solutions are the factors of the
       users. The model then has ``explain``.
@@ -76,7 +76,7 @@ class FactorRecommender(
             items for a row without known ones.
         """
         X = self._check_X(X, reset=False)
-        return self._scores(X).astype(X.dtype, copy=False)
+        return self._with_popularity(X, self._scores(X).astype(X.dtype, copy=False))
 
     def _scores(self, X: sp.csr_array) -> np.ndarray:
         return self._product(self._fold_in(X))

@@ -180,6 +180,7 @@ class LFM(FactorRecommender):
             If `max_iter` iterations were not enough.
         """
         X = self._check_X(X, reset=True)
+        self._learn_popularity(X)
         # What scores depend on besides the fitted attributes.
         self._lambda, self._threshold = float(self.lambda_), self.threshold
         T = self._targets(X)
@@ -268,7 +269,7 @@ class LFM(FactorRecommender):
             warnings.warn(
                 f"All {X.nnz} stored values of X are {side} threshold={self.threshold}, between "
                 f"{X.data.min():g} and {X.data.max():g}: all labels are {T.data[0]:g}, so there "
-                "is nothing to learn and all items get equal scores.",
+                "is nothing to learn and items are ranked by popularity.",
                 UserWarning,
                 stacklevel=4,
             )

@@ -122,6 +122,7 @@ class EASE(ExplainMixin, SimilarItemsMixin, BaseRecommender):
         """
         X = self._check_X(X, reset=True)
         self._check_memory(X, n_matrices=1)
+        self._learn_popularity(X)
         self.__dict__.pop("gram_", None)
         with fit_progress(self, X, max_subtasks=2) as step:
             G = np.zeros((X.shape[1], X.shape[1]), dtype=X.dtype)
@@ -176,6 +177,7 @@ class EASE(ExplainMixin, SimilarItemsMixin, BaseRecommender):
             self._check_memory(X, n_matrices=2)
             self.gram_ = np.zeros((X.shape[1], X.shape[1]), dtype=X.dtype)
             self.n_samples_seen_ = 0
+        self._learn_popularity(X, reset=first)
         with fit_progress(self, X, max_subtasks=1) as step:
             add_gram(X, self.gram_)
             step("gram")
@@ -202,10 +204,10 @@ class EASE(ExplainMixin, SimilarItemsMixin, BaseRecommender):
         Returns
         -------
         scores : ndarray of shape (n_users, n_items)
-            The product of X and ``coef_``.
+            The product of X and ``coef_``; where it tells nothing, the popularity of the items.
         """
         X = self._check_X(X, reset=False)
-        return dot_on_threads(X, self.coef_)
+        return self._with_popularity(X, dot_on_threads(X, self.coef_))
 
     def _contributions(self, X: sp.csr_array, item: int) -> np.ndarray:
         return X.data * self.coef_[X.indices, item]

@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from .._matrix import canonical_csr, stored_entries, take_entries
-from .._ranking import rank_in_batches
+from .._ranking import Excluded, rank_batch, rank_in_batches
 from ..model_selection import split_interactions
 from ._names import Metric, check_needs, measure, parse_metrics
 from ._ranking import mean_over_users
@@ -112,7 +112,9 @@ class RankingScorer:
         y : {array-like, sparse array} of shape (n_users, n_items) or None, default=None
             Nonzero at the entries of X to hide, such as each user's latest; without it a random
             share is hidden. Hidden entries of X that are not above the threshold are neither
-            seen nor relevant. GridSearchCV takes a sparse one, cross_validate only a dense one.
+            seen nor relevant. Or the interactions to find, none of which is in X: what came
+            after a date, where X holds what came before it. GridSearchCV takes a sparse one,
+            cross_validate only a dense one.
 
         Returns
         -------
@@ -154,7 +156,8 @@ class RankingScorer:
         X : {array-like, sparse array} of shape (n_users, n_items)
             Whole rows of test users.
         y : {array-like, sparse array} of shape (n_users, n_items) or None, default=None
-            Nonzero at the entries of X to hide; without it a random share is hidden.
+            Nonzero at the entries of X to hide, or at interactions to find that X does not have;
+            without it a random share is hidden.
 
         Returns
         -------
@@ -179,10 +182,12 @@ class RankingScorer:
             raise ValueError(f"y must have the shape of X, {X.shape}, got {y.shape}.")
         position = sp.csr_array((np.arange(1, X.nnz + 1), X.indices, X.indptr), shape=X.shape)
         hidden = canonical_csr(position * (y != 0)).data - 1
+        if y.nnz and not hidden.size:  # X holds what came before, and nothing has to be hidden
+            return X, take_entries(y, y.data > self.threshold)
         if hidden.size < y.nnz:
             raise ValueError(
-                f"y hides {y.nnz - hidden.size} interactions that are not in X; "
-                "X must hold the whole rows, hidden entries included."
+                f"y hides {y.nnz - hidden.size} interactions that are not in X, of {y.nnz}; "
+                "all of them must be in X, or none."
             )
         held = np.zeros(X.nnz, dtype=bool)
         held[hidden] = True
@@ -199,12 +204,20 @@ def rank_unseen(estimator: Any, fold_in: sp.csr_array, *, k: int, like: Any) -> 
         raise TypeError(
             f"A ranking needs an estimator with decision_function, got {type(estimator).__name__}."
         )
-    score = estimator.decision_function
     if hasattr(like, "iloc"):
-        return rank_in_batches(
-            lambda batch: score(type(like)(batch.toarray(), columns=like.columns)),
-            fold_in,
-            fold_in,
-            k=k,
-        )
-    return rank_in_batches(score, fold_in, fold_in, k=k)
+        estimator = _OfFrames(estimator, like)
+    return rank_in_batches(estimator, fold_in, k=k, excluded=Excluded(entries=fold_in))
+
+
+class _OfFrames:
+    """An estimator that is given sparse rows as DataFrames like the one it was fitted with."""
+
+    def __init__(self, estimator: Any, like: Any) -> None:
+        self.estimator = estimator
+        self.like = like
+
+    def _rank_rows(
+        self, X: sp.csr_array, k: int, excluded: Excluded
+    ) -> tuple[np.ndarray, np.ndarray]:
+        frame = type(self.like)(X.toarray(), columns=self.like.columns)
+        return rank_batch(self.estimator, frame, k, excluded)

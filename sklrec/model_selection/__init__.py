@@ -1,5 +1,13 @@
 """Splits of users and interactions for honest evaluation."""
 
-from ._split import StrongGeneralizationSplit, split_interactions, strong_generalization_split
+from ._interactions import split_interactions
+from ._published import strong_generalization_split
+from ._split import StrongGeneralizationSplit
+from ._time import TimeSplit
 
-__all__ = ["StrongGeneralizationSplit", "split_interactions", "strong_generalization_split"]
+__all__ = [
+    "StrongGeneralizationSplit",
+    "TimeSplit",
+    "split_interactions",
+    "strong_generalization_split",
+]

@@ -24,12 +24,13 @@ class InteractionEncoder(  # type: ignore[call-arg]
 
     The table has one row for each interaction. It is one of
 
-    - a DataFrame (of pandas, or any object with ``columns`` and columns to be had by name);
+    - a DataFrame, of pandas, polars or another library with columns by name, or an Arrow table;
     - a numpy structured array;
     - a tuple of arrays or lists, ``(users, items)``, ``(users, items, values)`` or
       ``(users, items, values, times)``, where values or times may be None.
 
-    Ids are integers, strings, tuples or any other hashable objects, mixed ones too.
+    Ids are integers, strings, tuples or other hashable objects. All ids of users are of one kind,
+    and so are all ids of items: ``1`` and ``"1"`` in the same column are an error.
 
     ``fit`` learns the items, which are the columns, and the users, which are the rows of
     ``transform`` unless it is told others. A recommender has no use for the identity of a user:
@@ -46,7 +47,8 @@ class InteractionEncoder(  # type: ignore[call-arg]
         Name of the column of values, such as ratings or counts: finite and non-negative, where
         zero means no interaction. Without one, each row of the table counts 1.
     time : str, int or None, default=None
-        Name of the column of times: finite numbers, or datetimes.
+        Name of the column of times: finite numbers, or datetimes, which are taken to be in UTC
+        if they have no time zone.
     duplicates : {"sum", "last", "binary"}, default="sum"
         What to store where a user has several interactions with an item: the sum of the values,
         the value with the latest time (of equal times, or without times, that of the last row),
@@ -154,8 +156,9 @@ class InteractionEncoder(  # type: ignore[call-arg]
         TypeError
             If X is no such table or ids cannot be hashed.
         ValueError
-            If the table is empty or lacks a column, if columns have different lengths, or if an
-            id, a value or a time is not allowed.
+            If the table is empty or lacks a column, if columns have different lengths, if an id
+            is missing or of another kind than the first of its column, or if a value or a time
+            is not allowed.
         """
         users, items, _, _ = read_table(X, (self.user, self.item, self.value, self.time))
         if not users.size:
@@ -186,7 +189,7 @@ class InteractionEncoder(  # type: ignore[call-arg]
         times : csr_array of shape (n_users, n_items)
             Only where `return_time` is True: for each stored entry of the matrix, in the same
             order, the latest time of its interactions, which may be zero. int64 for integers
-            and for datetimes, in microseconds since 1970 (UTC); else float64.
+            and for datetimes, in nanoseconds since 1970 (UTC); else float64.
 
         Raises
         ------
@@ -259,6 +262,63 @@ class InteractionEncoder(  # type: ignore[call-arg]
         """
         return self.fit(X).transform(X, return_time=return_time)
 
+    def user_indices(self, ids: ArrayLike) -> np.ndarray:
+        """Return the rows of users, given their ids.
+
+        Parameters
+        ----------
+        ids : array-like of shape (n,)
+            Ids of users.
+
+        Returns
+        -------
+        rows : ndarray of shape (n,), dtype int64
+            The position of each id in ``user_ids_``. For an id that ``fit`` has not seen it is -1
+            with ``unknown_users="ignore"``.
+
+        Raises
+        ------
+        NotFittedError
+            If the encoder is not fitted.
+        ValueError
+            If an id is missing or of another kind than those of ``fit``, or if it is unknown and
+            ``unknown_users="error"``.
+        """
+        check_is_fitted(self)
+        return _indices(ids, self.user_ids_, "user", self.unknown_users)
+
+    def item_indices(self, ids: ArrayLike) -> np.ndarray:
+        """Return the columns of items, given their ids, such as to rank only these.
+
+        Parameters
+        ----------
+        ids : array-like of shape (n,)
+            Ids of items.
+
+        Returns
+        -------
+        columns : ndarray of shape (n,), dtype int64
+            The position of each id in ``item_ids_``. For an id that ``fit`` has not seen it is -1
+            with ``unknown_items="ignore"``.
+
+        Raises
+        ------
+        NotFittedError
+            If the encoder is not fitted.
+        ValueError
+            If an id is missing or of another kind than those of ``fit``, or if it is unknown and
+            ``unknown_items="error"``.
+
+        Examples
+        --------
+        >>> from sklrec.preprocessing import InteractionEncoder
+        >>> encoder = InteractionEncoder().fit((["ann", "bob"], ["tea", "jam"]))
+        >>> encoder.item_indices(["tea", "jam", "tea"])
+        array([1, 0, 1])
+        """
+        check_is_fitted(self)
+        return _indices(ids, self.item_ids_, "item", self.unknown_items)
+
     def decode_ranking(self, ranking: ArrayLike) -> np.ndarray:
         """Return the ids of ranked items.
 
@@ -326,8 +386,21 @@ def _refuse_repeated(users: np.ndarray) -> None:
             seen.add(user)
 
 
+def _indices(ids: Any, vocabulary: np.ndarray, name: str, unknown: str) -> np.ndarray:
+    column = as_ids(ids, name)
+    found = positions(column, vocabulary, name)
+    if unknown == "error" and (found < 0).any():
+        row = int((found < 0).argmax())
+        (first,) = column[row : row + 1].tolist()
+        raise ValueError(
+            f"{name} ids must be among those that fit has seen, got {first!r} in row {row}; with "
+            f"unknown_{name}s='ignore' the index of an unknown id is -1."
+        )
+    return found
+
+
 def _check_unknown(ids: np.ndarray, name: str, reason: str, advice: str, action: str) -> None:
-    """Raise an error for missing ids, and for unknown ones unless `action` is to ignore them."""
+    """Raise an error for unknown ids unless `action` is to ignore them."""
     unknown = distinct(ids, name)
     if unknown.size and action == "error":
         raise ValueError(

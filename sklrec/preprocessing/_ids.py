@@ -1,7 +1,8 @@
 """Ids of any hashable kind: the distinct ones, and the position of an id among them.
 
 Ids are int64 arrays, which have a fast path, or arrays of anything else, which go through a dict
-of Python objects, so that ``1`` and ``"1"`` stay two ids and a tuple stays one.
+of Python objects, so that a tuple stays one id. The ids of a column are of one kind: of ``1`` and
+``"1"`` in the same column, one is a mistake.
 """
 
 from __future__ import annotations
@@ -32,28 +33,60 @@ def as_ids(values: Any, name: str) -> np.ndarray:
 def distinct(ids: np.ndarray, name: str) -> np.ndarray:
     """Return each id once: sorted where ids can be compared, else as they first occur.
 
-    Raises an error where an id is missing: None, NaN, NaT or pandas.NA.
+    Raises an error where an id is missing (None, NaN, NaT or pandas.NA) or of another kind than
+    the first.
     """
     if ids.dtype == np.int64:
         return _distinct_integers(ids)
     with _hashing(name):
         found = list(dict.fromkeys(_objects(ids)))
-    for id_ in found:
-        if _is_missing(id_):
-            raise ValueError(f"{name} ids must not be missing, got {id_!r}.")
-    with suppress(TypeError):  # such as a string and an integer
+    if found:
+        _check_ids(found, _kind(found[0]), ids, name)
+    with suppress(TypeError):  # such as tuples of a string and of an integer
         found = sorted(found)
     return _narrow(found)
 
 
 def positions(ids: np.ndarray, vocabulary: np.ndarray, name: str) -> np.ndarray:
-    """Return the position of each id in `vocabulary`, -1 for one that it does not have."""
+    """Return the position of each id in `vocabulary`, -1 for one that it does not have.
+
+    Raises an error where an id is missing or of another kind than those of the vocabulary.
+    """
     if ids.dtype == vocabulary.dtype == np.int64:
         return _positions_of_integers(ids, vocabulary)
     index = {id_: position for position, id_ in enumerate(_objects(vocabulary))}
     with _hashing(name):
         found = map(index.get, _objects(ids), repeat(-1))
-        return np.fromiter(found, dtype=np.int64, count=ids.size)
+        found = np.fromiter(found, dtype=np.int64, count=ids.size)
+    if vocabulary.size and (found < 0).any():
+        unknown = list(dict.fromkeys(_objects(ids[found < 0])))
+        _check_ids(unknown, _kind(next(_objects(vocabulary))), ids, name)
+    return found
+
+
+def _check_ids(distinct_ids: list, kind: type, ids: np.ndarray, name: str) -> None:
+    """Raise an error for the first of `ids` that is missing or not of the kind."""
+    if any(map(_is_missing, distinct_ids)):
+        row, id_ = next((row, id_) for row, id_ in enumerate(_objects(ids)) if _is_missing(id_))
+        raise ValueError(f"{name} ids must not be missing, got {id_!r} in row {row}.")
+    if any(_kind(id_) is not kind for id_ in _one_of_each_type(distinct_ids)):
+        row, id_ = next(
+            (row, id_) for row, id_ in enumerate(_objects(ids)) if _kind(id_) is not kind
+        )
+        raise ValueError(
+            f"{name} ids must be of one kind, here {kind.__name__}, got {id_!r} in row {row}."
+        )
+
+
+def _one_of_each_type(ids: list) -> list:
+    return list(dict(zip(map(type, ids), ids, strict=True)).values())
+
+
+def _kind(id_: Any) -> type:
+    """Return the type of an id, of Python also for the scalars of numpy that stand for it."""
+    if isinstance(id_, np.generic) and type(id_.item()) in (bool, int, float, str, bytes):
+        return type(id_.item())
+    return type(id_)
 
 
 def _is_missing(id_: Any) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+from numbers import Real
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
+from .._times import as_times
 from ._ids import as_ids
 
 Name = str | int | None
@@ -28,7 +31,7 @@ def read_table(
     users, items, values, times = (*columns, None, None)[:4]
     users, items = as_ids(users, "user"), as_ids(items, "item")
     values = None if values is None else _as_values(values)
-    times = None if times is None else _as_times(times)
+    times = None if times is None else as_times(times)
     lengths = [column.size for column in (users, items, values, times) if column is not None]
     if len(set(lengths)) > 1:
         raise ValueError(f"All columns must have the same length, got {lengths}.")
@@ -88,12 +91,18 @@ def assemble(
 
 
 def _named_columns(X: Any, names: tuple[Name, ...]) -> tuple:
-    available = getattr(X, "columns", None)
-    if available is None:
-        available = getattr(getattr(X, "dtype", None), "names", None)
+    """Return the columns of a table by their names."""
+    available = None
+    for owner, attribute in (
+        (X, "column_names"),
+        (X, "columns"),
+        (getattr(X, "dtype", None), "names"),
+    ):
+        if available is None:  # of Arrow, of other DataFrames and of structured arrays
+            available = getattr(owner, attribute, None)
     if available is None:
         raise TypeError(
-            "X must be a DataFrame, a structured array or a tuple of columns "
+            "X must be a DataFrame, an Arrow table, a structured array or a tuple of columns "
             f"(users, items, values, times), got {type(X).__name__}."
         )
     for name in names:
@@ -106,7 +115,11 @@ def _as_values(values: Any) -> np.ndarray:
     values = np.asarray(values)
     if values.ndim != 1:
         raise ValueError(f"values must be one-dimensional, got an array of shape {values.shape}.")
-    if values.dtype.kind not in "biuf":
+    if values.dtype.kind == "O":
+        for row, value in enumerate(values.tolist()):
+            if not isinstance(value, Real | Decimal):
+                raise ValueError(f"values must be numbers, got {value!r} in row {row}.")
+    elif values.dtype.kind not in "biuf":
         raise ValueError(f"values must be numbers, got an array of {values.dtype}.")
     values = values.astype(np.float64, copy=False)
     for wrong, what in ((~np.isfinite(values), "finite"), (values < 0, "non-negative")):
@@ -114,23 +127,6 @@ def _as_values(values: Any) -> np.ndarray:
             row = wrong.argmax()
             raise ValueError(f"values must be {what}, got {values[row]} in row {row}.")
     return values
-
-
-def _as_times(times: Any) -> np.ndarray:
-    if getattr(getattr(times, "dtype", None), "tz", None) is not None:  # pandas, with time zone
-        times = times.to_numpy(dtype="datetime64[us]")
-    times = np.asarray(times)
-    if times.ndim != 1:
-        raise ValueError(f"times must be one-dimensional, got an array of shape {times.shape}.")
-    if times.dtype.kind not in "iufM":
-        raise ValueError(f"times must be numbers or datetime64, got an array of {times.dtype}.")
-    wrong = np.isnat(times) if times.dtype.kind == "M" else ~np.isfinite(times)
-    if wrong.any():
-        row = wrong.argmax()
-        raise ValueError(f"times must be finite, got {times[row]} in row {row}.")
-    if times.dtype.kind == "M":
-        times = times.astype("datetime64[us]")
-    return times.astype(np.float64 if times.dtype.kind == "f" else np.int64, copy=False)
 
 
 def _stable_order(codes: np.ndarray, n_codes: int) -> np.ndarray:
