@@ -15,6 +15,7 @@ from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ._explanation import ExplainMixin
 from ._matrix import FLOATS, check_matrix, stored_entries
 from ._ranking import Excluded, exclusions, rank_in_batches, rank_rows, top_k
 from ._sklearn import CallbackSupportMixin, fit_progress
@@ -22,6 +23,7 @@ from ._typing import MatrixLike
 
 __all__ = [
     "BaseRecommender",
+    "ExplainMixin",
     "RecommenderMixin",
     "RecommenderTags",
     "SimilarItemsMixin",
