@@ -15,7 +15,7 @@ from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._matrix import FLOATS, check_matrix, stored_entries
+from ._matrix import FLOATS, check_matrix, stored_entries, warn_of_heavy_tail
 from ._ranking import Excluded, exclusions, rank_in_batches, rank_rows, top_k
 from ._sklearn import CallbackSupportMixin, fit_progress
 from ._typing import MatrixLike
@@ -193,7 +193,12 @@ class BaseRecommender(CallbackSupportMixin, RecommenderMixin, BaseEstimator):
         return check_matrix(X, "X")
 
     def _learn_popularity(self, X: sp.csr_array, *, reset: bool = True) -> None:
-        """Keep the sum of each column of the training users, or add to it where not `reset`."""
+        """Keep the sum of each column of the training users, or add to it where not `reset`.
+
+        Warns where a model of implicit values is about to learn from few of them.
+        """
+        if not self.__sklearn_tags__().recommender_tags.learns_from_values:
+            warn_of_heavy_tail(X, type(self).__name__)
         popularity = np.bincount(X.indices, weights=X.data, minlength=X.shape[1])
         self._popularity: np.ndarray = popularity if reset else self._popularity + popularity
 
