@@ -197,7 +197,8 @@ class BaseRecommender(CallbackSupportMixin, RecommenderMixin, BaseEstimator):
 
         Warns where a model of implicit values is about to learn from few of them.
         """
-        if not self.__sklearn_tags__().recommender_tags.learns_from_values:
+        tags = self.__sklearn_tags__().recommender_tags
+        if not (tags.learns_from_values or tags.poor_score):
             warn_of_heavy_tail(X, type(self).__name__)
         popularity = np.bincount(X.indices, weights=X.data, minlength=X.shape[1])
         self._popularity: np.ndarray = popularity if reset else self._popularity + popularity
