@@ -15,6 +15,7 @@ from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ._explanation import ExplainMixin
 from ._matrix import FLOATS, check_matrix, stored_entries, warn_of_heavy_tail
 from ._ranking import Excluded, exclusions, rank_in_batches, rank_rows, top_k
 from ._sklearn import CallbackSupportMixin, fit_progress
@@ -22,6 +23,7 @@ from ._typing import MatrixLike
 
 __all__ = [
     "BaseRecommender",
+    "ExplainMixin",
     "RecommenderMixin",
     "RecommenderTags",
     "SimilarItemsMixin",
@@ -180,6 +182,10 @@ class BaseRecommender(CallbackSupportMixin, RecommenderMixin, BaseEstimator):
         """
         if not reset:
             check_is_fitted(self)
+        return self._check_rows(X, "X", reset=reset)
+
+    def _check_rows(self, X: MatrixLike, name: str, *, reset: bool) -> sp.csr_array:
+        """Do the same for rows that come with X, such as validation users, in a first ``fit``."""
         is_plain = sp.issparse(X) and X.ndim == 2 and not hasattr(self, "feature_names_in_")
         if reset or not is_plain or X.shape[1] != self.n_features_in_:
             X = validate_data(
@@ -190,7 +196,7 @@ class BaseRecommender(CallbackSupportMixin, RecommenderMixin, BaseEstimator):
                 ensure_all_finite=False,
                 reset=reset,
             )
-        return check_matrix(X, "X")
+        return check_matrix(X, name)
 
     def _learn_popularity(self, X: sp.csr_array, *, reset: bool = True) -> None:
         """Keep the sum of each column of the training users, or add to it where not `reset`.

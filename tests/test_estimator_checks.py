@@ -10,10 +10,17 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_array, check_is_fitted, check_non_negative, validate_data
 
 from sklrec._sklearn import SUPPORTS_CALLBACKS
-from sklrec.base import BaseRecommender, RecommenderMixin, RecommenderTags, SimilarItemsMixin
+from sklrec.base import (
+    BaseRecommender,
+    ExplainMixin,
+    RecommenderMixin,
+    RecommenderTags,
+    SimilarItemsMixin,
+)
 from sklrec.dummy import PopularityRecommender, RandomRecommender
+from sklrec.factorization import LFM
 from sklrec.linear import EASE
-from sklrec.utils._check_data import planted_groups
+from sklrec.utils._check_data import change_parameters, planted_groups
 from sklrec.utils.estimator_checks import (
     check_recommender,
     parametrize_with_checks,
@@ -251,6 +258,23 @@ class IsSimilarToItself(WithSimilarItems):
         return ranking
 
 
+class ScoresByItsParameter(ItemCosine):
+    def __init__(self, scale=1.0):
+        self.scale = scale
+
+    def decision_function(self, X):
+        scores = super().decision_function(X)
+        return scores * scores.dtype.type(self.scale)
+
+
+class ExplainsHalfOfTheScore(ExplainMixin, ItemCosine):
+    def _check_X(self, X, *, reset):
+        return self._validate(X, reset=reset)
+
+    def _contributions(self, X, item):
+        return X.data * self.coef_[X.indices, item] / 2
+
+
 RANKING, SCORE = "check_ranking_follows_the_scores", "check_score_is_the_scorer"
 UNKNOWN = "check_users_without_items"
 BROKEN = {
@@ -282,6 +306,8 @@ BROKEN = {
     NeedsAHundredUsers: {"check_checkerboard", "check_cross_validate", "check_grid_search"},
     DependsOnTheProcess: {"check_grid_search"},
     IsSimilarToItself: {"check_similar_items"},
+    ScoresByItsParameter: {"check_set_params_after_fit_changes_no_score"},
+    ExplainsHalfOfTheScore: {"check_explain"},
 }  # fmt: skip
 if SUPPORTS_CALLBACKS:
     BROKEN[ReportsNoProgress] = {"check_set_callbacks"}
@@ -352,6 +378,20 @@ def test_listing_the_checks_fits_nothing():
             raise RuntimeError("listing the checks has fitted the estimator")
 
     assert "check_similar_items" in names(recommender_checks(CannotBeFitted()))
+
+
+def test_only_what_explains_is_checked_for_it():
+    assert "check_explain" in names(recommender_checks(EASE()))
+    assert "check_explain" not in names(recommender_checks(ItemCosine()))
+
+
+def test_changed_parameters_are_valid_and_others():
+    model = LFM(2, random_state=0)
+    before = model.get_params()
+    change_parameters(model)
+    after = model.get_params()
+    assert all(repr(after[name]) != repr(before[name]) for name in before)
+    model._validate_params()
 
 
 def test_planted_groups_are_ones_or_ratings():

@@ -13,8 +13,8 @@ from skorch.callbacks import Callback  # noqa: E402
 
 from sklrec.datasets import make_interactions  # noqa: E402
 from sklrec.neural import FLVAE  # noqa: E402
+from sklrec.neural._criteria import AnnealedELBO  # noqa: E402
 from sklrec.neural._data import SparseRows  # noqa: E402
-from sklrec.neural._elbo import AnnealedELBO  # noqa: E402
 from sklrec.neural._losses import FocalLoss  # noqa: E402
 
 SMALL = {

@@ -11,8 +11,8 @@ torch = pytest.importorskip("torch")
 
 from sklrec.datasets import make_interactions  # noqa: E402
 from sklrec.neural import HVampVAE, MultVAE  # noqa: E402
+from sklrec.neural._criteria import AnnealedELBO, log_mixture  # noqa: E402
 from sklrec.neural._data import SparseRows  # noqa: E402
-from sklrec.neural._elbo import AnnealedELBO, log_mixture  # noqa: E402
 from sklrec.neural._hvamp_vae import HVampVAEModule, gaussian  # noqa: E402
 from sklrec.neural._losses import multinomial_nll  # noqa: E402
 from sklrec.neural._modules import hidden_layers  # noqa: E402

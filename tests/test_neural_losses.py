@@ -8,6 +8,7 @@ torch = pytest.importorskip("torch")
 
 import torch.nn.functional as F  # noqa: E402
 
+from sklrec.neural._criteria import gaussian_kl  # noqa: E402
 from sklrec.neural._data import SparseRows  # noqa: E402
 from sklrec.neural._losses import (  # noqa: E402
     DenseScores,
@@ -16,7 +17,6 @@ from sklrec.neural._losses import (  # noqa: E402
     ItemScores,
     ProductScores,
     cosine_loss,
-    gaussian_kl,
     logistic_nll,
     multinomial_nll,
 )

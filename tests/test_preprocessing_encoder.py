@@ -4,7 +4,8 @@ import pickle
 import subprocess
 import sys
 from collections import defaultdict
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
 from uuid import UUID
 
 import numpy as np
@@ -97,10 +98,10 @@ def test_split_interactions_holds_out_the_latest_by_the_times():
     assert_array_equal(held_out.toarray(), [[0, 0, 0], [0, 0, 2], [0, 0, 0]])  # bob's tea
 
 
-def test_datetimes_become_microseconds_since_1970():
+def test_datetimes_become_nanoseconds_since_1970():
     times = np.array(["1970-01-01T00:00:01", "1969-12-31"], dtype="datetime64[s]")
     _, T = InteractionEncoder().fit_transform(([1, 2], [1, 1], None, times), return_time=True)
-    assert_array_equal(T.data, [10**6, -86_400 * 10**6])
+    assert_array_equal(T.data, [10**9, -86_400 * 10**9])
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -204,7 +205,7 @@ def test_pandas_times_with_a_time_zone_are_utc():
     moments = pd.to_datetime(["1970-01-01 01:00", "1970-01-01 02:00"])
     table = pd.DataFrame({"user": [1, 1], "item": [1, 2], "t": moments.tz_localize("Europe/Paris")})
     _, T = InteractionEncoder(time="t").fit_transform(table, return_time=True)
-    assert_array_equal(T.data, [0, 3600 * 10**6])
+    assert_array_equal(T.data, [0, 3600 * 10**9])
 
 
 def test_the_table_is_left_as_it_was(table):
@@ -222,7 +223,131 @@ def test_everything_works_without_pandas():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_python_datetimes_and_dates_in_lists_are_utc():
+    berlin = timezone(timedelta(hours=1))
+    times = [
+        datetime(1970, 1, 1, 1, tzinfo=berlin),
+        datetime(1970, 1, 1, 0, 0, 2),
+        date(1970, 1, 2),
+        np.datetime64("1970-01-01T00:00:00.000000007"),
+    ]
+    table = ([1, 2, 3, 4], [1, 1, 1, 1], None, times)
+    _, T = InteractionEncoder().fit_transform(table, return_time=True)
+    assert_array_equal(T.data, [0, 2 * 10**9, 86_400 * 10**9, 7])
+
+
+def test_pandas_timestamps_in_lists_keep_their_nanoseconds():
+    pd = pytest.importorskip("pandas")
+    times = [pd.Timestamp(5, tz="UTC"), pd.Timestamp("1970-01-01 01:00", tz="Europe/Paris")]
+    _, T = InteractionEncoder().fit_transform(([1, 2], [1, 1], None, times), return_time=True)
+    assert_array_equal(T.data, [5, 0])
+
+
+@pytest.mark.parametrize("kind", ["datetime64[ns]", "int64"])
+def test_times_one_nanosecond_apart_do_not_tie(kind):
+    """As float64, or in microseconds, the three would be equal and item 3 held out."""
+    times = (1_700_000_000_000_000_000 + np.array([0, 2, 1])).astype(kind)
+    X, T = InteractionEncoder().fit_transform(([1, 1, 1], [1, 2, 3], None, times), return_time=True)
+    _, held_out = split_interactions(X, 1, time=T)
+    assert_array_equal(held_out.toarray(), [[0, 1, 0]])
+
+
+def test_values_of_decimals_are_numbers():
+    X = encode(([1, 1], [1, 2], [Decimal("0.5"), 2]))
+    assert_array_equal(X.toarray(), [[0.5, 2]])
+
+
+def arrow_table():
+    pa = pytest.importorskip("pyarrow")
+    return pa.table(
+        {
+            "user": USERS,
+            "item": pa.array(ITEMS).dictionary_encode(),
+            "value": pa.array(map(Decimal, VALUES), pa.decimal128(5, 1)),
+            "time": pa.array([datetime.fromtimestamp(t, UTC) for t in TIMES]).cast(
+                pa.timestamp("s", tz="Europe/Paris")
+            ),
+        }
+    )
+
+
+@pytest.mark.parametrize("kind", ["table", "batch", "pandas of arrow types", "polars"])
+def test_arrow_tables_with_zones_and_decimals(kind):
+    table = arrow_table()
+    if kind == "batch":
+        (table,) = table.to_batches()
+    elif kind == "polars":
+        table = pytest.importorskip("polars").from_arrow(table)
+    elif kind != "table":
+        table = table.to_pandas(types_mapper=pytest.importorskip("pandas").ArrowDtype)
+    encoder = InteractionEncoder(value="value", time="time")
+    X, T = encoder.fit_transform(table, return_time=True)
+    assert encoder.item_ids_.tolist() == ["jam", "rum", "tea"]
+    assert_array_equal(X.toarray(), [[0, 0, 7], [3, 0, 7], [0, 4, 0]])
+    assert_array_equal(T.data, np.array([50, 0, 30, 10]) * 10**9)
+
+
+def test_missing_ids_of_an_arrow_table_are_named_by_row():
+    pa = pytest.importorskip("pyarrow")
+    table = pa.table({"user": ["a", "b", None], "item": pa.array([1, None, 2])})
+    with pytest.raises(ValueError, match="user ids must not be missing, got None in row 2"):
+        InteractionEncoder().fit(table)
+
+
 # ------------------------------------------------------------ kinds of id
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ([1, 2, "2"], "user ids must be of one kind, here int, got '2' in row 2"),
+        (["a", "b", 3, "c"], "here str, got 3 in row 2"),
+        (["a", ("a",)], r"here str, got \('a',\) in row 1"),
+        ([1, 2.5], "here int, got 2.5 in row 1"),
+        ([True, False, 2], "here bool, got 2 in row 2"),
+        ([UUID(int=1), str(UUID(int=1))], "here UUID, got '00000000-"),
+        ([b"a", "a"], "here bytes, got 'a' in row 1"),
+    ],
+)
+def test_ids_of_two_kinds_are_an_error_that_names_the_first(ids, message):
+    with pytest.raises(ValueError, match=message):
+        InteractionEncoder().fit((ids, [1] * len(ids)))
+
+
+@pytest.mark.parametrize("unknown", ["error", "ignore"])
+def test_ids_of_another_kind_than_in_fit_are_an_error(unknown):
+    """They would be unknown, and ignored all of them."""
+    encoder = InteractionEncoder(unknown_items=unknown).fit(([1, 2], [10, 20]))
+    with pytest.raises(ValueError, match="item ids must be of one kind, here int, got '20' in row"):
+        encoder.transform(([1], ["20"]))
+    with pytest.raises(ValueError, match="item ids must be of one kind, here int, got '20' in row"):
+        encoder.item_indices(["20"])
+
+
+def test_strings_of_numpy_and_of_python_are_of_one_kind():
+    encoder = InteractionEncoder().fit(([1, 2], ["a", np.str_("b")]))
+    assert encoder.item_indices(np.array(["b", "a"])).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("ids", [[7, 3, 5], ["c", "a", "b"], [(1, 2), (0, 1), (0, 2)]])
+def test_indices_of_ids_are_their_rows_and_columns(ids):
+    encoder = InteractionEncoder().fit((ids, ids))
+    assert encoder.item_indices(ids).tolist() == [2, 0, 1]
+    assert encoder.user_indices(ids[1:]).tolist() == [0, 1]
+    assert encoder.decode_ranking(encoder.item_indices(ids)).tolist() == ids
+    assert encoder.item_indices([]).size == 0
+
+
+@pytest.mark.parametrize("name", ["user", "item"])
+def test_indices_of_unknown_ids_are_an_error_or_minus_one(name):
+    encoder = InteractionEncoder().fit((["a", "b"], ["a", "b"]))
+    message = f"{name} ids must be among those that fit has seen, got 'x' in row 1"
+    with pytest.raises(ValueError, match=message):
+        getattr(encoder, f"{name}_indices")(["a", "x"])
+    encoder.set_params(**{f"unknown_{name}s": "ignore"})
+    assert getattr(encoder, f"{name}_indices")(["x", "b"]).tolist() == [-1, 1]
+    with pytest.raises(ValueError, match=f"{name} ids must not be missing, got None in row 1"):
+        getattr(encoder, f"{name}_indices")(["a", None])
 
 
 @pytest.mark.parametrize(
@@ -235,17 +360,17 @@ def test_everything_works_without_pandas():
         [b"b", b"a", b""],
         [(1, "b"), (1, "a"), (0,)],
         [1.5, -2.0, 0.0],
-        [True, False, 2],
-        [1, "1", (1,)],
-        [frozenset("ab"), frozenset("c"), 3],
+        [True, False],
+        [frozenset("ab"), frozenset("c"), frozenset()],
         [UUID(int=2), UUID(int=1), UUID(int=3)],
-        [datetime(2020, 1, 2, tzinfo=UTC), datetime(2020, 1, 1, tzinfo=UTC), "x"],
+        [datetime(2020, 1, 2, tzinfo=UTC), datetime(2020, 1, 1, tzinfo=UTC)],
+        [date(2020, 1, 2), date(2020, 1, 1)],
     ],
     ids=lambda ids: "-".join(type(one).__name__ for one in ids),  # sets have no order
 )
 def test_ids_of_any_hashable_kind_come_back_as_they_were(ids):
     encoder = InteractionEncoder()
-    X = encoder.fit_transform(([0, 1, 2], ids))
+    X = encoder.fit_transform((range(len(ids)), ids))
     decoded = encoder.decode_ranking(X.toarray().argmax(axis=1)).tolist()
     assert decoded == ids
     assert list(map(type, decoded)) == list(map(type, ids))
@@ -269,7 +394,8 @@ def test_ids_that_can_be_compared_are_in_increasing_order():
 
 
 def test_ids_that_cannot_be_compared_are_in_order_of_occurrence():
-    assert InteractionEncoder().fit(([1, 1, 1], ["z", 3, "a"])).item_ids_.tolist() == ["z", 3, "a"]
+    ids = [("z", 1), (3, 1), ("a", 1)]
+    assert InteractionEncoder().fit(([1, 1, 1], ids)).item_ids_.tolist() == ids
 
 
 def test_equal_ids_of_different_types_are_one():
@@ -355,9 +481,9 @@ def test_users_not_named_are_an_error(encoder):
 
 def test_unknown_items_are_an_error_that_says_what_to_do(encoder):
     with pytest.raises(
-        ValueError, match=r"1 item\(s\) that fit has not seen, the first is 7: .*unknown_items"
+        ValueError, match=r"1 item\(s\) that fit has not seen, the first is 'gin': .*unknown_items"
     ):
-        encoder.transform((["ann"], [7]))
+        encoder.transform((["ann"], ["gin"]))
 
 
 def test_unknown_items_are_an_error_where_only_users_are_ignored():
@@ -508,7 +634,7 @@ def test_missing_ids_are_an_error_in_fit_and_transform(missing, column, name):
     encoder.fit(tuple(table))
     table[column] = ["a", missing]
     for method in (InteractionEncoder().fit, encoder.transform):
-        with pytest.raises(ValueError, match=f"{name} ids must not be missing, got"):
+        with pytest.raises(ValueError, match=rf"{name} ids must not be missing, got .* in row 1\."):
             method(tuple(table))
 
 
@@ -548,7 +674,7 @@ def test_columns_that_are_not_one_dimensional_are_an_error(column, position, nam
         (np.inf, "values must be finite, got inf in row 1"),
         (-0.5, "values must be non-negative, got -0.5 in row 1"),
         ("5", "values must be numbers, got an array of <U"),
-        (None, "values must be numbers, got an array of object"),
+        (None, "values must be numbers, got None in row 1"),
         (1j, "values must be numbers, got an array of complex128"),
     ],
 )
@@ -570,12 +696,29 @@ def test_values_too_large_for_the_matrix_are_an_error(values, dtype):
     [
         (np.nan, "times must be finite, got nan in row 1"),
         (-np.inf, "times must be finite, got -inf in row 1"),
-        ("noon", "times must be numbers or datetime64, got an array of <U"),
+        ("noon", "times must be numbers or datetimes, got an array of <U"),
+        (None, "times must be numbers or datetimes, got None in row 1"),
+        (Decimal(3), r"times must be numbers or datetimes, got Decimal\('3'\) in row 1"),
+        (date(2020, 1, 1), r"not both, got 1.0 in row 0 and datetime.date\(2020, 1, 1\) in row 1"),
     ],
 )
 def test_times_that_are_not_allowed_are_an_error(wrong, message):
     with pytest.raises(ValueError, match=message):
         InteractionEncoder().fit(([1, 2], [1, 2], None, [1.0, wrong]))
+
+
+def test_a_time_that_int64_cannot_hold_is_an_error():
+    times = np.array([1, 2**63], dtype=np.uint64)
+    with pytest.raises(ValueError, match="times must fit into int64, got 9223372036854775808 in"):
+        InteractionEncoder().fit(([1, 2], [1, 2], None, times))
+
+
+@pytest.mark.parametrize("wrong", ["9999-12-31", "0001-01-01"])
+def test_a_datetime_that_nanoseconds_cannot_count_is_an_error(wrong):
+    times = np.array(["2020-01-01", wrong], dtype="datetime64[us]")
+    message = f"from 1677-09-22 to 2262-04-11, .* got {wrong}T00:00:00.000000 in row 1"
+    with pytest.raises(ValueError, match=message):
+        InteractionEncoder().fit(([1, 2], [1, 2], None, times))
 
 
 def test_a_missing_datetime_is_an_error():

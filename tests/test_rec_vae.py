@@ -15,9 +15,10 @@ from skorch.callbacks import Callback  # noqa: E402
 
 from sklrec.datasets import make_interactions  # noqa: E402
 from sklrec.neural import RecVAE  # noqa: E402
+from sklrec.neural._criteria import Output  # noqa: E402
 from sklrec.neural._data import SparseRows  # noqa: E402
 from sklrec.neural._losses import multinomial_nll  # noqa: E402
-from sklrec.neural._rec_vae import RecVAEModule, RecVAEOutput, UserWeightedELBO  # noqa: E402
+from sklrec.neural._rec_vae import RecVAEModule, UserWeightedELBO  # noqa: E402
 
 SMALL = {
     "n_components": 8,
@@ -40,10 +41,10 @@ def batch(X):
     return SparseRows(X)[torch.arange(10)]
 
 
-def small_module(weights=(0.2, 0.5, 0.3), dropout=0.5):
+def small_module(weights=(0.2, 0.5, 0.3)):
     torch.manual_seed(0)
-    module = RecVAEModule(40, 8, 16, 3, dropout, weights)
-    other = RecVAEModule(40, 8, 16, 3, dropout, weights)
+    module = RecVAEModule(40, 8, 16, 3, weights)
+    other = RecVAEModule(40, 8, 16, 3, weights)
     if weights[1]:
         module.prior.renew(other.encoder)  # else old and new posterior are the same
     return module
@@ -146,7 +147,7 @@ def test_without_alternation_a_pass_trains_both_after_the_posterior_is_renewed(X
 
 def test_kl_is_that_of_the_mixture_in_each_dimension(batch):
     weights = (0.2, 0.5, 0.3)
-    module = small_module(weights, dropout=0)
+    module = small_module(weights)
     torch.manual_seed(1)
     kl = module(batch).kl.detach()
     torch.manual_seed(1)
@@ -180,16 +181,20 @@ def test_old_posterior_is_of_the_whole_input_and_not_trained(batch):
     assert all(name.startswith(("encoder.", "item_")) for name, _ in module.named_parameters())
 
 
-@pytest.mark.parametrize(
-    ("part", "thinned"), [("encoder", True), ("both", True), ("decoder", False)]
-)
-def test_only_passes_that_train_the_encoder_thin_its_input(batch, part, thinned):
+@pytest.mark.parametrize("alternating", [True, False])
+def test_only_passes_that_train_the_encoder_thin_its_input(X, alternating):
+    net = RecVAE(**SMALL, alternating=alternating, dropout=0.3).fit(X).net_
+    thinned = {one.part: one.options.get("dropout", 0) for one in net.passes}
+    assert thinned == ({"encoder": 0.3, "item_layer": 0} if alternating else {"": 0.3})
+
+
+@pytest.mark.parametrize("thinned", [True, False])
+def test_the_input_of_the_encoder_is_thinned_and_that_of_the_old_one_is_not(batch, thinned):
     module = small_module()
-    module.training_part = part
     seen = []
     for encoder in (module.encoder, module.prior.old_encoder):
         encoder.first.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].values))
-    module(batch)
+    module(batch, dropout=0.5 if thinned else 0)
     whole = batch.normalized().values
     kept = seen[0] != 0
     assert kept.all() == (not thinned)
@@ -199,9 +204,8 @@ def test_only_passes_that_train_the_encoder_thin_its_input(batch, part, thinned)
 
 def test_decoder_passes_have_a_sample_of_the_whole_input_and_no_kl(batch):
     module = small_module()
-    module.training_part = "decoder"
     torch.manual_seed(1)
-    output = module(batch)
+    output = module(batch, with_kl=False)
     torch.manual_seed(1)
     mu, logvar = module.encoder(batch)
     z = mu + torch.randn(10, 8) * (logvar / 2).exp()
@@ -210,7 +214,7 @@ def test_decoder_passes_have_a_sample_of_the_whole_input_and_no_kl(batch):
 
 
 def test_kl_weighs_gamma_for_each_interaction_of_a_user(batch):
-    output = RecVAEOutput(small_module()(batch).scores, torch.arange(10.0))
+    output = Output(small_module()(batch).scores, torch.arange(10.0))
     loss = UserWeightedELBO(multinomial_nll, gamma=0.3, beta=None)(output, batch)
     alone = UserWeightedELBO(multinomial_nll, gamma=0.3, beta=None)(output._replace(kl=None), batch)
     total = batch.to_dense().sum(dim=1)
@@ -219,7 +223,7 @@ def test_kl_weighs_gamma_for_each_interaction_of_a_user(batch):
 
 
 def test_beta_weighs_the_kl_of_all_users_alike(batch):
-    output = RecVAEOutput(small_module()(batch).scores, torch.arange(10.0))
+    output = Output(small_module()(batch).scores, torch.arange(10.0))
     loss = UserWeightedELBO(multinomial_nll, gamma=9.0, beta=0.3)(output, batch)
     alone = multinomial_nll(output.scores.dense(), batch)[0]
     assert_allclose((loss - alone).item(), 0.3 * 4.5, rtol=1e-4)
@@ -243,7 +247,7 @@ def test_loss_goes_down_with_every_likelihood(X, likelihood):
 
 @pytest.mark.parametrize("alternating", [True, False])
 def test_training_goes_on_from_a_pickle_as_without_it(X, alternating):
-    half = RecVAE(**SMALL, alternating=alternating, pickle_optimizer=True, warm_start=True).fit(X)
+    half = RecVAE(**SMALL, alternating=alternating, warm_start=True).fit(X)
     loaded = pickle.loads(pickle.dumps(half))
     half.set_params(max_epochs=3).fit(X)
     loaded.set_params(max_epochs=3).fit(X)

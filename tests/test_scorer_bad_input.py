@@ -23,10 +23,18 @@ def test_only_an_int_is_a_seed(seed, X):
         RankingScorer(random_state=seed)(PopularityRecommender().fit(X), X)
 
 
-def test_y_with_entries_that_X_lacks_is_refused(X):
+def test_y_of_which_X_lacks_some_entries_is_refused(X):
     y = latest(X)
-    with pytest.raises(ValueError, match=f"y hides {y.nnz} interactions that are not in X"):
-        RankingScorer()(PopularityRecommender().fit(X), X - y, y)
+    some = sp.csr_array(y.toarray() * (np.arange(20) < 10))
+    message = f"y hides {some.nnz} interactions that are not in X, of {y.nnz}; all of them must"
+    with pytest.raises(ValueError, match=message):
+        RankingScorer()(PopularityRecommender().fit(X), X - some, y)
+
+
+def test_y_of_which_X_lacks_all_entries_is_what_is_to_be_found(X):
+    y = latest(X)
+    model = PopularityRecommender().fit(X)
+    assert RankingScorer()(model, X - y, y) == RankingScorer()(model, X, y) < 1
 
 
 @pytest.mark.parametrize("shape", [(60, 19), (59, 20)])

@@ -174,6 +174,14 @@ def test_the_type_of_X_does_not_change_the_split(convert):
         assert_array_equal(found, part)
 
 
+def test_index_arrays_stay_as_narrow_as_those_of_X():
+    X = power_law()
+    assert X.indices.dtype == X.indptr.dtype == np.int32
+    for part in strong_generalization_split(X, n_heldout=10).values():
+        if sp.issparse(part):
+            assert part.indices.dtype == part.indptr.dtype == np.int32
+
+
 def test_unsorted_duplicate_and_zero_entries_do_not_change_the_split():
     X = power_law()
     row, column = X.nonzero()

@@ -174,6 +174,41 @@ def test_times_with_nanoseconds_keep_their_order():
     assert_array_equal(split_interactions(X, 1, time=stored(time, X))[1].toarray(), [[0, 1, 0]])
 
 
+@pytest.mark.parametrize("kind", [np.int64, np.uint64, "datetime64[ns]"])
+def test_times_one_nanosecond_apart_do_not_tie(kind):
+    """Next to 1.7e18 the step of float64 is 256, so that the higher index would be held out."""
+    X = np.ones((1, 3))
+    time = (1_700_000_000_000_000_000 + np.array([[1, 2, 0]])).astype(kind)
+    held_out = split_interactions(X, 1, time=stored(time, X))[1]
+    assert_array_equal(held_out.toarray(), [[0, 1, 0]])
+
+
+@pytest.mark.parametrize(
+    "time", [[-(2**63), 2**63 - 1, 0], np.array([0, 2**64 - 1, 5], dtype=np.uint64)]
+)
+def test_the_largest_and_smallest_integers_are_times(time):
+    X = np.ones((1, 3))
+    held_out = split_interactions(X, 1, time=stored(np.array([time]), X))[1]
+    assert_array_equal(held_out.toarray(), [[0, 1, 0]])
+
+
+def test_a_missing_datetime_is_refused():
+    X = np.ones((1, 2))
+    time = np.array([["2020-01-01", "NaT"]], dtype="datetime64[s]")
+    with pytest.raises(ValueError, match="times must be finite, got NaT"):
+        split_interactions(X, 1, time=stored(time, X))
+
+
+@pytest.mark.parametrize("options", [{}, {"time": "latest"}, {"time": "latest", "cutoff": 12}])
+def test_index_arrays_stay_as_narrow_as_those_of_X(options):
+    X = sp.csr_array(ratings())
+    assert X.indices.dtype == X.indptr.dtype == np.int32
+    if "time" in options:
+        options = options | {"time": stored(np.arange(X.shape[1]) + 0 * X.toarray(), X)}
+    for part in split_interactions(X, random_state=0, **options):
+        assert part.indices.dtype == part.indptr.dtype == np.int32
+
+
 def test_the_time_is_left_unchanged():
     X = ratings()
     time = stored(np.random.default_rng(0).random(X.shape), X)[:, ::-1]

@@ -125,7 +125,9 @@ class RankingScorer:
         y : {array-like, sparse array} of shape (n_users, n_items) or None, default=None
             Nonzero at the entries of X to hide, such as each user's latest; without it a random
             share is hidden. Hidden entries of X that are not above the threshold are neither
-            seen nor relevant. GridSearchCV takes a sparse one, cross_validate only a dense one.
+            seen nor relevant. Or the interactions to find, none of which is in X: what came
+            after a date, where X holds what came before it. GridSearchCV takes a sparse one,
+            cross_validate only a dense one.
 
         Returns
         -------
@@ -173,7 +175,8 @@ class RankingScorer:
         X : {array-like, sparse array} of shape (n_users, n_items)
             Whole rows of test users.
         y : {array-like, sparse array} of shape (n_users, n_items) or None, default=None
-            Nonzero at the entries of X to hide; without it a random share is hidden.
+            Nonzero at the entries of X to hide, or at interactions to find that X does not have;
+            without it a random share is hidden.
 
         Returns
         -------

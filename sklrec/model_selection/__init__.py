@@ -1,5 +1,15 @@
-"""Splits of users and interactions for honest evaluation."""
+"""Splits of users and interactions, and parameter ranges for searches."""
 
-from ._split import StrongGeneralizationSplit, split_interactions, strong_generalization_split
+from ._distributions import suggested_distributions
+from ._interactions import split_interactions
+from ._published import strong_generalization_split
+from ._split import StrongGeneralizationSplit
+from ._time import TimeSplit
 
-__all__ = ["StrongGeneralizationSplit", "split_interactions", "strong_generalization_split"]
+__all__ = [
+    "StrongGeneralizationSplit",
+    "TimeSplit",
+    "split_interactions",
+    "strong_generalization_split",
+    "suggested_distributions",
+]

@@ -28,7 +28,8 @@ def hide_interactions(
     X : {array-like, sparse array} of shape (n_users, n_items)
         Whole rows of users.
     y : {array-like, sparse array} of shape (n_users, n_items) or None, default=None
-        Nonzero at the entries of X to hide; without it a random share is hidden.
+        Nonzero at the entries of X to hide; without it a random share is hidden. With no entry
+        in common with X it is what came after X: nothing is hidden, and y is to be found.
     test_size : float or int, default=0.2
         Share of each row's relevant entries to hide, rounded up, or their number; not used
         with `y`.
@@ -47,7 +48,7 @@ def hide_interactions(
     Raises
     ------
     ValueError
-        If `random_state` is not an int, or `y` is no subset of X.
+        If `random_state` is not an int, or `y` has entries in X and others.
 
     Examples
     --------
@@ -70,10 +71,12 @@ def hide_interactions(
     y = check_matrix(y, "y", shape=X.shape, dtype="numeric")
     position = sp.csr_array((np.arange(1, X.nnz + 1), X.indices, X.indptr), shape=X.shape)
     hidden = canonical_csr(position * (y != 0)).data - 1
+    if y.nnz and not hidden.size:  # X holds what came before, and nothing has to be hidden
+        return X, take_entries(y, y.data > threshold)
     if hidden.size < y.nnz:
         raise ValueError(
-            f"y hides {y.nnz - hidden.size} interactions that are not in X; "
-            "X must hold the whole rows, hidden entries included."
+            f"y hides {y.nnz - hidden.size} interactions that are not in X, of {y.nnz}; "
+            "all of them must be in X, or none."
         )
     held = np.zeros(X.nnz, dtype=bool)
     held[hidden] = True

@@ -3,35 +3,41 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 import torch
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.utils import check_random_state
+from skorch.callbacks import BatchScoring, EpochScoring
 
 from .._memory import check_memory
+from .._ranking import Excluded
 from .._sklearn import Interval, _fit_context, fit_progress
 from .._typing import MatrixLike
-from ..base import BaseRecommender
+from ..base import BaseRecommender, SimilarItemsMixin
 from ..metrics import RankingScorer
-from ._data import SparseBatches, SparseRows
-from ._net import TorchNet
-from ._prediction import explained_out_of_memory, in_equal_batches
-from ._state import seeded, to_arrays, to_tensors
-from ._watch import Watch
+from ..model_selection._split import hold_out_users
+from ._data import SparseRows
+from ._net import TorchNet, blank_module
+from ._prediction import batch_of, explained_out_of_memory, outputs_of, rank_on_device
+from ._state import net_from_arrays, net_to_arrays
+from ._validation import ValidationCallback
 
 
 class BaseTorchRecommender(BaseRecommender):
-    """Base class of recommenders that are trained in epochs over batches of users.
+    """Base class of recommenders that are trained in epochs.
 
     A model writes ``_make_net(n_items)``, which returns an uninitialized :class:`TorchNet` and
     calls ``_net_params()`` for the settings that all models share. Its module maps a
-    :class:`SparseBatch` to an output whose first element gives the scores by ``dense()``, as
-    :class:`ItemScores` does; its criterion maps that output and the batch to a loss.
-    ``_epoch_values(net)`` may name values to keep in the history of each epoch; that of the best
-    epoch becomes the attribute ``best_<name>_``.
+    :class:`SparseBatch` to an :class:`Output`; its criterion maps that and the batch to a loss.
+
+    A model may override ``_begin_fit``, which learns from X what the network is made with, and
+    ``_training_data``, which returns what the passes of an epoch go over.
     """
 
     _parameter_constraints: dict = {
@@ -43,15 +49,16 @@ class BaseTorchRecommender(BaseRecommender):
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "warm_start": ["boolean"],
         "callbacks": ["array-like", None],
-        "device": [str],
+        "device": [str, torch.device],
         "mixed_precision": ["boolean"],
         "compile": ["boolean"],
-        "pickle_optimizer": ["boolean"],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
 
     net_: TorchNet
+    _seed: int
+    _seed_source: str
 
     # What a model's __init__ assigns; scikit-learn asks that every class spells them out.
     max_epochs: int
@@ -62,18 +69,24 @@ class BaseTorchRecommender(BaseRecommender):
     n_iter_no_change: int
     warm_start: bool
     callbacks: list | None
-    device: str
+    device: str | torch.device
     mixed_precision: bool
     compile: bool
-    pickle_optimizer: bool
     random_state: Any
     verbose: int
 
     def _make_net(self, n_items: int) -> TorchNet:
         raise NotImplementedError
 
-    def _epoch_values(self, net: TorchNet) -> dict[str, float]:
-        return {}
+    def _begin_fit(
+        self, X: sp.csr_array, validation: tuple[sp.csr_array, sp.csr_array] | None, n_epochs: int
+    ) -> TorchNet | None:
+        """Learn what the network is made with; return a net if that has been trained already."""
+        return None
+
+    def _training_data(self, X: sp.csr_array, device: torch.device) -> Mapping[str, Any]:
+        """Return the datasets by the names that the passes give them."""
+        return {"users": SparseRows(X, device)}
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(
@@ -106,15 +119,22 @@ class BaseTorchRecommender(BaseRecommender):
         MemoryError
             If the machine or the GPU lacks the memory.
         """
-        fresh = not (self.warm_start and hasattr(self, "net_"))
-        if not fresh:
-            self._check_unchanged()
-        X = self._check_X(X, reset=fresh)
+        goes_on = self.warm_start and hasattr(self, "net_")
+        if goes_on:
+            self._check_network_is_unchanged()
+        X = self._check_X(X, reset=not goes_on)
         validation = self._validation_users(X_val, y_val)
-        epochs = self.max_epochs if fresh else self.max_epochs - self.n_iter_
-        if epochs <= 0:
+        n_epochs = self.max_epochs - (self.n_iter_ if goes_on else 0)
+        if n_epochs <= 0:
             return self
-        return self._train(X, fresh=fresh, epochs=epochs, validation=validation)
+        self._seed_fit(goes_on)
+        if self.early_stopping and validation is None:
+            X, validation = self._hold_out_users(X)
+        self._learn_popularity(X, reset=True)
+        self._train(X, goes_on=goes_on, n_epochs=n_epochs, validation=validation)
+        if not self.warm_start:
+            self.net_.optimizer_.state.clear()  # up to twice the size of the weights
+        return self
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: MatrixLike, y: Any = None) -> BaseTorchRecommender:
@@ -131,12 +151,19 @@ class BaseTorchRecommender(BaseRecommender):
         -------
         self : estimator
             The model.
+
+        Raises
+        ------
+        ValueError
+            If a parameter of the network was changed since the last call.
         """
-        fresh = not hasattr(self, "net_")
-        if not fresh:
-            self._check_unchanged()
-        X = self._check_X(X, reset=fresh)
-        return self._train(X, fresh=fresh, epochs=1, validation=None, hold_out=False)
+        goes_on = hasattr(self, "net_")
+        if goes_on:
+            self._check_network_is_unchanged()
+        X = self._check_X(X, reset=not goes_on)
+        self._seed_fit(goes_on)
+        self._learn_popularity(X, reset=not goes_on)
+        return self._train(X, goes_on=goes_on, n_epochs=1, validation=None)
 
     def decision_function(self, X: MatrixLike) -> np.ndarray:
         """Score all items for each user.
@@ -149,7 +176,8 @@ class BaseTorchRecommender(BaseRecommender):
         Returns
         -------
         scores : ndarray of shape (n_users, n_items)
-            Outputs of the last layer, computed in float32, in the precision of X.
+            Outputs of the last layer, computed in float32, in the precision of X; for a row
+            without an item of the training users their popularity.
         """
         X = self._check_X(X, reset=False)
         return self._scores(self.net_, X)
@@ -161,79 +189,107 @@ class BaseTorchRecommender(BaseRecommender):
         self,
         X: sp.csr_array,
         *,
-        fresh: bool,
-        epochs: int,
+        goes_on: bool,
+        n_epochs: int,
         validation: tuple[sp.csr_array, sp.csr_array] | None,
-        hold_out: bool = True,
     ) -> BaseTorchRecommender:
         device = self._training_device()
-        self.__dict__.pop("best_epoch_", None)  # its weights are trained on
-        if fresh:
+        self._check_callbacks()
+        before = self.net_ if goes_on else None
+        if before is None:
             for name in [name for name in vars(self) if name == "net_" or name.startswith("best_")]:
                 delattr(self, name)
-            # Those that make the network, which a later set_params must not change.
-            self._made_with = {
-                name: value
-                for name, value in self.get_params(deep=False).items()
-                if name not in BaseTorchRecommender._parameter_constraints
-            }
-            self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
             self.loss_curve_: list[float] = []
             self.validation_scores_: list[float] = []
-        if hold_out and self.early_stopping and validation is None:
-            X, validation = self._hold_out_users(X)
-        with (
-            seeded([self._seed, len(self.loss_curve_)]),
-            explained_out_of_memory(self.batch_size),
-        ):
-            if not fresh and self.net_.device != str(device):  # the parameter was changed
-                self.__setstate__(self.__getstate__())
-            net = self._new_net(X.shape[1], device) if fresh else self.net_
-            rows = SparseRows(X, device)
-            with fit_progress(self, X, max_subtasks=epochs) as step:
-                watch = Watch(self, step, validation)
-                callbacks = net.callbacks_
-                net.callbacks_ = watch.among(callbacks)
-                net.interrupted_ = False
+            trained = self._begin_fit(X, validation, n_epochs)
+            if trained is not None:
+                return self._keep(trained)
+        if validation is None:
+            self.__dict__.pop("best_epoch_", None)  # its weights are trained on
+        with explained_out_of_memory(self.batch_size):
+            net = self._make_net(X.shape[1])
+            if before is None:
+                self._check_network_memory(net, device)
+                net.initialize()
+            else:
+                net.initialize_from(before)
+            data = self._training_data(X, device)
+            with fit_progress(self, X, max_subtasks=n_epochs) as report:
+                callback = ValidationCallback(self, report, validation)
+                names = [name for name, _ in net.callbacks_]
+                place = names.index("train_loss") + 1  # users' callbacks find the score recorded
+                net.callbacks_.insert(place, ("validation", callback))
                 try:
-                    net.partial_fit(rows, None, epochs=epochs)
+                    net.partial_fit(data, None, epochs=n_epochs)
                 finally:
-                    net.callbacks_ = callbacks  # without the watch, which holds users
-        self.net_ = net
-        self.n_iter_ = len(self.loss_curve_)
+                    del net.callbacks_[place]  # it holds users
         if net.interrupted_:
             warnings.warn(
-                f"Training was interrupted after {watch.n_epochs} of {epochs} epochs; the model "
-                "is that of the best epoch, or the last.",
+                f"Training was interrupted after {callback.n_epochs} of {n_epochs} epochs; the "
+                "model is that of the best epoch, or the last.",
                 UserWarning,
                 stacklevel=3,
             )
+        return self._keep(net)
+
+    def _keep(self, net: TorchNet) -> BaseTorchRecommender:
+        """Store a trained net and the parameters it was trained with."""
+        self.net_ = net
+        self.n_iter_ = len(self.loss_curve_)
+        self._trained_with = {
+            name: value
+            for name, value in self.get_params(deep=False).items()
+            if name not in ("callbacks", "device", "random_state")
+        }
         return self
 
-    def _check_unchanged(self) -> None:
+    def _seed_fit(self, goes_on: bool) -> None:
+        """Draw the seed of all that is random, anew where `random_state` was changed."""
+        source = repr(self.random_state)
+        if not goes_on or source != self._seed_source:
+            self._seed_source = source
+            self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+
+    def _check_network_is_unchanged(self) -> None:
         """Refuse to go on with a network that was made with other parameters."""
-        for name, value in self.get_params(deep=False).items():
-            before = self._made_with.get(name, value)
-            if repr(before) != repr(value):
+        for name, before in self._trained_with.items():
+            value = getattr(self, name)
+            of_network = name not in BaseTorchRecommender._parameter_constraints
+            if of_network and repr(before) != repr(value):
                 raise ValueError(
                     f"Training goes on with a network that was made with {name}={before!r}, but "
                     f"{name} is {value!r} now; fit with warm_start=False begins anew."
                 )
 
-    def _new_net(self, n_items: int, device: torch.device) -> TorchNet:
-        net = self._make_net(n_items)
-        with torch.device("meta"):  # shapes without memory
-            blank = net.module(**net.get_params_for("module"))
+    def _check_callbacks(self) -> None:
+        """Refuse callbacks that watch what is not computed."""
+        for callback in self.callbacks or []:
+            callback = callback[1] if isinstance(callback, tuple) else callback
+            monitor = getattr(callback, "monitor", None)
+            if isinstance(monitor, str) and monitor.startswith("valid_"):
+                raise ValueError(
+                    f"{type(callback).__name__} watches {monitor!r}, which is not computed; use "
+                    "monitor='validation_score' with lower_is_better=False and validation users, "
+                    "or monitor='train_loss'."
+                )
+            if isinstance(callback, (EpochScoring, BatchScoring)):
+                raise ValueError(
+                    f"{type(callback).__name__} compares predictions with labels, which users "
+                    "have none of; with X_val or early_stopping=True the history has their "
+                    "'validation_score'."
+                )
+
+    def _check_network_memory(self, net: TorchNet, device: torch.device) -> None:
+        if device.type != "cpu":
+            return
+        blank = blank_module(net)
         n_weights = sum(weight.numel() for weight in blank.parameters())
         n_values = 4 * n_weights + sum(buffer.numel() for buffer in blank.buffers())
         # Weights, gradients and two moments; what a step needs beside them.
-        n_bytes = 4 * (n_values + self._n_step_values(n_items))
-        if device.type == "cpu":
-            check_memory(
-                n_bytes,
-                f"{type(self).__name__} with {n_weights:,} weights on batches of {self.batch_size}",
-            )
-        return net.initialize()
+        check_memory(
+            4 * (n_values + self._n_step_values(self.n_features_in_)),
+            f"{type(self).__name__} with {n_weights:,} weights on batches of {self.batch_size}",
+        )
 
     def _n_step_values(self, n_items: int) -> int:
         """Count the numbers of a step: scores, their gradient and what makes them."""
@@ -241,18 +297,15 @@ class BaseTorchRecommender(BaseRecommender):
 
     def _net_params(self) -> dict[str, Any]:
         """Return the settings of a net that all models share."""
-        device = self._training_device()
         return {
+            "seed": self._seed,
             "optimizer": torch.optim.Adam,
             "optimizer__fused": True,
             "lr": self.learning_rate,
             "batch_size": self.batch_size,
             "train_split": None,
-            "iterator_train": SparseBatches,
-            "iterator_train__shuffle": True,
-            "iterator_train__device": device,
             "callbacks": self.callbacks,
-            "device": str(device),
+            "device": str(self._training_device()),
             "compile": self.compile,
             "mixed_precision": self.mixed_precision,
             "verbose": self.verbose,
@@ -263,13 +316,15 @@ class BaseTorchRecommender(BaseRecommender):
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")
         try:
             device = torch.device(self.device)
-        except RuntimeError as error:
+        except RuntimeError:
+            device = None
+        if device is None or device.type not in ("cpu", "cuda"):
             raise ValueError(
                 f"device must be 'auto', 'cpu', 'cuda' or 'cuda:<number>', got {self.device!r}."
-            ) from error
+            )
         if device.type == "cuda" and not torch.cuda.is_available():
             raise ValueError(
-                f"device={self.device!r} asks for a CUDA device, but torch finds none; "
+                f"device={str(self.device)!r} asks for a CUDA device, but torch finds none; "
                 "use device='auto' or 'cpu'."
             )
         return device
@@ -281,70 +336,67 @@ class BaseTorchRecommender(BaseRecommender):
             if y_val is not None:
                 raise ValueError("y_val says what to hide of X_val, which is missing.")
             return None
-        fold_in, held_out = RankingScorer().hide(X_val, y_val)
-        if fold_in.shape[1] != self.n_features_in_:
-            raise ValueError(
-                f"X_val has {fold_in.shape[1]} items, but X has {self.n_features_in_}."
-            )
-        return fold_in, held_out
+        n_items = getattr(X_val, "shape", (0, 0))[-1]
+        if n_items not in (0, self.n_features_in_):
+            raise ValueError(f"X_val has {n_items} items, but X has {self.n_features_in_}.")
+        X_val = self._check_rows(X_val, "X_val", reset=False)
+        return RankingScorer().hide(X_val, y_val)
 
     def _hold_out_users(
         self, X: sp.csr_array
     ) -> tuple[sp.csr_array, tuple[sp.csr_array, sp.csr_array]]:
-        """Take the validation users off X, from those with something to hide."""
-        eligible = np.flatnonzero(np.diff(X.indptr) >= 2)
-        n_validation = max(1, int(self.validation_fraction * X.shape[0]))
-        if X.shape[0] < 2 or eligible.size < n_validation:
-            raise ValueError(
-                f"early_stopping=True with validation_fraction={self.validation_fraction} needs "
-                f"{n_validation} users with at least 2 interactions and one more to train on, "
-                f"got {eligible.size} in X with n_samples={X.shape[0]}, n_features={X.shape[1]}."
-            )
+        """Take the validation users off X."""
         rng = np.random.RandomState(self._seed)
-        chosen = np.zeros(X.shape[0], dtype=bool)
-        chosen[rng.choice(eligible, n_validation, replace=False)] = True
+        chosen = hold_out_users(X, self.validation_fraction, rng, name="validation_fraction")
         return X[~chosen], RankingScorer(random_state=self._seed).hide(X[chosen])
 
     def _scores(self, net: TorchNet, X: sp.csr_array) -> np.ndarray:
-        module = net.plain_module
-        return in_equal_batches(net, X, lambda batch: module(batch)[0].dense(), X.shape[1])
+        scores = outputs_of(net, X, lambda rows: self._score_rows(net, rows), X.shape[1])
+        return self._with_popularity(X, scores)
+
+    def _score_rows(self, net: TorchNet, X: sp.csr_array) -> torch.Tensor:
+        """Score all items for one batch of rows, where the network is."""
+        return net.plain_module(batch_of(X, net)).scores.dense()
+
+    def _rank_rows(
+        self, X: MatrixLike, k: int, excluded: Excluded
+    ) -> tuple[np.ndarray, np.ndarray]:
+        if torch.device(self.net_.device).type == "cpu":
+            return super()._rank_rows(X, k, excluded)
+        return self._rank_on_device(self.net_, self._check_X(X, reset=False), k, excluded)
+
+    def _rank_on_device(
+        self, net: TorchNet, X: sp.csr_array, k: int, excluded: Excluded
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Rank on the device of a net: the scores of all items never leave it."""
+        popularity = torch.from_numpy(self._popularity.astype(np.float32)).to(net.device)
+
+        def scores_of(rows: sp.csr_array) -> torch.Tensor:
+            scores = self._score_rows(net, rows)
+            unknown = torch.from_numpy(self._holds_nothing_known(rows)).to(scores.device)
+            return torch.where(unknown[:, None], popularity, scores)
+
+        return rank_on_device(net, X, k, excluded, scores_of)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the parameters, the fitted attributes, and the weights as numpy arrays."""
+        """Return the parameters and the fitted attributes, with the net as numpy arrays."""
         state = dict(super().__getstate__())
         if "net_" in state:
-            net = state.pop("net_")
-            state["_weights"] = {
-                "module": to_arrays(net.plain_module.state_dict()),
-                "criterion": to_arrays(net.criterion_.state_dict()),
-            }
-            if self.pickle_optimizer:
-                state["_weights"]["optimizer"] = {
-                    name: to_arrays(getattr(net, f"{name}_").state_dict())
-                    for name in net._optimizers
-                    if hasattr(net, f"{name}_")
-                }
+            state["_net"] = net_to_arrays(state.pop("net_"))
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Make the net anew, on a device that this machine has."""
         state = dict(state)
-        weights = state.pop("_weights", None)
+        arrays = state.pop("_net", None)
         super().__setstate__(state)
-        if weights is None:
-            return
-        with torch.random.fork_rng(devices=[]):
-            net = self._make_net_here().initialize()
-        net.plain_module.load_state_dict(to_tensors(weights["module"]))
-        net.criterion_.load_state_dict(to_tensors(weights["criterion"]))
-        for name, optimizer in weights.get("optimizer", {}).items():
-            getattr(net, f"{name}_").load_state_dict(to_tensors(optimizer))
-        self.net_ = net
+        if arrays is not None:
+            self.net_ = net_from_arrays(self._net_as_trained(), arrays)
 
-    def _make_net_here(self) -> TorchNet:
-        """Make the net that was fitted, whatever the parameters have been set to since."""
+    def _net_as_trained(self) -> TorchNet:
+        """Make the net that was trained, whatever the parameters have been set to since."""
         params = self.get_params(deep=False)
-        self.set_params(**self._made_with)
+        self.set_params(**self._trained_with, callbacks=None)
         try:
             return self._make_net(self.n_features_in_)
         except ValueError:  # trained on CUDA, of which there is none here
@@ -352,3 +404,43 @@ class BaseTorchRecommender(BaseRecommender):
             return self._make_net(self.n_features_in_)
         finally:
             self.set_params(**params)
+
+
+class EmbeddingMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SimilarItemsMixin):
+    """Makes a transformer of a neural recommender, and gives its item vectors.
+
+    The module has ``encode(batch)``, which returns a tensor of shape (n_rows, n_components), and
+    ``item_layer``, an :class:`ItemLayer`; a model without one has its own ``item_embeddings_``.
+    """
+
+    def transform(self, X: MatrixLike) -> np.ndarray:
+        """Embed each user.
+
+        Parameters
+        ----------
+        X : {array-like, sparse array} of shape (n_users, n_items)
+            Interactions of each user, known from ``fit`` or not.
+
+        Returns
+        -------
+        embeddings : ndarray of shape (n_users, n_components)
+            The latent mean, in the precision of X.
+        """
+        X = self._check_X(X, reset=False)
+        encode = self.net_.plain_module.encode
+        return outputs_of(
+            self.net_, X, lambda rows: encode(batch_of(rows, self.net_)), self._n_features_out
+        )
+
+    @property
+    def item_embeddings_(self) -> np.ndarray:
+        """Weights of the last layer, ndarray of shape (n_items, n_hidden), float32."""
+        return self.net_.plain_module.item_layer.weight.detach().cpu().numpy()
+
+    @property
+    def _n_features_out(self) -> int:
+        return self._trained_with["n_components"]
+
+    def _item_similarity(self, items: np.ndarray) -> np.ndarray:
+        vectors = self.item_embeddings_
+        return cosine_similarity(vectors[items], vectors)

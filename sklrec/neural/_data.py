@@ -6,15 +6,42 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 import torch
-import torch.nn.functional as F
 
 # Share of the free memory of a GPU that the interactions may take; where they take more, they
 # stay in main memory and batches are fetched ahead.
 SHARE_OF_DEVICE = 0.25
+
+
+class Generators:
+    """The random numbers of one fit: nothing is drawn from a global generator.
+
+    Parameters
+    ----------
+    device : torch.device
+        Where the network is trained.
+
+    Attributes
+    ----------
+    cpu : torch.Generator
+        Draws weights and the order of the rows, which do not depend on the device.
+    device : torch.Generator
+        Draws noise; the same one where the network is trained on the CPU.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.cpu = torch.Generator()
+        self.device = self.cpu if device.type == "cpu" else torch.Generator(device)
+
+    def seed(self, *entropy: int) -> None:
+        """Begin anew, from numbers such as the seed of a fit and the number of an epoch."""
+        seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
+        for generator in (self.cpu, self.device):
+            generator.manual_seed(seed)
 
 
 @dataclass(frozen=True)
@@ -37,6 +64,12 @@ class SparseBatch:
         Euclidean norm of each row, 1 for an empty one.
     n_items : int
         Number of columns.
+    n_in_halves : int
+        Number of entries in the second half of all rows, n // 2 of the n of each; known without
+        asking the device.
+    generator : torch.Generator or None, default=None
+        Source of all noise in training, on the same device. It belongs to one fit, so that fits
+        in several threads do not disturb each other.
     """
 
     values: torch.Tensor
@@ -46,6 +79,8 @@ class SparseBatch:
     total: torch.Tensor
     norm: torch.Tensor
     n_items: int
+    n_in_halves: int
+    generator: torch.Generator | None = None
 
     def __len__(self) -> int:
         return self.offsets.shape[0]
@@ -68,33 +103,42 @@ class SparseBatch:
         """
         rows = self.rows
         # Within each row in random order; float64, for many rows leave float32 few digits.
-        shuffled = (
-            rows + torch.rand(rows.shape, dtype=torch.float64, device=rows.device)
-        ).argsort()
+        noise = torch.rand(
+            rows.shape, dtype=torch.float64, device=rows.device, generator=self.generator
+        )
         place = torch.arange(rows.shape[0], device=rows.device) - self.offsets[rows]
-        second = torch.empty_like(rows, dtype=torch.bool)
-        second[shuffled] = place < self.n_entries[rows] // 2
-        return self._keep(~second), self._keep(second)
+        in_second = torch.empty_like(rows, dtype=torch.bool)
+        in_second[(rows + noise).argsort()] = place < self.n_entries[rows] // 2
+        # The sizes of the halves are known, so that a GPU need not be waited for to count them.
+        order = in_second.to(torch.uint8).argsort(stable=True)
+        n_first = rows.shape[0] - self.n_in_halves
+        n_second = self.n_entries // 2
+        return (
+            self._take(order[:n_first], self.n_entries - n_second),
+            self._take(order[n_first:], n_second),
+        )
 
-    def _keep(self, kept: torch.Tensor) -> SparseBatch:
-        """Return the rows with the entries where `kept` is true."""
-        values, rows = self.values[kept], self.rows[kept]
-        n_entries = torch.bincount(rows, minlength=len(self))
-        norm = torch.zeros_like(self.norm).index_add_(0, rows, values.square()).sqrt_()
-        return SparseBatch(
+    def _take(self, entries: torch.Tensor, n_entries: torch.Tensor) -> SparseBatch:
+        """Return the rows with some of their entries, in order, of which each row has so many."""
+        values = self.values[entries]
+        norm = row_sums(values.square(), n_entries).sqrt_()
+        return replace(
+            self,
             values=values,
-            items=self.items[kept],
+            items=self.items[entries],
             offsets=torch.cumsum(n_entries, 0) - n_entries,
             n_entries=n_entries,
-            total=torch.zeros_like(self.total).index_add_(0, rows, values),
+            total=row_sums(values, n_entries),
             norm=norm.masked_fill_(norm == 0, 1),
-            n_items=self.n_items,
         )
 
     @torch.compiler.disable
     def dropout(self, p: float, *, training: bool) -> SparseBatch:
         """Return the rows with each entry dropped with probability `p`, and the others scaled."""
-        return replace(self, values=F.dropout(self.values, p, training)) if p else self
+        if not (p and training):
+            return self
+        kept = torch.empty_like(self.values).bernoulli_(1 - p, generator=self.generator)
+        return replace(self, values=self.values * kept.div_(1 - p))
 
     def to_scipy(self) -> sp.csr_array:
         """Return the rows, which must be in main memory, as a scipy array that shares theirs."""
@@ -117,10 +161,33 @@ class SparseBatch:
         return self._map(torch.Tensor.pin_memory)
 
     def _map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> SparseBatch:
-        fields = vars(self) | {
-            name: function(value) for name, value in vars(self).items() if name != "n_items"
+        tensors: dict[str, Any] = {
+            name: function(value)
+            for name, value in vars(self).items()
+            if isinstance(value, torch.Tensor)
         }
-        return SparseBatch(**fields)
+        return replace(self, **tensors)
+
+
+def row_sums(values: torch.Tensor, n_entries: torch.Tensor) -> torch.Tensor:
+    """Return the sum of each row's entries, which stand one row after the other.
+
+    Added up in their order on every device, unlike ``index_add_``, whose last digits differ from
+    one run to the next on a GPU.
+
+    Parameters
+    ----------
+    values : Tensor of shape (nnz,)
+        The entries.
+    n_entries : Tensor of shape (n_rows,), int64
+        How many each row has.
+
+    Returns
+    -------
+    sums : Tensor of shape (n_rows,)
+        0 for a row without entries.
+    """
+    return torch.segment_reduce(values, "sum", lengths=n_entries, unsafe=True)
 
 
 class SparseRows(torch.utils.data.Dataset):
@@ -156,7 +223,7 @@ class SparseRows(torch.utils.data.Dataset):
         """Return the rows of an int64 tensor in main memory, on the device the entries are on."""
         start, end = self.indptr[rows], self.indptr[rows + 1]
         n_entries = end - start
-        nnz = int(n_entries.sum())
+        nnz, n_in_halves = int(n_entries.sum()), int((n_entries // 2).sum())
         offsets = torch.cumsum(n_entries, 0) - n_entries
         device = self.values.device
         rows, start, n_entries, offsets = (
@@ -172,6 +239,7 @@ class SparseRows(torch.utils.data.Dataset):
             total=self.total[rows],
             norm=self.norm[rows],
             n_items=self.shape[1],
+            n_in_halves=n_in_halves,
         )
 
 
@@ -179,6 +247,18 @@ class SparseBatches:
     """Iterate over the rows of a :class:`SparseRows` in batches, as input and as target.
 
     Takes the place of torch's DataLoader, which would collate rows one by one.
+
+    Parameters
+    ----------
+    dataset : SparseRows
+        The rows.
+    batch_size : int
+        Rows of a batch; the last may have fewer.
+    generators : Generators or None, default=None
+        Source of the order of the rows and of the noise of each batch. Without it rows come in
+        their order.
+    device : torch.device or str, default="cpu"
+        Where the batches are to be.
     """
 
     def __init__(
@@ -186,12 +266,12 @@ class SparseBatches:
         dataset: SparseRows,
         batch_size: int,
         *,
-        shuffle: bool = False,
+        generators: Generators | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         self.dataset = dataset
         self.batch_size = batch_size
-        self.shuffle = shuffle
+        self.generators = generators
         self.device = torch.device(device)
 
     def __len__(self) -> int:
@@ -201,12 +281,15 @@ class SparseBatches:
         return ((batch, batch) for batch in self._batches())
 
     def _batches(self) -> Iterator[SparseBatch]:
-        n_rows = len(self.dataset)
-        order = torch.randperm(n_rows) if self.shuffle else torch.arange(n_rows)
+        order = torch.arange(len(self.dataset))
+        noise = None
+        if self.generators is not None:
+            order = torch.randperm(len(self.dataset), generator=self.generators.cpu)
+            noise = self.generators.device
         batches = (self.dataset[rows] for rows in order.split(self.batch_size))
         if self.dataset.values.device.type != self.device.type:
             batches = (batch.to(self.device) for batch in _ahead(b.pin_memory() for b in batches))
-        return batches
+        return (replace(batch, generator=noise) for batch in batches)
 
 
 class HalvedBatches(SparseBatches):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,9 +12,10 @@ from numpy.random import RandomState
 from torch import nn
 
 from .._sklearn import Interval
-from ._base import BaseTorchRecommender
+from ._base import BaseTorchRecommender, EmbeddingMixin
+from ._criteria import Output
 from ._data import SparseBatch
-from ._embedding import EmbeddingMixin
+from ._docs import with_training_docs
 from ._modules import sparse_product
 from ._net import TorchNet
 
@@ -23,6 +24,7 @@ from ._net import TorchNet
 LEAST_LENGTH = 1e-6
 
 
+@with_training_docs
 class ELSA(EmbeddingMixin, BaseTorchRecommender):
     r"""Linear item-to-item autoencoder of low rank, for catalogues too large for EASE.
 
@@ -52,51 +54,11 @@ class ELSA(EmbeddingMixin, BaseTorchRecommender):
         depends on it.
     learning_rate : float, default=0.1
         Of the optimizer, Nesterov's Adam.
-    early_stopping : bool, default=False
-        Whether to hold out `validation_fraction` of the users, end training when ``ndcg@100`` on
-        them has not grown for `n_iter_no_change` epochs, and keep the weights of the best epoch.
-    validation_fraction : float, default=0.1
-        Share of the users to hold out for early stopping.
-    n_iter_no_change : int, default=10
-        Epochs without a better validation score after which training ends.
-    warm_start : bool, default=False
-        Whether ``fit`` goes on where the last call ended, up to `max_epochs` in all, as the
-        ensembles of scikit-learn do: raise `max_epochs` to train for longer.
-    callbacks : list of skorch callbacks or None, default=None
-        Called in training, as :class:`skorch.NeuralNet` does.
-    device : str, default="auto"
-        Where to compute: "cpu", "cuda", "cuda:1", or "auto" for CUDA where there is one.
-    mixed_precision : bool, default=False
-        Whether to multiply in bfloat16 on CUDA; no effect on a CPU.
-    compile : bool, default=False
-        Whether to compile the network with :func:`torch.compile`.
-    pickle_optimizer : bool, default=False
-        Whether a pickle holds the state of the optimizer, for ``partial_fit`` to go on as if it
-        had not been interrupted. It is twice the size of the weights.
-    random_state : int, RandomState instance or None, default=None
-        Seed of weights, batches and validation users. One seed on one device gives identical
-        scores.
-    verbose : int, default=0
-        1 prints a line for each epoch, by skorch.
 
     Attributes
     ----------
-    net_ : skorch.NeuralNet
-        The trained network.
     item_embeddings_ : ndarray of shape (n_items, n_components)
         The item vectors, the rows of A, of length 1.
-    n_iter_ : int
-        Number of epochs.
-    loss_curve_ : list of float
-        Mean loss over each epoch.
-    validation_scores_ : list of float
-        ``ndcg@100`` of the validation users after each epoch.
-    best_epoch_ : int
-        Epoch with the best validation score, from 1; only with validation users.
-    n_features_in_ : int
-        Number of items.
-    feature_names_in_ : ndarray of shape (n_items,)
-        Names of the items where X is a DataFrame with names.
 
     See Also
     --------
@@ -146,7 +108,6 @@ class ELSA(EmbeddingMixin, BaseTorchRecommender):
         device: str = "auto",
         mixed_precision: bool = False,
         compile: bool = False,
-        pickle_optimizer: bool = False,
         random_state: int | RandomState | None = None,
         verbose: int = 0,
     ) -> None:
@@ -162,7 +123,6 @@ class ELSA(EmbeddingMixin, BaseTorchRecommender):
         self.device = device
         self.mixed_precision = mixed_precision
         self.compile = compile
-        self.pickle_optimizer = pickle_optimizer
         self.random_state = random_state
         self.verbose = verbose
 
@@ -215,38 +175,47 @@ class OtherItemsScores:
         return scores
 
 
-class ELSAOutput(NamedTuple):
-    """What the module makes of a batch."""
-
-    scores: OtherItemsScores
-
-
 class ELSAModule(nn.Module):
     """A vector an item, divided by its length."""
 
     def __init__(self, n_items: int, n_components: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(n_items, n_components))
-        nn.init.xavier_uniform_(self.weight)
+        self.kept_vectors: tuple[int, torch.Tensor] | None = None
+        self.reset_parameters()
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw the vectors."""
+        nn.init.xavier_uniform_(self.weight, generator=generator)
 
     def item_vectors(self) -> torch.Tensor:
-        """Return the unit vectors A, of shape (n_items, n_components)."""
-        return _UnitRows.apply(self.weight)
+        """Return the unit vectors A, of shape (n_items, n_components).
+
+        Outside of training they are kept, as dividing the vectors of a large catalogue takes as
+        long as scoring some users.
+        """
+        if self.training:
+            self.kept_vectors = None
+            return _UnitRows.apply(self.weight)
+        version = self.weight._version  # grows with each change in place
+        if self.kept_vectors is None or self.kept_vectors[0] != version:
+            self.kept_vectors = version, _UnitRows.apply(self.weight)
+        return self.kept_vectors[1]
 
     def encode(self, batch: SparseBatch) -> torch.Tensor:
         """Return x A, of shape (n_rows, n_components)."""
         return sparse_product(batch, self.item_vectors())
 
-    def forward(self, batch: SparseBatch) -> ELSAOutput:
+    def forward(self, batch: SparseBatch) -> Output:
         """Return the factors of the scores."""
         vectors = self.item_vectors()
-        return ELSAOutput(OtherItemsScores(sparse_product(batch, vectors), vectors, batch))
+        return Output(OtherItemsScores(sparse_product(batch, vectors), vectors, batch))
 
 
 class CosineDistance(nn.Module):
     """Squared distance of scores and interactions of length 1, ``2 - 2 cos``, a mean over users."""
 
-    def forward(self, output: ELSAOutput, batch: SparseBatch) -> torch.Tensor:
+    def forward(self, output: Output, batch: SparseBatch) -> torch.Tensor:
         """Return the loss; a user without interactions adds 0."""
         h = output.scores.hidden / batch.norm[:, None]  # (n_rows, n_components)
         own = h.square().sum(dim=1)  # (n_rows,)

@@ -10,19 +10,20 @@ from numpy.random import RandomState
 from torch import nn
 
 from .._sklearn import Interval
-from ._base import BaseTorchRecommender
+from ._base import BaseTorchRecommender, EmbeddingMixin
+from ._criteria import AnnealedELBO, Output, gaussian_kl
 from ._data import HalvedBatches, SparseBatch, SparseBatches
-from ._elbo import AnnealedELBO, VAEOutput
-from ._embedding import EmbeddingMixin
-from ._losses import FocalLoss, gaussian_kl
+from ._docs import with_training_docs
+from ._losses import FocalLoss
 from ._modules import DenselyConnected, DenselyConnectedEncoder, ItemLayer, sample
-from ._net import TorchNet
+from ._net import Pass, TorchNet
 
 # Few items are in a user's row. From a probability of .01 training need not first bring down those
 # of all others, as the paper that introduces the focal loss has it (Lin et al. 2017, section 4.1).
 INITIAL_LOGIT = -math.log((1 - 0.01) / 0.01)
 
 
+@with_training_docs
 class FLVAE(EmbeddingMixin, BaseTorchRecommender):
     r"""Deep variational autoencoder with focal loss and halved users, FLVAE.
 
@@ -60,58 +61,16 @@ class FLVAE(EmbeddingMixin, BaseTorchRecommender):
         Weight of the KL term, which is a sum over the latent dimensions. The authors of [1]_ take
         the mean over these, that is ``beta = 1 / n_components``. Worth a search between 0.002 and
         0.05.
-    max_epochs : int, default=100
-        Number of passes over the users.
     batch_size : int, default=200
         Users in a gradient step; 1024 in [1]_, for 117,000 users.
     learning_rate : float, default=1e-3
         Of the optimizer, Adam; [1]_ takes 5e-5 for 50 epochs, then 1e-5 and 1e-6 for 20 each.
-    early_stopping : bool, default=False
-        Whether to hold out `validation_fraction` of the users, end training when ``ndcg@100`` on
-        them has not grown for `n_iter_no_change` epochs, and keep the weights of the best epoch.
-    validation_fraction : float, default=0.1
-        Share of the users to hold out for early stopping.
-    n_iter_no_change : int, default=10
-        Epochs without a better validation score after which training ends.
-    warm_start : bool, default=False
-        Whether ``fit`` goes on where the last call ended, up to `max_epochs` in all, as the
-        ensembles of scikit-learn do: raise `max_epochs` to train for longer.
-    callbacks : list of skorch callbacks or None, default=None
-        Called in training, as :class:`skorch.NeuralNet` does.
-    device : str, default="auto"
-        Where to compute: "cpu", "cuda", "cuda:1", or "auto" for CUDA where there is one.
-    mixed_precision : bool, default=False
-        Whether to multiply in bfloat16 on CUDA; no effect on a CPU.
-    compile : bool, default=False
-        Whether to compile the network with :func:`torch.compile`.
-    pickle_optimizer : bool, default=False
-        Whether a pickle holds the state of the optimizer, for ``partial_fit`` to go on as if it
-        had not been interrupted. It is twice the size of the weights.
-    random_state : int, RandomState instance or None, default=None
-        Seed of weights, batches, dropout and validation users. One seed on one device gives
-        identical scores.
-    verbose : int, default=0
-        1 prints a line for each epoch, by skorch.
 
     Attributes
     ----------
-    net_ : skorch.NeuralNet
-        The trained network.
     item_embeddings_ : ndarray of shape (n_items, n_hidden)
         Weights of the last layer; n_hidden is `n_components` without hidden layers in the decoder,
         else `hidden_size`.
-    n_iter_ : int
-        Number of epochs.
-    loss_curve_ : list of float
-        Mean loss over each epoch.
-    validation_scores_ : list of float
-        ``ndcg@100`` of the validation users after each epoch.
-    best_epoch_ : int
-        Epoch with the best validation score, from 1; only with validation users.
-    n_features_in_ : int
-        Number of items.
-    feature_names_in_ : ndarray of shape (n_items,)
-        Names of the items where X is a DataFrame with names.
 
     See Also
     --------
@@ -177,7 +136,6 @@ class FLVAE(EmbeddingMixin, BaseTorchRecommender):
         device: str = "auto",
         mixed_precision: bool = False,
         compile: bool = False,
-        pickle_optimizer: bool = False,
         random_state: int | RandomState | None = None,
         verbose: int = 0,
     ) -> None:
@@ -200,13 +158,10 @@ class FLVAE(EmbeddingMixin, BaseTorchRecommender):
         self.device = device
         self.mixed_precision = mixed_precision
         self.compile = compile
-        self.pickle_optimizer = pickle_optimizer
         self.random_state = random_state
         self.verbose = verbose
 
     def _make_net(self, n_items: int) -> TorchNet:
-        params = self._net_params()
-        params["iterator_train"] = HalvedBatches if self.augmentation else SparseBatches
         return TorchNet(
             FLVAEModule,
             module__n_items=n_items,
@@ -218,7 +173,8 @@ class FLVAE(EmbeddingMixin, BaseTorchRecommender):
             criterion__likelihood=FocalLoss(self.alpha, self.gamma),
             criterion__beta=self.beta,
             criterion__n_annealing_steps=0,
-            **params,
+            passes=[Pass(batches=HalvedBatches if self.augmentation else SparseBatches)],
+            **self._net_params(),
         )
 
 
@@ -237,14 +193,17 @@ class FLVAEModule(nn.Module):
         self.encoder = DenselyConnectedEncoder(n_items, n_components, hidden_size, n_encoder_layers)
         self.decoder = DenselyConnected(n_components, hidden_size, n_decoder_layers)
         self.item_layer = ItemLayer(hidden_size if n_decoder_layers else n_components, n_items)
-        nn.init.constant_(self.item_layer.bias, INITIAL_LOGIT)
+
+    def reset_parameters(self, generator: torch.Generator) -> None:
+        """Set the biases of the items."""
+        self.item_layer.bias.fill_(INITIAL_LOGIT)
 
     def encode(self, batch: SparseBatch) -> torch.Tensor:
         """Return the latent mean, of shape (n_rows, n_components)."""
         return self.encoder(batch)[0]
 
-    def forward(self, batch: SparseBatch) -> VAEOutput:
+    def forward(self, batch: SparseBatch) -> Output:
         """Return scores at a sample of the latent vector in training, else at its mean."""
         mu, logvar = self.encoder(batch)
-        z = sample(mu, logvar) if self.training else mu
-        return VAEOutput(self.item_layer(self.decoder(z)), gaussian_kl(mu, logvar))
+        z = sample(mu, logvar, batch.generator) if self.training else mu
+        return Output(self.item_layer(self.decoder(z)), gaussian_kl(mu, logvar))

@@ -11,23 +11,24 @@ from numpy.random import RandomState
 from torch import nn
 
 from .._sklearn import Interval, StrOptions
-from ._base import BaseTorchRecommender
+from ._base import BaseTorchRecommender, EmbeddingMixin
+from ._criteria import LOG_2_PI, AnnealedELBO, Output, gaussian_kl, log_mixture
 from ._data import SparseBatch
-from ._elbo import AnnealedELBO, VAEOutput, log_mixture
-from ._embedding import EmbeddingMixin
-from ._losses import LOG_2_PI, gaussian_kl, likelihood_named
+from ._docs import with_training_docs
+from ._losses import likelihood_named
 from ._modules import (
+    Dense,
     ItemLayer,
     SparseEncoder,
     at_least_float32,
     checked_sizes,
     hidden_layers,
-    initialize,
     sample,
 )
 from ._net import TorchNet
 
 
+@with_training_docs
 class HVampVAE(EmbeddingMixin, BaseTorchRecommender):
     r"""Variational autoencoder with hierarchical VampPrior and gated layers.
 
@@ -78,59 +79,13 @@ class HVampVAE(EmbeddingMixin, BaseTorchRecommender):
     n_annealing_steps : int, default=20_000
         Number of gradient steps in which the weight of the KL term would rise linearly from 0 to
         1; it stops at `beta`. 0 means no annealing.
-    max_epochs : int, default=200
-        Number of passes over the users.
-    batch_size : int, default=500
-        Users in a gradient step.
-    learning_rate : float, default=5e-4
-        Of the optimizer, Adam.
-    early_stopping : bool, default=False
-        Whether to hold out `validation_fraction` of the users, end training when ``ndcg@100`` on
-        them has not grown for `n_iter_no_change` epochs, and keep the weights of the best epoch.
-    validation_fraction : float, default=0.1
-        Share of the users to hold out for early stopping.
-    n_iter_no_change : int, default=10
-        Epochs without a better validation score after which training ends.
-    warm_start : bool, default=False
-        Whether ``fit`` goes on where the last call ended, up to `max_epochs` in all, as the
-        ensembles of scikit-learn do: raise `max_epochs` to train for longer.
-    callbacks : list of skorch callbacks or None, default=None
-        Called in training, as :class:`skorch.NeuralNet` does.
-    device : str, default="auto"
-        Where to compute: "cpu", "cuda", "cuda:1", or "auto" for CUDA where there is one.
-    mixed_precision : bool, default=False
-        Whether to multiply in bfloat16 on CUDA; no effect on a CPU.
-    compile : bool, default=False
-        Whether to compile the network with :func:`torch.compile`.
-    pickle_optimizer : bool, default=False
-        Whether a pickle holds the state of the optimizer, for ``partial_fit`` to go on as if it
-        had not been interrupted. It is twice the size of the weights.
-    random_state : int, RandomState instance or None, default=None
-        Seed of weights, batches, dropout, latent noise and validation users. One seed on one
-        device gives identical scores.
-    verbose : int, default=0
-        1 prints a line for each epoch, by skorch.
 
     Attributes
     ----------
-    net_ : skorch.NeuralNet
-        The trained network.
     item_embeddings_ : ndarray of shape (n_items, n_hidden)
         Weights of the last layer.
-    n_iter_ : int
-        Number of epochs.
-    loss_curve_ : list of float
-        Mean loss over each epoch.
-    validation_scores_ : list of float
-        ``ndcg@100`` of the validation users after each epoch.
-    best_epoch_ : int
-        Epoch with the best validation score, from 1; only with validation users.
     best_beta_ : float
         Weight of the KL term in the best epoch; only with validation users.
-    n_features_in_ : int
-        Number of items.
-    feature_names_in_ : ndarray of shape (n_items,)
-        Names of the items where X is a DataFrame with names.
 
     See Also
     --------
@@ -214,7 +169,6 @@ class HVampVAE(EmbeddingMixin, BaseTorchRecommender):
         device: str = "auto",
         mixed_precision: bool = False,
         compile: bool = False,
-        pickle_optimizer: bool = False,
         random_state: int | RandomState | None = None,
         verbose: int = 0,
     ) -> None:
@@ -240,7 +194,6 @@ class HVampVAE(EmbeddingMixin, BaseTorchRecommender):
         self.device = device
         self.mixed_precision = mixed_precision
         self.compile = compile
-        self.pickle_optimizer = pickle_optimizer
         self.random_state = random_state
         self.verbose = verbose
 
@@ -272,13 +225,10 @@ class HVampVAE(EmbeddingMixin, BaseTorchRecommender):
             **self._net_params(),
         )
 
-    def _epoch_values(self, net: TorchNet) -> dict[str, float]:
-        return {"beta": float(net.criterion_.annealed_beta())}
-
     @property
     def _n_features_out(self) -> int:
-        hierarchical = self._made_with["prior"] == "hierarchical-vamp"
-        return self._made_with["n_components"] * (2 if hierarchical else 1)
+        hierarchical = self._trained_with["prior"] == "hierarchical-vamp"
+        return self._trained_with["n_components"] * (2 if hierarchical else 1)
 
 
 class HVampVAEModule(nn.Module):
@@ -308,17 +258,20 @@ class HVampVAEModule(nn.Module):
         if hierarchical:
             self.inner_encoder = SparseEncoder(*encoder_settings)
             width = self.inner_encoder.first.bias.shape[0]
-            self.inner_given = nn.Linear(n_components, width, bias=False)
-            nn.init.xavier_uniform_(self.inner_given.weight)
+            self.inner_given = Dense(n_components, width, bias=False)
             inner_sizes = [n_components, *decoder_hidden_layer_sizes]
             self.inner_prior = hidden_layers(inner_sizes, gated)
-            self.inner_prior.append(initialize(nn.Linear(inner_sizes[-1], 2 * n_components)))
+            self.inner_prior.append(Dense(inner_sizes[-1], 2 * n_components))
         self.decoder = hidden_layers(decoder_sizes, gated)
         self.item_layer = ItemLayer(decoder_sizes[-1], n_items)
         self.n_pseudo_inputs = n_pseudo_inputs
         if n_pseudo_inputs:
             self.pseudo_inputs = nn.Parameter(torch.empty(n_pseudo_inputs, n_items))
-            nn.init.normal_(self.pseudo_inputs, 0.05, 0.01)
+
+    def reset_parameters(self, generator: torch.Generator) -> None:
+        """Draw the pseudo-inputs."""
+        if self.n_pseudo_inputs:
+            self.pseudo_inputs.normal_(0.05, 0.01, generator=generator)
 
     def encode(self, batch: SparseBatch) -> torch.Tensor:
         """Return the latent means, of z or of z1 and z2, of shape (n_rows, n_latent)."""
@@ -328,24 +281,23 @@ class HVampVAEModule(nn.Module):
         inner = self.inner_encoder(batch, self.inner_given(mu)).chunk(2, dim=1)[0]
         return torch.cat([inner, mu], dim=1)
 
-    def forward(self, batch: SparseBatch) -> VAEOutput:
+    def forward(self, batch: SparseBatch) -> Output:
         """Return scores and KL at samples of the latent vectors in training.
 
-        At inference scores are those at the means, and the KL, which nothing needs, is NaN.
+        At inference scores are those at the means, without KL.
         """
         if not self.training:
-            scores = self.item_layer(self.decoder(self.encode(batch)))
-            return VAEOutput(scores, scores.hidden.new_tensor(torch.nan))
+            return Output(self.item_layer(self.decoder(self.encode(batch))))
         mu, logvar = gaussian(self.encoder(batch))  # (n_rows, n_components) each
-        latent = z = sample(mu, logvar)
+        latent = z = sample(mu, logvar, batch.generator)
         kl = self.kl(z, mu, logvar)
         if self.hierarchical:
             mu, logvar = gaussian(self.inner_encoder(batch, self.inner_given(z)))
-            latent = torch.cat([sample(mu, logvar), z], dim=1)
+            latent = torch.cat([sample(mu, logvar, batch.generator), z], dim=1)
             center, logscale = gaussian(self.inner_prior(z))
             # The KL of two Gaussians is that to the standard one in units of the second.
             kl = kl + gaussian_kl((mu - center) * (-0.5 * logscale).exp(), logvar - logscale)
-        return VAEOutput(self.item_layer(self.decoder(latent)), kl)
+        return Output(self.item_layer(self.decoder(latent)), kl)
 
     def kl(self, z: torch.Tensor, mu: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
         """Return the KL of N(mu, exp(logvar)) and the prior, at its sample z; a mean over rows."""

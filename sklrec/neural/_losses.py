@@ -7,7 +7,6 @@ and a likelihood turns the product into its own gradient in place: one such tens
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from ._data import SparseBatch
-
-LOG_2_PI = math.log(2 * math.pi)
+from ._data import SparseBatch, row_sums
 
 # From scores of shape (n_rows, n_items), which it may overwrite, and a batch to the negative
 # log-likelihood summed over items and averaged over users, and its gradient by the scores.
@@ -234,7 +231,7 @@ def cosine_loss(scores: torch.Tensor, batch: SparseBatch) -> tuple[torch.Tensor,
     length = (scores.square().sum(dim=1, keepdim=True) + unit.square()).sqrt_()
     scores /= length
     target = batch.normalized().values
-    cosine = scores.new_zeros(len(batch)).index_add_(0, batch.rows, scores[at] * target)
+    cosine = row_sums(scores[at] * target, batch.n_entries)
     gradient = scores.mul_(cosine[:, None])
     gradient[at] -= target
     return 1 - cosine.mean(), gradient.div_(length * len(batch))
@@ -323,13 +320,3 @@ def likelihood_named(name: str, confidence: float) -> Likelihood:
     if name == "gaussian":
         return GaussianNLL(confidence)
     return {"multinomial": multinomial_nll, "logistic": logistic_nll}[name]
-
-
-def gaussian_kl(mu: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
-    """Return KL(N(mu, exp(logvar)) || N(0, I)), a sum over dimensions and a mean over rows."""
-    return -0.5 * (1 + logvar - mu.square() - logvar.exp()).sum(dim=1).mean()
-
-
-def log_normal(z: torch.Tensor, mu: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
-    """Return the log-density of N(mu, exp(logvar)) at z, dimension by dimension."""
-    return -0.5 * (logvar + (z - mu).square() / logvar.exp() + LOG_2_PI)

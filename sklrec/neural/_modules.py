@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from itertools import pairwise
 from numbers import Integral
@@ -22,7 +23,11 @@ class SparseLinear(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(n_items, n_outputs))  # (n_items, n_outputs)
         self.bias = nn.Parameter(torch.empty(n_outputs))
-        initialize(self)
+        self.reset_parameters()
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw the weights."""
+        draw_weights(self.weight, self.bias, generator)
 
     def forward(self, batch: SparseBatch) -> torch.Tensor:
         """Return a tensor of shape (n_rows, n_outputs)."""
@@ -55,6 +60,14 @@ class _SparseProduct(torch.autograd.Function):
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[None, torch.Tensor]:
         product = ctx.batch.to_scipy().T @ gradient.contiguous().numpy()
         return None, torch.from_numpy(product)
+
+
+class Dense(nn.Linear):
+    """A linear layer that takes the generator of its fit."""
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw the weights."""
+        draw_weights(self.weight, self.bias, generator)
 
 
 class SparseEncoder(nn.Module):
@@ -90,7 +103,7 @@ class SparseEncoder(nn.Module):
             *(
                 layer
                 for n_in, width in zip(hidden_layer_sizes, widths[1:], strict=True)
-                for layer in (activation(gated), initialize(nn.Linear(n_in, width)))
+                for layer in (activation(gated), Dense(n_in, width))
             )
         )
 
@@ -109,12 +122,8 @@ class SparseEncoder(nn.Module):
         return self.hidden(h if given is None else h + given)
 
 
-class ItemLayer(nn.Linear):
+class ItemLayer(Dense):
     """A last layer with one output an item, whose rows of weights are item vectors."""
-
-    def reset_parameters(self) -> None:
-        """Draw the weights."""
-        initialize(self)
 
     def forward(self, hidden: torch.Tensor) -> ItemScores:  # type: ignore[override]
         """Return the scores as a product that is not yet multiplied out."""
@@ -139,7 +148,7 @@ class DenselyConnected(nn.Module):
     def __init__(self, n_inputs: int, width: int, n_layers: int) -> None:
         super().__init__()
         sizes = [n_inputs, *(n_layers * [width])]
-        self.linear = nn.ModuleList(initialize(nn.Linear(*pair)) for pair in pairwise(sizes))
+        self.linear = nn.ModuleList(Dense(*pair) for pair in pairwise(sizes))
         self.norm = nn.ModuleList(nn.LayerNorm(width) for _ in self.linear)
 
     def forward(self, h: torch.Tensor, skipped: torch.Tensor | None = None) -> torch.Tensor:
@@ -169,7 +178,7 @@ class DenselyConnectedEncoder(nn.Module):
         self.first = SparseLinear(n_items, hidden_size)
         self.norm = nn.LayerNorm(hidden_size)
         self.rest = DenselyConnected(hidden_size, hidden_size, n_encoder_layers - 1)
-        self.last = initialize(nn.Linear(hidden_size, 2 * n_components))
+        self.last = Dense(hidden_size, 2 * n_components)
 
     def forward(self, batch: SparseBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """Return two tensors of shape (n_rows, n_components)."""
@@ -185,7 +194,7 @@ def hidden_layers(sizes: Sequence[int], gated: bool = False) -> nn.Sequential:
     """
     layers: list[nn.Module] = []
     for n_in, n_out in pairwise(sizes):
-        layers += [initialize(nn.Linear(n_in, (1 + gated) * n_out)), activation(gated)]
+        layers += [Dense(n_in, (1 + gated) * n_out), activation(gated)]
     return nn.Sequential(*layers)
 
 
@@ -199,9 +208,13 @@ def at_least_float32(output: torch.Tensor) -> torch.Tensor:
     return output.to(torch.promote_types(output.dtype, torch.float32))
 
 
-def sample(mu: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
+@torch.compiler.disable  # generators are not traced
+def sample(
+    mu: torch.Tensor, logvar: torch.Tensor, generator: torch.Generator | None
+) -> torch.Tensor:
     """Draw from N(mu, exp(logvar))."""
-    return mu + torch.randn_like(mu) * (0.5 * logvar).exp()
+    noise = torch.empty_like(mu).normal_(generator=generator)
+    return mu + noise * (0.5 * logvar).exp()
 
 
 def checked_sizes(sizes: Sequence[int], name: str) -> tuple[int, ...]:
@@ -211,8 +224,28 @@ def checked_sizes(sizes: Sequence[int], name: str) -> tuple[int, ...]:
     return tuple(sizes)
 
 
-def initialize(layer: nn.Linear | SparseLinear) -> nn.Linear | SparseLinear:
-    """Draw weights as Glorot does, and biases as the authors of Mult-VAE do."""
-    nn.init.xavier_uniform_(layer.weight)
-    nn.init.trunc_normal_(layer.bias, std=0.001, a=-0.002, b=0.002)
-    return layer
+def draw_weights(
+    weight: torch.Tensor, bias: torch.Tensor | None, generator: torch.Generator | None
+) -> None:
+    """Draw weights by Glorot's rule, and biases as the authors of Mult-VAE do."""
+    nn.init.xavier_uniform_(weight, generator=generator)
+    if bias is not None:
+        nn.init.trunc_normal_(bias, std=0.001, a=-0.002, b=0.002, generator=generator)
+
+
+def reset_parameters(module: nn.Module, generator: torch.Generator) -> None:
+    """Draw all weights of a module anew, those of a layer before those of what holds it.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Layers that draw weights have ``reset_parameters(generator)``, as those of this file do;
+        a module that holds layers may have it too, to set some of their weights.
+    generator : torch.Generator
+        In main memory, so that a seed gives the same weights on every device.
+    """
+    for part in reversed(list(module.modules())):
+        reset: Any = getattr(part, "reset_parameters", None)
+        if reset is not None:
+            takes_generator = "generator" in inspect.signature(reset).parameters
+            reset(generator) if takes_generator else reset()

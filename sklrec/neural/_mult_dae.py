@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Integral, Real
-from typing import NamedTuple
 
 import torch
 from numpy.random import RandomState
 from torch import nn
 
 from .._sklearn import Interval, StrOptions
-from ._base import BaseTorchRecommender
+from ._base import BaseTorchRecommender, EmbeddingMixin
+from ._criteria import NegativeLogLikelihood, Output
 from ._data import SparseBatch
-from ._embedding import EmbeddingMixin
-from ._losses import ItemScores, Likelihood, likelihood_named
+from ._docs import with_training_docs
+from ._losses import likelihood_named
 from ._modules import ItemLayer, SparseEncoder, checked_sizes, hidden_layers
 from ._net import TorchNet
 
 
+@with_training_docs
 class MultDAE(EmbeddingMixin, BaseTorchRecommender):
     r"""Denoising autoencoder of users' interactions, Mult-DAE.
 
@@ -43,57 +44,13 @@ class MultDAE(EmbeddingMixin, BaseTorchRecommender):
         L2 penalty on the weights, without the biases, beside the mean loss of a user:
         ``loss + lambda_ * sum(W ** 2)``. The authors of [1]_ state .01 for a loss summed over a
         batch of 500 users, which is 2e-5 here.
-    max_epochs : int, default=200
-        Number of passes over the users.
-    batch_size : int, default=500
-        Users in a gradient step.
-    learning_rate : float, default=1e-3
-        Of the optimizer, Adam.
-    early_stopping : bool, default=False
-        Whether to hold out `validation_fraction` of the users, end training when ``ndcg@100`` on
-        them has not grown for `n_iter_no_change` epochs, and keep the weights of the best epoch.
-    validation_fraction : float, default=0.1
-        Share of the users to hold out for early stopping.
-    n_iter_no_change : int, default=10
-        Epochs without a better validation score after which training ends.
-    warm_start : bool, default=False
-        Whether ``fit`` goes on where the last call ended, up to `max_epochs` in all, as the
-        ensembles of scikit-learn do: raise `max_epochs` to train for longer.
-    callbacks : list of skorch callbacks or None, default=None
-        Called in training, as :class:`skorch.NeuralNet` does.
-    device : str, default="auto"
-        Where to compute: "cpu", "cuda", "cuda:1", or "auto" for CUDA where there is one.
-    mixed_precision : bool, default=False
-        Whether to multiply in bfloat16 on CUDA; no effect on a CPU.
-    compile : bool, default=False
-        Whether to compile the network with :func:`torch.compile`.
-    pickle_optimizer : bool, default=False
-        Whether a pickle holds the state of the optimizer, for ``partial_fit`` to go on as if it
-        had not been interrupted. It is twice the size of the weights.
-    random_state : int, RandomState instance or None, default=None
-        Seed of weights, batches, dropout and validation users. One seed on one device gives
-        identical scores.
-    verbose : int, default=0
-        1 prints a line for each epoch, by skorch.
 
     Attributes
     ----------
-    net_ : skorch.NeuralNet
-        The trained network.
     item_embeddings_ : ndarray of shape (n_items, n_hidden)
         Weights of the last layer.
-    n_iter_ : int
-        Number of epochs.
     loss_curve_ : list of float
         Mean loss over each epoch, without the penalty.
-    validation_scores_ : list of float
-        ``ndcg@100`` of the validation users after each epoch.
-    best_epoch_ : int
-        Epoch with the best validation score, from 1; only with validation users.
-    n_features_in_ : int
-        Number of items.
-    feature_names_in_ : ndarray of shape (n_items,)
-        Names of the items where X is a DataFrame with names.
 
     See Also
     --------
@@ -143,7 +100,6 @@ class MultDAE(EmbeddingMixin, BaseTorchRecommender):
         device: str = "auto",
         mixed_precision: bool = False,
         compile: bool = False,
-        pickle_optimizer: bool = False,
         random_state: int | RandomState | None = None,
         verbose: int = 0,
     ) -> None:
@@ -164,7 +120,6 @@ class MultDAE(EmbeddingMixin, BaseTorchRecommender):
         self.device = device
         self.mixed_precision = mixed_precision
         self.compile = compile
-        self.pickle_optimizer = pickle_optimizer
         self.random_state = random_state
         self.verbose = verbose
 
@@ -181,12 +136,6 @@ class MultDAE(EmbeddingMixin, BaseTorchRecommender):
             optimizer__param_groups=[("*weight", {"weight_decay": 2 * self.lambda_})],
             **self._net_params(),
         )
-
-
-class DAEOutput(NamedTuple):
-    """What the module makes of a batch."""
-
-    scores: ItemScores
 
 
 class MultDAEModule(nn.Module):
@@ -206,18 +155,6 @@ class MultDAEModule(nn.Module):
         """Return the bottleneck, of shape (n_rows, n_components)."""
         return torch.tanh(self.encoder(batch))
 
-    def forward(self, batch: SparseBatch) -> DAEOutput:
+    def forward(self, batch: SparseBatch) -> Output:
         """Return the scores of all items."""
-        return DAEOutput(self.item_layer(self.decoder(self.encode(batch))))
-
-
-class NegativeLogLikelihood(nn.Module):
-    """Negative log-likelihood, a mean over users."""
-
-    def __init__(self, likelihood: Likelihood) -> None:
-        super().__init__()
-        self.likelihood = likelihood
-
-    def forward(self, output: DAEOutput, batch: SparseBatch) -> torch.Tensor:
-        """Return the loss."""
-        return output.scores.nll(batch, self.likelihood)
+        return Output(self.item_layer(self.decoder(self.encode(batch))))

@@ -12,11 +12,12 @@ from sklearn.base import clone
 from torch import nn
 
 from .._sklearn import Interval, StrOptions
-from ._base import BaseTorchRecommender
+from .._typing import MatrixLike
+from ._base import BaseTorchRecommender, EmbeddingMixin
+from ._criteria import AnnealedELBO, Output, gaussian_kl
 from ._data import SparseBatch
-from ._elbo import AnnealedELBO, VAEOutput
-from ._embedding import EmbeddingMixin
-from ._losses import gaussian_kl, likelihood_named
+from ._docs import with_training_docs
+from ._losses import likelihood_named
 from ._modules import (
     ItemLayer,
     SparseEncoder,
@@ -28,6 +29,7 @@ from ._modules import (
 from ._net import TorchNet
 
 
+@with_training_docs
 class MultVAE(EmbeddingMixin, BaseTorchRecommender):
     r"""Variational autoencoder of users' interactions, Mult-VAE.
 
@@ -60,61 +62,15 @@ class MultVAE(EmbeddingMixin, BaseTorchRecommender):
         Number of gradient steps in which the weight of the KL term would rise linearly from 0 to
         1; it stops at `beta`. 0 means no annealing. The default is about that of figure 1 in
         [1]_; the authors' code has 200,000 for MovieLens-20M.
-    max_epochs : int, default=200
-        Number of passes over the users.
-    batch_size : int, default=500
-        Users in a gradient step.
-    learning_rate : float, default=1e-3
-        Of the optimizer, Adam.
-    early_stopping : bool, default=False
-        Whether to hold out `validation_fraction` of the users, end training when ``ndcg@100`` on
-        them has not grown for `n_iter_no_change` epochs, and keep the weights of the best epoch.
-    validation_fraction : float, default=0.1
-        Share of the users to hold out for early stopping.
-    n_iter_no_change : int, default=10
-        Epochs without a better validation score after which training ends.
-    warm_start : bool, default=False
-        Whether ``fit`` goes on where the last call ended, up to `max_epochs` in all, as the
-        ensembles of scikit-learn do: raise `max_epochs` to train for longer.
-    callbacks : list of skorch callbacks or None, default=None
-        Called in training, as :class:`skorch.NeuralNet` does.
-    device : str, default="auto"
-        Where to compute: "cpu", "cuda", "cuda:1", or "auto" for CUDA where there is one.
-    mixed_precision : bool, default=False
-        Whether to multiply in bfloat16 on CUDA; no effect on a CPU.
-    compile : bool, default=False
-        Whether to compile the network with :func:`torch.compile`.
-    pickle_optimizer : bool, default=False
-        Whether a pickle holds the state of the optimizer, for ``partial_fit`` to go on as if it
-        had not been interrupted. It is twice the size of the weights.
-    random_state : int, RandomState instance or None, default=None
-        Seed of weights, batches, dropout and validation users. One seed on one device gives
-        identical scores.
-    verbose : int, default=0
-        1 prints a line for each epoch, by skorch.
 
     Attributes
     ----------
-    net_ : skorch.NeuralNet
-        The trained network.
     item_embeddings_ : ndarray of shape (n_items, n_hidden)
         Weights of the last layer.
-    n_iter_ : int
-        Number of epochs.
-    loss_curve_ : list of float
-        Mean loss over each epoch.
-    validation_scores_ : list of float
-        ``ndcg@100`` of the validation users after each epoch.
-    best_epoch_ : int
-        Epoch with the best validation score, from 1; only with validation users.
     beta_ : float
         Weight of the KL term at the end of the annealing: `beta`, or what "peak" has found.
     best_beta_ : float
         Weight of the KL term in the best epoch; only with validation users.
-    n_features_in_ : int
-        Number of items.
-    feature_names_in_ : ndarray of shape (n_items,)
-        Names of the items where X is a DataFrame with names.
 
     See Also
     --------
@@ -168,7 +124,6 @@ class MultVAE(EmbeddingMixin, BaseTorchRecommender):
         device: str = "auto",
         mixed_precision: bool = False,
         compile: bool = False,
-        pickle_optimizer: bool = False,
         random_state: int | RandomState | None = None,
         verbose: int = 0,
     ) -> None:
@@ -190,7 +145,6 @@ class MultVAE(EmbeddingMixin, BaseTorchRecommender):
         self.device = device
         self.mixed_precision = mixed_precision
         self.compile = compile
-        self.pickle_optimizer = pickle_optimizer
         self.random_state = random_state
         self.verbose = verbose
 
@@ -208,38 +162,35 @@ class MultVAE(EmbeddingMixin, BaseTorchRecommender):
             **self._net_params(),
         )
 
-    def _train(
-        self,
-        X: sp.csr_array,
-        *,
-        fresh: bool,
-        epochs: int,
-        validation: tuple[sp.csr_array, sp.csr_array] | None,
-        hold_out: bool = True,
-    ) -> MultVAE:
-        if fresh and self.beta == "peak" and not hold_out:
-            self.beta_ = 1.0
-        elif fresh and self.beta == "peak":
-            if validation is None and not self.early_stopping:
-                raise ValueError(
-                    "beta='peak' needs validation users to find the peak: use "
-                    "early_stopping=True or X_val."
-                )
-            annealing = clone(self).set_params(beta=1.0)
-            annealing._train(X, fresh=True, epochs=epochs, validation=validation)
-            if annealing.net_.interrupted_:
-                params = self.get_params(deep=False)
-                self.__dict__.update(vars(annealing))
-                return self.set_params(**params)
-            self.beta_ = annealing.best_beta_
-            del annealing  # its network need not live beside the next
-        elif fresh:
-            self.beta_ = float(self.beta)
-        super()._train(X, fresh=fresh, epochs=epochs, validation=validation, hold_out=hold_out)
-        return self
+    def _validation_users(
+        self, X_val: MatrixLike, y_val: MatrixLike
+    ) -> tuple[sp.csr_array, sp.csr_array] | None:
+        if self.beta == "peak" and X_val is None and not self.early_stopping:
+            raise ValueError(
+                "beta='peak' needs validation users to find the peak: use early_stopping=True or "
+                "X_val."
+            )
+        return super()._validation_users(X_val, y_val)
 
-    def _epoch_values(self, net: TorchNet) -> dict[str, float]:
-        return {"beta": float(net.criterion_.annealed_beta())}
+    def _begin_fit(
+        self, X: sp.csr_array, validation: tuple[sp.csr_array, sp.csr_array] | None, n_epochs: int
+    ) -> TorchNet | None:
+        if self.beta != "peak":
+            self.beta_ = float(self.beta)
+        elif validation is None:
+            self.beta_ = 1.0
+        else:
+            fold_in, held_out = validation
+            annealing = clone(self).set_params(
+                beta=1.0, max_epochs=n_epochs, warm_start=False, random_state=self._seed
+            )
+            annealing.fit(X, X_val=fold_in + held_out, y_val=held_out)
+            self.beta_ = annealing.best_beta_
+            if annealing.net_.interrupted_:  # it is the model then
+                for name in ("loss_curve_", "validation_scores_", "best_epoch_", "best_beta_"):
+                    setattr(self, name, getattr(annealing, name))
+                return annealing.net_
+        return None
 
 
 class MultVAEModule(nn.Module):
@@ -259,10 +210,10 @@ class MultVAEModule(nn.Module):
         """Return the latent mean, of shape (n_rows, n_components)."""
         return self.encoder(batch).chunk(2, dim=1)[0]
 
-    def forward(self, batch: SparseBatch) -> VAEOutput:
+    def forward(self, batch: SparseBatch) -> Output:
         """Return scores at a sample of the latent vector in training, else at its mean."""
         mu, logvar = at_least_float32(self.encoder(batch)).chunk(
             2, dim=1
         )  # (n_rows, n_components) each
-        z = sample(mu, logvar) if self.training else mu
-        return VAEOutput(self.item_layer(self.decoder(z)), gaussian_kl(mu, logvar))
+        z = sample(mu, logvar, batch.generator) if self.training else mu
+        return Output(self.item_layer(self.decoder(z)), gaussian_kl(mu, logvar))

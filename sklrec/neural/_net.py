@@ -1,36 +1,79 @@
-"""A skorch net that trains on sparse batches, in passes over parts of its module."""
+"""A skorch net whose epochs are passes, each over its own data for its own part of the module."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import skorch
 import torch
 from torch import nn
 
+from ._data import Generators, SparseBatches
+from ._modules import reset_parameters
 
-class TrainingEnd(KeyboardInterrupt):
-    """Ends training as skorch's callbacks do, told apart from the user's Ctrl-C."""
+
+class StopTraining(Exception):  # noqa: N818 - no error
+    """Ends training after an epoch that all callbacks have seen."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One way through a part of the data, an epoch or one of several in an epoch.
+
+    Parameters
+    ----------
+    part : str, default=""
+        Name of the submodule that is trained, as in :meth:`torch.nn.Module.get_submodule`; the
+        weights of all others are held. "" is the whole module. Settings of the optimizer for a
+        part are those of skorch, ``optimizer__param_groups=[("part.*", {"lr": 0.1})]``.
+    data : str, default="users"
+        Which of the datasets given to the net it goes over.
+    batches : callable, default=SparseBatches
+        ``batches(dataset, batch_size, generators=..., device=...)`` returns an iterable over pairs
+        of an input and a target.
+    options : dict, default={}
+        Keyword arguments of the module's ``forward``.
+    criterion : str, default=""
+        Name of the submodule of the criterion that gives the loss; "" is the whole criterion.
+    n_times : int, default=1
+        How often in a row.
+    before : callable or None, default=None
+        ``before(net)`` is called each time before it begins, for work that is no gradient step.
+    """
+
+    part: str = ""
+    data: str = "users"
+    batches: Callable[..., Any] = SparseBatches
+    options: Mapping[str, Any] = field(default_factory=dict)
+    criterion: str = ""
+    n_times: int = 1
+    before: Callable[[TorchNet], None] | None = None
 
 
 class TorchNet(skorch.NeuralNet):
-    """A skorch net that trains on :class:`SparseBatches`.
+    """A skorch net whose epochs are passes.
 
-    An epoch is a sequence of passes over the data; each trains one part of the module with an
-    optimizer of its own. The plain case is one part and one pass.
+    It is fitted to a dict of datasets, ``net.partial_fit({"users": SparseRows(X)}, None)``.
 
     Parameters
     ----------
     module, criterion, **kwargs
         As in :class:`skorch.NeuralNet`. The module maps a batch to an output, the criterion an
-        output and the target batch to a loss.
-    parts : dict of str to list of str or None, default=None
-        For each part the prefixes of the names of its parameters; None means one part with all.
-    passes : sequence of str or None, default=None
-        The part that each pass of an epoch trains, in order; None means each part once.
+        output and the target batch to a loss. ``criterion.epoch_values()``, if it has that, gives
+        values to keep in the history of each epoch.
+    passes : sequence of Pass
+        The passes of an epoch, in order.
+    seed : int
+        Seed of the weights and, with the number of the epoch, of what is drawn in an epoch.
     mixed_precision : bool, default=False
-        Whether to multiply in bfloat16, on CUDA.
+        Whether to multiply in bfloat16 where the device has units for it.
+
+    Attributes
+    ----------
+    interrupted_ : bool
+        Whether the user interrupted the last training.
     """
 
     def __init__(
@@ -38,87 +81,157 @@ class TorchNet(skorch.NeuralNet):
         module: type[nn.Module],
         criterion: type[nn.Module],
         *,
-        parts: dict[str, list[str]] | None = None,
-        passes: Sequence[str] | None = None,
+        passes: Sequence[Pass] = (Pass(),),
+        seed: int = 0,
         mixed_precision: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(module, criterion, **kwargs)
-        self.parts = parts
         self.passes = passes
+        self.seed = seed
         self.mixed_precision = mixed_precision
+        self.predecessor: TorchNet | None = None
+
+    history_: Any
 
     @property
     def plain_module(self) -> nn.Module:
         """The module as it was before ``torch.compile``, under which its names change."""
-        module: nn.Module = self.module_
-        return getattr(module, "_orig_mod", module)
+        return _plain(self.module_)
 
-    def initialize_optimizer(self, triggered_directly: bool | None = None) -> TorchNet:
-        """Make one optimizer for each part, all with the settings ``optimizer__...``.
+    @property
+    def plain_criterion(self) -> nn.Module:
+        """The criterion as it was before ``torch.compile``."""
+        return _plain(self.criterion_)
 
-        ``optimizer_`` where there is one part, else ``optimizer_<part>_``.
+    def initialize(self) -> TorchNet:
+        """Make module, criterion and optimizer, with weights that the seed decides."""
+        self.generators = Generators(torch.device(self.device))
+        super().initialize()
+        return self
+
+    def initialize_from(self, trained: TorchNet) -> TorchNet:
+        """Initialize with the weights and the state of a net that was trained before.
+
+        The module is taken over, not copied. The state of the optimizer is too, where `trained`
+        has one; a learning rate other than that of `trained` takes effect.
         """
-        for part, prefixes in self._parts().items():
-            named = [
-                (name, parameter)
-                for name, parameter in self.plain_module.named_parameters()
-                if name.startswith(tuple(prefixes))
-            ]
-            args, kwargs = self.get_params_for_optimizer("optimizer", named)
-            setattr(self, self._optimizer_of(part), self.optimizer(*args, **kwargs))
-        if "optimizer" not in self.prefixes_:  # skorch knows optimizer_ by itself
-            self.prefixes_: list[str] = [*self.prefixes_, "optimizer"]
+        self.predecessor = trained
+        self.initialize()
+        self.predecessor = None
+        self.plain_criterion.load_state_dict(trained.plain_criterion.state_dict())
+        self.history_ = trained.history_
+        if trained.optimizer_.state:
+            rates = [group["lr"] for group in self.optimizer_.param_groups]
+            self.optimizer_.load_state_dict(trained.optimizer_.state_dict())
+            if self.lr != trained.lr:
+                for group, rate in zip(self.optimizer_.param_groups, rates, strict=True):
+                    group["lr"] = rate
+                    group.pop("initial_lr", None)  # that of a scheduler
         return self
 
-    def fit_loop(self, *args: Any, **kwargs: Any) -> TorchNet:
-        """Train, and remember it if the user interrupts: skorch takes that for a way to stop."""
-        try:
-            super().fit_loop(*args, **kwargs)
-        except KeyboardInterrupt as stop:
-            by_callback = self.callbacks and self.notified_ == "on_epoch_end"
-            if not (by_callback or isinstance(stop, TrainingEnd)):
-                self.interrupted_ = True
-            raise
+    def initialize_module(self) -> TorchNet:
+        """Make the module in float32, drawing nothing from torch's global generator."""
+        if self.predecessor is not None:
+            self.module_ = self.predecessor.plain_module
+            return self
+        module = blank_module(self)
+        module._apply(lambda t: torch.empty_like(t, device="cpu") if t.is_meta else t)
+        self.generators.seed(self.seed, 0)
+        with torch.no_grad():
+            reset_parameters(module, self.generators.cpu)
+        self.module_ = module
         return self
 
-    def notify(self, method_name: str, **cb_kwargs: Any) -> None:
-        """Call a method of all callbacks, and know which."""
-        self.notified_ = method_name
-        super().notify(method_name, **cb_kwargs)
-        self.notified_ = ""
+    def get_all_learnable_params(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Yield the parameters of the module, by names that compiling does not change."""
+        yield from self.plain_module.named_parameters()
+
+    def get_dataset(self, X: Any, y: Any = None) -> Any:
+        """Return the datasets as they are."""
+        return X
+
+    def get_iterator(self, dataset: Any, training: bool = False) -> Any:
+        """Return the passes of an epoch, each with its batches."""
+        return [
+            (
+                one,
+                one.batches(
+                    dataset[one.data],
+                    self.batch_size,
+                    generators=self.generators,
+                    device=self.device,
+                ),
+            )
+            for one in self.passes
+            for _ in range(one.n_times)
+        ]
 
     def run_single_epoch(
         self, iterator: Any, training: bool, prefix: str, step_fn: Any, **fit_params: Any
     ) -> None:
-        """Go through the passes of an epoch."""
-        if not training:
-            super().run_single_epoch(iterator, training, prefix, step_fn, **fit_params)
+        """Go through the passes of an epoch, as skorch goes through batches.
+
+        The losses are read when the epoch is over, so that a GPU is not waited for in each step.
+        """
+        if iterator is None:
             return
-        for part in self.passes or self._parts():
-            self._begin_pass(part)
-            super().run_single_epoch(iterator, training, prefix, step_fn, **fit_params)
+        self.generators.seed(self.seed, len(self.history))
+        n_batches = 0
+        for one, batches in iterator:
+            self._begin_pass(one)
+            for batch in batches:
+                self.notify("on_batch_begin", batch=batch, training=training)
+                step = step_fn(batch, **one.options)
+                self.history.record_batch(f"{prefix}_loss", step["loss"].detach())
+                self.history.record_batch(f"{prefix}_batch_size", len(batch[0]))
+                self.notify("on_batch_end", batch=batch, training=training, **step)
+                n_batches += 1
+        steps = self.history[-1]["batches"]
+        losses = torch.stack([step[f"{prefix}_loss"] for step in steps]).tolist()
+        for step, loss in zip(steps, losses, strict=True):
+            step[f"{prefix}_loss"] = loss
+        self.history.record(f"{prefix}_batch_count", n_batches)
+        for name, value in self.epoch_values().items():
+            self.history.record(name, value)
 
-    def _parts(self) -> dict[str, list[str]]:
-        return self.parts or {"all": [""]}
+    def epoch_values(self) -> dict[str, float]:
+        """Return the values that the criterion names for the history."""
+        values = getattr(self.plain_criterion, "epoch_values", dict)
+        return values()
 
-    def _optimizer_of(self, part: str) -> str:
-        return f"optimizer_{part}_" if self.parts else "optimizer_"
+    def _begin_pass(self, one: Pass) -> None:
+        if one.before is not None:
+            one.before(self)
+        self.criterion_name_ = one.criterion
+        trained = set(self.plain_module.get_submodule(one.part).parameters())
+        for parameter in self.plain_module.parameters():
+            parameter.requires_grad_(parameter in trained)
 
-    def _begin_pass(self, part: str) -> None:
-        """Let gradients reach the parameters of `part` alone; the module knows which it is."""
-        self.part_ = part
-        if self.parts:
-            self.plain_module.training_part = part  # type: ignore[assignment]
-            prefixes = tuple(self.parts[part])
-            for name, parameter in self.plain_module.named_parameters():
-                parameter.requires_grad_(name.startswith(prefixes))
-        for _, callback in self.callbacks_:
-            if hasattr(callback, "on_pass_begin"):
-                callback.on_pass_begin(self, part=part)
+    def fit_loop(self, *args: Any, **kwargs: Any) -> TorchNet:
+        """Train until all epochs are over, a callback ends it or the user interrupts it."""
+        self.interrupted_ = self.is_to_stop_ = False
+        try:
+            super().fit_loop(*args, **kwargs)
+        except StopTraining:
+            pass
+        except KeyboardInterrupt:
+            self.interrupted_ = True
+            raise  # for skorch, which takes it for a way to stop
+        return self
 
-    def _step_optimizer(self, step_fn: Any) -> None:
-        getattr(self, self._optimizer_of(self.part_)).step(step_fn)
+    def notify(self, method_name: str, **cb_kwargs: Any) -> None:
+        """Call a method of all callbacks, and end training where one of them asks for it."""
+        at_end = method_name == "on_epoch_end"
+        try:
+            super().notify(method_name, **cb_kwargs)
+        except KeyboardInterrupt as stop:
+            # The callbacks of skorch end training by what Ctrl-C raises.
+            if at_end and self.callbacks and not self.interrupted_:
+                raise StopTraining from stop
+            raise
+        if at_end and self.is_to_stop_:
+            raise StopTraining
 
     def infer(self, x: Any, **fit_params: Any) -> Any:
         """Run the module on a batch."""
@@ -126,11 +239,29 @@ class TorchNet(skorch.NeuralNet):
             return self.module_(x, **fit_params)
 
     def get_loss(self, y_pred: Any, y_true: Any, X: Any = None, training: bool = False) -> Any:
-        """Run the criterion on an output and its target."""
+        """Run the criterion of the pass on an output and its target."""
         with self._autocast():
-            return self.criterion_(y_pred, y_true)
+            return self.criterion_.get_submodule(self.criterion_name_)(y_pred, y_true)
 
     def _autocast(self) -> torch.autocast:
         device = torch.device(self.device).type
-        enabled = self.mixed_precision and device == "cuda"
+        enabled = self.mixed_precision and (device == "cuda" or cpu_multiplies_bfloat16())
         return torch.autocast(device, dtype=torch.bfloat16, enabled=enabled)
+
+
+def blank_module(net: TorchNet) -> nn.Module:
+    """Return the module of a net in float32 with shapes alone, which needs no memory.
+
+    What a module is given as a tensor, such as the content of items, stays.
+    """
+    with torch.device("meta"):
+        return net.module(**net.get_params_for("module")).float()
+
+
+def cpu_multiplies_bfloat16() -> bool:
+    """Return whether this processor has units that multiply in bfloat16."""
+    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+
+
+def _plain(module: nn.Module) -> nn.Module:
+    return getattr(module, "_orig_mod", module)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numbers import Real
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -14,13 +14,15 @@ from torch import nn
 from .._sklearn import Interval, StrOptions
 from ..base import SimilarItemsMixin
 from ._base import BaseTorchRecommender
+from ._criteria import NegativeLogLikelihood, Output
 from ._data import SparseBatch
+from ._docs import with_training_docs
 from ._losses import DenseScores, FocalLoss, GaussianNLL, Likelihood, cosine_loss
 from ._modules import sparse_product
-from ._mult_dae import NegativeLogLikelihood
 from ._net import TorchNet
 
 
+@with_training_docs
 class NeuralEASE(SimilarItemsMixin, BaseTorchRecommender):
     r"""Linear item-to-item autoencoder with a zero diagonal, for losses without a closed form.
 
@@ -56,61 +58,19 @@ class NeuralEASE(SimilarItemsMixin, BaseTorchRecommender):
         Weight of the items a user has in the focal loss; that of all others is ``1 - alpha``.
     gamma : float, default=2.0
         How much less an item counts in the focal loss the better it is predicted.
-    max_epochs : int, default=50
-        Number of passes over the users.
-    batch_size : int, default=500
-        Users in a gradient step.
     learning_rate : float, default=1.0
         Of the optimizer, gradient descent with Nesterov's momentum of 0.9, in units in which the
         squared error of all users at once can be followed down with a rate of 1 whatever the data:
         the inverse of the mean of ``||x||^2``, and 1 for the cosine loss. Where the loss becomes
         NaN take a smaller one: for batches of a few users, for values of which a few are far
         larger than all others, and for a `lambda_` as large as the sum of all ``||x||^2``.
-    early_stopping : bool, default=False
-        Whether to hold out `validation_fraction` of the users, end training when ``ndcg@100`` on
-        them has not grown for `n_iter_no_change` epochs, and keep the weights of the best epoch.
-    validation_fraction : float, default=0.1
-        Share of the users to hold out for early stopping.
-    n_iter_no_change : int, default=10
-        Epochs without a better validation score after which training ends.
-    warm_start : bool, default=False
-        Whether ``fit`` goes on where the last call ended, up to `max_epochs` in all, as the
-        ensembles of scikit-learn do: raise `max_epochs` to train for longer.
-    callbacks : list of skorch callbacks or None, default=None
-        Called in training, as :class:`skorch.NeuralNet` does.
-    device : str, default="auto"
-        Where to compute: "cpu", "cuda", "cuda:1", or "auto" for CUDA where there is one.
-    mixed_precision : bool, default=False
-        Whether to multiply in bfloat16 on CUDA; no effect on a CPU.
-    compile : bool, default=False
-        Whether to compile the network with :func:`torch.compile`.
-    pickle_optimizer : bool, default=False
-        Whether a pickle holds the state of the optimizer, for ``partial_fit`` to go on as if it
-        had not been interrupted. It is the size of the weights.
-    random_state : int, RandomState instance or None, default=None
-        Seed of weights, batches, dropout and validation users. One seed on one device gives
-        identical scores.
-    verbose : int, default=0
-        1 prints a line for each epoch, by skorch.
 
     Attributes
     ----------
-    net_ : skorch.NeuralNet
-        The trained network.
     coef_ : ndarray of shape (n_items, n_items)
         Weight of each item (row) in the score of each item (column), float32.
-    n_iter_ : int
-        Number of epochs.
     loss_curve_ : list of float
         Mean loss over each epoch, without the penalty.
-    validation_scores_ : list of float
-        ``ndcg@100`` of the validation users after each epoch.
-    best_epoch_ : int
-        Epoch with the best validation score, from 1; only with validation users.
-    n_features_in_ : int
-        Number of items.
-    feature_names_in_ : ndarray of shape (n_items,)
-        Names of the items where X is a DataFrame with names.
 
     See Also
     --------
@@ -174,7 +134,6 @@ class NeuralEASE(SimilarItemsMixin, BaseTorchRecommender):
         device: str = "auto",
         mixed_precision: bool = False,
         compile: bool = False,
-        pickle_optimizer: bool = False,
         random_state: int | RandomState | None = None,
         verbose: int = 0,
     ) -> None:
@@ -194,7 +153,6 @@ class NeuralEASE(SimilarItemsMixin, BaseTorchRecommender):
         self.device = device
         self.mixed_precision = mixed_precision
         self.compile = compile
-        self.pickle_optimizer = pickle_optimizer
         self.random_state = random_state
         self.verbose = verbose
 
@@ -227,32 +185,17 @@ class NeuralEASE(SimilarItemsMixin, BaseTorchRecommender):
             return cosine_loss
         return GaussianNLL() if self.loss == "mse" else FocalLoss(self.alpha, self.gamma)
 
-    def _train(
-        self,
-        X: sp.csr_array,
-        *,
-        fresh: bool,
-        epochs: int,
-        validation: tuple[sp.csr_array, sp.csr_array] | None,
-        hold_out: bool = True,
-    ) -> NeuralEASE:
-        if fresh:
-            self._n_users = X.shape[0]
-            # A bound on the largest eigenvalue of X'X / n_users, whose rows the cosine divides by
-            # their norms, and of the penalty.
-            mean_square = 1.0 if self.loss == "cosine" else sp.linalg.norm(X) ** 2 / X.shape[0]
-            self._curvature = float(mean_square + self.lambda_ / X.shape[0]) or 1.0
-        super()._train(X, fresh=fresh, epochs=epochs, validation=validation, hold_out=hold_out)
-        return self
+    def _begin_fit(
+        self, X: sp.csr_array, validation: tuple[sp.csr_array, sp.csr_array] | None, n_epochs: int
+    ) -> None:
+        self._n_users = X.shape[0]
+        # A bound on the largest eigenvalue of X'X / n_users, whose rows the cosine divides by
+        # their norms, and of the penalty.
+        mean_square = 1.0 if self.loss == "cosine" else sp.linalg.norm(X) ** 2 / X.shape[0]
+        self._curvature = float(mean_square + self.lambda_ / X.shape[0]) or 1.0
 
     def _item_similarity(self, items: np.ndarray) -> np.ndarray:
         return self.coef_[items]
-
-
-class NeuralEASEOutput(NamedTuple):
-    """What the module makes of a batch."""
-
-    scores: DenseScores
 
 
 class NeuralEASEModule(nn.Module):
@@ -261,13 +204,18 @@ class NeuralEASEModule(nn.Module):
     def __init__(self, n_items: int, dropout: float) -> None:
         super().__init__()
         self.dropout = dropout
-        self.weight = nn.Parameter(torch.zeros(n_items, n_items))
+        self.weight = nn.Parameter(torch.empty(n_items, n_items))
+        self.reset_parameters()
 
-    def forward(self, batch: SparseBatch) -> NeuralEASEOutput:
+    def reset_parameters(self) -> None:
+        """Begin at zero, where items without interactions remain."""
+        nn.init.zeros_(self.weight)
+
+    def forward(self, batch: SparseBatch) -> Output:
         """Return the scores of all items."""
         batch = batch.dropout(self.dropout, training=self.training)
         weight = _DiagonalHeld.apply(self.weight)
-        return NeuralEASEOutput(DenseScores(sparse_product(batch, weight)))
+        return Output(DenseScores(sparse_product(batch, weight)))
 
 
 class _DiagonalHeld(torch.autograd.Function):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -10,36 +11,148 @@ import scipy.sparse as sp
 import torch
 from sklearn.utils import gen_batches
 
+from .._ranking import Excluded
 from ._data import SparseBatch, SparseRows
 from ._net import TorchNet
 
-# Users predicted at once: few enough to answer for one user without delay, and enough to make
-# the product with the last layer more than a walk through its weights.
+# Users predicted at once on a CPU: enough to make the product with the last layer more than a
+# walk through its weights, and few enough for their scores to stay in the caches.
 PREDICTION_ROWS = 64
 
+# Share of the free memory of a GPU that the scores of a batch and what ranks them may take.
+SHARE_OF_DEVICE = 0.5
 
-def in_equal_batches(
+# Tensors of the size of the scores that are alive while they are ranked.
+TENSORS_OF_A_RANKING = 4
+
+_IMPORTED_IN = os.getpid()
+
+
+def outputs_of(
     net: TorchNet,
     X: sp.csr_array,
-    function: Callable[[SparseBatch], torch.Tensor],
+    function: Callable[[sp.csr_array], torch.Tensor],
     n_outputs: int,
 ) -> np.ndarray:
-    """Apply `function` to all rows of X, without training, in batches of one size.
-
-    The last digits of a product of matrices depend on their shapes. In batches of one size, the
-    last one filled up with empty rows, what comes out for a user does not depend on the others.
-    """
+    """Return what `function` makes of the rows of X, without training, in the precision of X."""
     outputs = np.empty((X.shape[0], n_outputs), dtype=X.dtype)
-    net.plain_module.eval()
-    with torch.inference_mode(), explained_out_of_memory(PREDICTION_ROWS):
+    with predicting(net, PREDICTION_ROWS):
         for rows in gen_batches(X.shape[0], PREDICTION_ROWS):
-            n_rows = rows.stop - rows.start
-            padded = X[rows]
-            padded.resize(PREDICTION_ROWS, X.shape[1])
-            batch = SparseRows(padded)[torch.arange(PREDICTION_ROWS)]
-            output = function(batch.to(torch.device(net.device)))
-            outputs[rows] = output[:n_rows].float().cpu().numpy()
+            found = function(X[rows]).float().cpu().numpy()
+            if found.shape == outputs.shape and found.dtype == outputs.dtype:
+                return found  # without a copy
+            outputs[rows] = found
     return outputs
+
+
+def batch_of(X: sp.csr_array, net: TorchNet) -> SparseBatch:
+    """Return all rows of X as one batch on the device of a net."""
+    return SparseRows(X)[torch.arange(X.shape[0])].to(torch.device(net.device))
+
+
+@contextmanager
+def predicting(net: TorchNet, n_rows: int) -> Iterator[None]:
+    """Put a net into evaluation and compute no gradients inside the block."""
+    if os.getpid() != _IMPORTED_IN:
+        # The threads of OpenMP are not there in a forked process, and would be waited for forever.
+        torch.set_num_threads(1)
+    net.plain_module.eval()
+    with torch.inference_mode(), explained_out_of_memory(n_rows):
+        yield
+
+
+def rank_on_device(
+    net: TorchNet,
+    X: sp.csr_array,
+    k: int,
+    excluded: Excluded,
+    function: Callable[[sp.csr_array], torch.Tensor],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rank the best `k` items for each row of X where the scores are.
+
+    Parameters
+    ----------
+    net : TorchNet
+        The trained net.
+    X : CSR array of shape (n_rows, n_items)
+        Interactions.
+    k : int
+        Number of ranks, at most n_items.
+    excluded : Excluded
+        What may not be ranked.
+    function : callable
+        Maps rows of X to scores of shape (n_rows, n_items) on the device.
+
+    Returns
+    -------
+    ranking : ndarray of shape (n_rows, k), dtype int64
+        Item indices, best first; equal scores go to the lower index; -1 past the last item.
+    scores : ndarray of shape (n_rows, k), float32
+        Their scores; minus infinity beside -1.
+    """
+    ranking = np.empty((X.shape[0], k), dtype=np.int64)
+    values = np.empty((X.shape[0], k), dtype=np.float32)
+    n_rows = rows_at_once(torch.device(net.device), X.shape[1])
+    with predicting(net, n_rows):
+        for rows in gen_batches(X.shape[0], n_rows):
+            scores = function(X[rows]).float()
+            mask_excluded(scores, excluded[rows])
+            best, ranked = best_columns(scores, k)
+            ranking[rows], values[rows] = ranked.cpu().numpy(), best.cpu().numpy()
+    return ranking, values
+
+
+def rows_at_once(device: torch.device, n_items: int) -> int:
+    """Return for how many rows there is memory to rank at once."""
+    if device.type != "cuda":
+        return PREDICTION_ROWS
+    free = torch.cuda.mem_get_info(device)[0]
+    return max(1, int(SHARE_OF_DEVICE * free) // (4 * TENSORS_OF_A_RANKING * n_items))
+
+
+def mask_excluded(scores: torch.Tensor, excluded: Excluded) -> None:
+    """Set the scores of what is excluded to minus infinity, in place."""
+    if excluded.all_but is not None:
+        at = _entries(excluded.all_but, scores.device)
+        candidates = scores[at]
+        scores.fill_(-torch.inf)
+        scores[at] = candidates
+    if excluded.items is not None:
+        items = torch.from_numpy(np.flatnonzero(excluded.items)).to(scores.device)
+        scores.index_fill_(1, items, -torch.inf)
+    if excluded.entries is not None:
+        scores[_entries(excluded.entries, scores.device)] = -torch.inf
+
+
+def _entries(X: sp.csr_array, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    rows = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
+    return (
+        torch.from_numpy(rows).to(device),
+        torch.from_numpy(X.indices.astype(np.int64)).to(device),
+    )
+
+
+def best_columns(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the `k` largest scores of each row and their columns, best first.
+
+    ``torch.topk`` promises nothing about ties. Here equal scores go to the lower index: all
+    scores above the k-th largest are taken, and of those equal to it the first.
+
+    Raises
+    ------
+    ValueError
+        If a score is NaN.
+    """
+    if scores.isnan().any():
+        raise ValueError("Scores must not be NaN.")
+    bound = scores.topk(k, dim=1, sorted=True).values[:, -1:]
+    above = scores > bound
+    level = scores == bound
+    n_level = k - above.sum(dim=1, keepdim=True)
+    taken = above | (level & (level.cumsum(dim=1, dtype=torch.int32) <= n_level))
+    columns = taken.nonzero()[:, 1].view(scores.shape[0], k)  # k in each row, ascending
+    best, order = scores.gather(1, columns).sort(dim=1, descending=True, stable=True)
+    return best, columns.gather(1, order).masked_fill(best == -torch.inf, -1)
 
 
 @contextmanager

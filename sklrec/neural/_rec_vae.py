@@ -6,26 +6,27 @@ import math
 from collections.abc import Sequence
 from copy import deepcopy
 from numbers import Integral, Real
-from typing import Any, NamedTuple, cast
+from typing import cast
 
 import numpy as np
 import torch
 from numpy.random import RandomState
-from skorch.callbacks import Callback
 from torch import nn
 
 from .._sklearn import Interval, StrOptions
-from ._base import BaseTorchRecommender
+from ._base import BaseTorchRecommender, EmbeddingMixin
+from ._criteria import Output, log_normal
 from ._data import SparseBatch
-from ._embedding import EmbeddingMixin
-from ._losses import ItemScores, Likelihood, likelihood_named, log_normal
+from ._docs import with_training_docs
+from ._losses import Likelihood, likelihood_named
 from ._modules import DenselyConnectedEncoder, ItemLayer, sample
-from ._net import TorchNet
+from ._net import Pass, TorchNet
 
 # Log-variance of the widest part of the prior, which keeps a little density everywhere.
 WIDE_LOGVAR = 10.0
 
 
+@with_training_docs
 class RecVAE(EmbeddingMixin, BaseTorchRecommender):
     r"""Variational autoencoder with a composite prior and alternating training, RecVAE.
 
@@ -71,55 +72,13 @@ class RecVAE(EmbeddingMixin, BaseTorchRecommender):
         Number of passes that train the decoder, in each epoch.
     max_epochs : int, default=50
         Number of epochs, each of ``n_encoder_epochs + n_decoder_epochs`` passes over the users.
-    batch_size : int, default=500
-        Users in a gradient step.
-    learning_rate : float, default=5e-4
-        Of the two optimizers, Adam. Worth a search between 2e-4 and 2e-3.
-    early_stopping : bool, default=False
-        Whether to hold out `validation_fraction` of the users, end training when ``ndcg@100`` on
-        them has not grown for `n_iter_no_change` epochs, and keep the weights of the best epoch.
-    validation_fraction : float, default=0.1
-        Share of the users to hold out for early stopping.
-    n_iter_no_change : int, default=10
-        Epochs without a better validation score after which training ends.
-    warm_start : bool, default=False
-        Whether ``fit`` goes on where the last call ended, up to `max_epochs` in all, as the
-        ensembles of scikit-learn do: raise `max_epochs` to train for longer.
-    callbacks : list of skorch callbacks or None, default=None
-        Called in training, as :class:`skorch.NeuralNet` does.
-    device : str, default="auto"
-        Where to compute: "cpu", "cuda", "cuda:1", or "auto" for CUDA where there is one.
-    mixed_precision : bool, default=False
-        Whether to multiply in bfloat16 on CUDA; no effect on a CPU.
-    compile : bool, default=False
-        Whether to compile the network with :func:`torch.compile`.
-    pickle_optimizer : bool, default=False
-        Whether a pickle holds the state of the optimizers, for ``partial_fit`` to go on as if it
-        had not been interrupted. It is twice the size of the weights.
-    random_state : int, RandomState instance or None, default=None
-        Seed of weights, batches, dropout and validation users. One seed on one device gives
-        identical scores.
-    verbose : int, default=0
-        1 prints a line for each epoch, by skorch.
 
     Attributes
     ----------
-    net_ : skorch.NeuralNet
-        The trained network.
     item_embeddings_ : ndarray of shape (n_items, n_components)
         Weights of the decoder.
-    n_iter_ : int
-        Number of epochs.
     loss_curve_ : list of float
         Mean loss over all passes of each epoch.
-    validation_scores_ : list of float
-        ``ndcg@100`` of the validation users after each epoch.
-    best_epoch_ : int
-        Epoch with the best validation score, from 1; only with validation users.
-    n_features_in_ : int
-        Number of items.
-    feature_names_in_ : ndarray of shape (n_items,)
-        Names of the items where X is a DataFrame with names.
 
     See Also
     --------
@@ -197,7 +156,6 @@ class RecVAE(EmbeddingMixin, BaseTorchRecommender):
         device: str = "auto",
         mixed_precision: bool = False,
         compile: bool = False,
-        pickle_optimizer: bool = False,
         random_state: int | RandomState | None = None,
         verbose: int = 0,
     ) -> None:
@@ -224,32 +182,35 @@ class RecVAE(EmbeddingMixin, BaseTorchRecommender):
         self.device = device
         self.mixed_precision = mixed_precision
         self.compile = compile
-        self.pickle_optimizer = pickle_optimizer
         self.random_state = random_state
         self.verbose = verbose
 
     def _make_net(self, n_items: int) -> TorchNet:
-        parts = {"encoder": ["encoder."], "decoder": ["item_layer."]}
-        passes = [*(self.n_encoder_epochs * ["encoder"]), *(self.n_decoder_epochs * ["decoder"])]
-        if not self.alternating:
-            parts, passes = {"both": ["encoder.", "item_layer."]}, ["both"]
-        settings = self._net_params()
-        settings["callbacks"] = [("prior", RenewPrior()), *(self.callbacks or [])]
+        # The old posterior is the encoder after its last pass of the epoch before.
+        passes = [Pass(before=renew_prior, options={"dropout": self.dropout})]
+        if self.alternating:
+            passes = [
+                Pass("encoder", n_times=self.n_encoder_epochs, options={"dropout": self.dropout}),
+                Pass(
+                    "item_layer",
+                    n_times=self.n_decoder_epochs,
+                    options={"with_kl": False},
+                    before=renew_prior,
+                ),
+            ]
         return TorchNet(
             RecVAEModule,
             module__n_items=n_items,
             module__n_components=self.n_components,
             module__hidden_size=self.hidden_size,
             module__n_encoder_layers=self.n_encoder_layers,
-            module__dropout=self.dropout,
             module__prior_weights=self._checked_prior_weights(),
             criterion=UserWeightedELBO,
             criterion__likelihood=likelihood_named(self.likelihood, self.confidence),
             criterion__gamma=self.gamma,
             criterion__beta=self.beta,
-            parts=parts,
             passes=passes,
-            **settings,
+            **self._net_params(),
         )
 
     def _checked_prior_weights(self) -> tuple[float, ...]:
@@ -262,13 +223,6 @@ class RecVAE(EmbeddingMixin, BaseTorchRecommender):
         return tuple(weights.tolist())
 
 
-class RecVAEOutput(NamedTuple):
-    """What the module makes of a batch."""
-
-    scores: ItemScores
-    kl: torch.Tensor | None  # (n_rows,), where the encoder is trained
-
-
 class RecVAEModule(nn.Module):
     """Encoder to a latent Gaussian, its prior, and a linear decoder."""
 
@@ -278,12 +232,9 @@ class RecVAEModule(nn.Module):
         n_components: int,
         hidden_size: int,
         n_encoder_layers: int,
-        dropout: float,
         prior_weights: Sequence[float],
     ) -> None:
         super().__init__()
-        self.dropout = dropout
-        self.training_part = "encoder"
         self.encoder = RecVAEEncoder(n_items, n_components, hidden_size, n_encoder_layers)
         self.prior = CompositePrior(self.encoder, prior_weights)
         self.item_layer = ItemLayer(n_components, n_items)
@@ -292,18 +243,23 @@ class RecVAEModule(nn.Module):
         """Return the latent mean, of shape (n_rows, n_components)."""
         return self.encoder(batch)[0]
 
-    def forward(self, batch: SparseBatch) -> RecVAEOutput:
-        """Return scores at a sample of the latent vector in training, else at its mean."""
+    def forward(self, batch: SparseBatch, dropout: float = 0.0, with_kl: bool = True) -> Output:
+        """Return scores and, of each row, the KL at a sample of the latent vector in training.
+
+        At inference scores are those at the mean, without KL.
+        """
         if not self.training:
-            return RecVAEOutput(self.item_layer(self.encode(batch)), None)
-        of_decoder = self.training_part == "decoder"
-        mu, logvar = self.encoder(batch, 0 if of_decoder else self.dropout)
-        z = sample(mu, logvar)  # (n_rows, n_components)
+            return Output(self.item_layer(self.encode(batch)))
+        mu, logvar = self.encoder(batch, dropout)
+        z = sample(mu, logvar, batch.generator)  # (n_rows, n_components)
         scores = self.item_layer(z)
-        if of_decoder:  # it has no part in the KL term
-            return RecVAEOutput(scores, None)
-        kl = (log_normal(z, mu, logvar) - self.prior(z, batch)).sum(dim=1)
-        return RecVAEOutput(scores, kl)
+        if not with_kl:
+            return Output(scores)
+        return Output(scores, (log_normal(z, mu, logvar) - self.prior(z, batch)).sum(dim=1))
+
+    def reset_parameters(self, generator: torch.Generator) -> None:
+        """Make the untrained posterior the old one."""
+        self.prior.renew(self.encoder)
 
 
 class RecVAEEncoder(DenselyConnectedEncoder):
@@ -359,7 +315,7 @@ class UserWeightedELBO(nn.Module):
         self.gamma = gamma
         self.beta = beta
 
-    def forward(self, output: RecVAEOutput, batch: SparseBatch) -> torch.Tensor:
+    def forward(self, output: Output, batch: SparseBatch) -> torch.Tensor:
         """Return the loss, a mean over users."""
         nll = output.scores.nll(batch, self.likelihood)
         if output.kl is None:
@@ -368,13 +324,10 @@ class UserWeightedELBO(nn.Module):
         return nll + (weight * output.kl).mean()
 
 
-class RenewPrior(Callback):
-    """Makes the encoder's posterior the old one each time the encoder has been trained."""
-
-    def on_pass_begin(self, net: TorchNet, part: str, **kwargs: Any) -> None:
-        if part != "encoder":  # before a pass of both, the encoder is that of the last epoch
-            module = cast(RecVAEModule, net.plain_module)
-            module.prior.renew(module.encoder)
+def renew_prior(net: TorchNet) -> None:
+    """Make the posterior of the encoder, as it has been trained so far, the old one."""
+    module = cast(RecVAEModule, net.plain_module)
+    module.prior.renew(module.encoder)
 
 
 def _without_parameters(module: nn.Module) -> nn.Module:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from numbers import Integral, Real
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -16,15 +17,17 @@ from torch import nn
 from .._sklearn import Interval, StrOptions
 from .._typing import MatrixLike
 from ._base import BaseTorchRecommender
-from ._data import HalvedBatches, SparseBatch, SparseBatches
-from ._elbo import AnnealedELBO
+from ._criteria import AnnealedELBO, Output
+from ._data import HalvedBatches, SparseBatch, SparseBatches, SparseRows
+from ._docs import with_training_docs
 from ._flvae import FLVAEModule
-from ._losses import DenseScores, FocalLoss, ItemScores, ProductScores
-from ._net import TorchNet
+from ._losses import FocalLoss, ProductScores
+from ._net import Pass, TorchNet
 from ._neural_ease import NeuralEASEModule
-from ._prediction import in_equal_batches
+from ._prediction import batch_of, outputs_of
 
 
+@with_training_docs
 class VASP(BaseTorchRecommender):
     r"""Variational autoencoder with a shallow parallel path, VASP.
 
@@ -75,57 +78,15 @@ class VASP(BaseTorchRecommender):
         Weight of the KL term, which is a sum over the latent dimensions. The authors of [1]_ take
         the mean over these, that is ``beta = 1 / n_components``. Worth a search between 0.002 and
         0.05.
-    max_epochs : int, default=100
-        Number of passes over the users.
     batch_size : int, default=200
         Users in a gradient step; 1024 in [1]_, for 117,000 users.
     learning_rate : float, default=1e-3
         Of the optimizer, Adam; [1]_ takes 5e-5 for 50 epochs, then 1e-5 and 1e-6 for 20 each.
-    early_stopping : bool, default=False
-        Whether to hold out `validation_fraction` of the users, end training when ``ndcg@100`` on
-        them has not grown for `n_iter_no_change` epochs, and keep the weights of the best epoch.
-    validation_fraction : float, default=0.1
-        Share of the users to hold out for early stopping.
-    n_iter_no_change : int, default=10
-        Epochs without a better validation score after which training ends.
-    warm_start : bool, default=False
-        Whether ``fit`` goes on where the last call ended, up to `max_epochs` in all, as the
-        ensembles of scikit-learn do: raise `max_epochs` to train for longer.
-    callbacks : list of skorch callbacks or None, default=None
-        Called in training, as :class:`skorch.NeuralNet` does.
-    device : str, default="auto"
-        Where to compute: "cpu", "cuda", "cuda:1", or "auto" for CUDA where there is one.
-    mixed_precision : bool, default=False
-        Whether to multiply in bfloat16 on CUDA; no effect on a CPU.
-    compile : bool, default=False
-        Whether to compile the network with :func:`torch.compile`.
-    pickle_optimizer : bool, default=False
-        Whether a pickle holds the state of the optimizer, for ``partial_fit`` to go on as if it
-        had not been interrupted. It is twice the size of the weights.
-    random_state : int, RandomState instance or None, default=None
-        Seed of weights, batches, dropout and validation users. One seed on one device gives
-        identical scores.
-    verbose : int, default=0
-        1 prints a line for each epoch, by skorch.
 
     Attributes
     ----------
-    net_ : skorch.NeuralNet
-        The trained network.
     items_ : ndarray of shape (n_modelled_items,)
         The items that are modelled, in ascending order.
-    n_iter_ : int
-        Number of epochs.
-    loss_curve_ : list of float
-        Mean loss over each epoch.
-    validation_scores_ : list of float
-        ``ndcg@100`` of the validation users after each epoch.
-    best_epoch_ : int
-        Epoch with the best validation score, from 1; only with validation users.
-    n_features_in_ : int
-        Number of items.
-    feature_names_in_ : ndarray of shape (n_items,)
-        Names of the items where X is a DataFrame with names.
 
     See Also
     --------
@@ -194,7 +155,6 @@ class VASP(BaseTorchRecommender):
         device: str = "auto",
         mixed_precision: bool = False,
         compile: bool = False,
-        pickle_optimizer: bool = False,
         random_state: int | RandomState | None = None,
         verbose: int = 0,
     ) -> None:
@@ -220,7 +180,6 @@ class VASP(BaseTorchRecommender):
         self.device = device
         self.mixed_precision = mixed_precision
         self.compile = compile
-        self.pickle_optimizer = pickle_optimizer
         self.random_state = random_state
         self.verbose = verbose
 
@@ -238,18 +197,29 @@ class VASP(BaseTorchRecommender):
             Logarithms of the probabilities by "flvae" and by "ease". For the items that are
             modelled their sum is what ``decision_function`` returns.
         """
-        X = self._modelled(self._check_X(X, reset=False))
+        X = self._check_X(X, reset=False)
         module: VASPModule = self.net_.plain_module  # type: ignore[assignment]
-        both = in_equal_batches(self.net_, X, module.parts, 2 * self.items_.size)
+
+        def parts(rows: sp.csr_array) -> torch.Tensor:
+            batch = batch_of(self._modelled(rows), self.net_)
+            return torch.cat([self._with_others(part) for part in module.parts(batch)], dim=1)
+
+        both = outputs_of(self.net_, X, parts, 2 * X.shape[1])
         flvae, ease = np.split(both, 2, axis=1)
-        return {"flvae": self._with_others(flvae), "ease": self._with_others(ease)}
+        return {"flvae": flvae, "ease": ease}
 
     def _make_net(self, n_items: int) -> TorchNet:
-        params = self._net_params()
-        params["iterator_train"] = HalvedBatches if self.augmentation else SparseBatches
+        batches = HalvedBatches if self.augmentation else SparseBatches
+        passes = [Pass(batches=batches)]
+        if self.training != "joint":
+            # Apart, each model is trained for its own loss; else both for that of their product.
+            apart = self.training == "pretrained"
+            passes = [
+                Pass(part=part, batches=batches, options={"part": part} if apart else {})
+                for part in ("flvae", "ease")
+            ]
         # It adds weight_decay * W to the gradient, the derivative of the penalty.
         penalty = {"weight_decay": self.lambda_ / self._n_users}
-        params["optimizer__param_groups"] = [("ease.*", penalty)]
         return TorchNet(
             VASPModule,
             module__n_items=self.items_.size,
@@ -257,52 +227,43 @@ class VASP(BaseTorchRecommender):
             module__hidden_size=self.hidden_size,
             module__n_encoder_layers=self.n_encoder_layers,
             module__n_decoder_layers=self.n_decoder_layers,
-            module__apart=self.training == "pretrained",
             criterion=AnnealedELBO,
             criterion__likelihood=FocalLoss(self.alpha, self.gamma),
             criterion__beta=self.beta,
             criterion__n_annealing_steps=0,
-            parts=None if self.training == "joint" else {"flvae": ["flvae."], "ease": ["ease."]},
-            **params,
+            optimizer__param_groups=[("ease.*", penalty)],
+            passes=passes,
+            **self._net_params(),
         )
 
-    def _train(
-        self,
-        X: sp.csr_array,
-        *,
-        fresh: bool,
-        epochs: int,
-        validation: tuple[sp.csr_array, sp.csr_array] | None,
-        hold_out: bool = True,
-    ) -> VASP:
-        if fresh:
-            self._n_users = X.shape[0]
-            self.items_ = most_popular(X, self.item_share)
-        if not (hold_out and self.early_stopping and validation is None):
-            X = self._modelled(X)
-        super()._train(X, fresh=fresh, epochs=epochs, validation=validation, hold_out=hold_out)
-        return self
+    def _begin_fit(
+        self, X: sp.csr_array, validation: tuple[sp.csr_array, sp.csr_array] | None, n_epochs: int
+    ) -> None:
+        self._n_users = X.shape[0]
+        self.items_ = most_popular(X, self.item_share)
 
-    def _hold_out_users(
-        self, X: sp.csr_array
-    ) -> tuple[sp.csr_array, tuple[sp.csr_array, sp.csr_array]]:
-        X, validation = super()._hold_out_users(X)  # validated on all items
-        return self._modelled(X), validation
+    def _training_data(self, X: sp.csr_array, device: torch.device) -> Mapping[str, Any]:
+        return {"users": SparseRows(self._modelled(X), device)}
 
-    def _scores(self, net: TorchNet, X: sp.csr_array) -> np.ndarray:
-        return self._with_others(super()._scores(net, self._modelled(X)))
+    def _known_items(self) -> np.ndarray:
+        modelled = np.zeros(self.n_features_in_, dtype=bool)
+        modelled[self.items_] = True
+        return super()._known_items() & modelled
+
+    def _score_rows(self, net: TorchNet, X: sp.csr_array) -> torch.Tensor:
+        return self._with_others(super()._score_rows(net, self._modelled(X)))
 
     def _modelled(self, X: sp.csr_array) -> sp.csr_array:
         """Return the columns of the modelled items."""
         return X if self.items_.size == X.shape[1] else X[:, self.items_]
 
-    def _with_others(self, scores: np.ndarray) -> np.ndarray:
+    def _with_others(self, scores: torch.Tensor) -> torch.Tensor:
         """Return the scores with those of the other items, each below the least of its row."""
         if self.items_.size == self.n_features_in_:
             return scores
-        lowest = scores.min(axis=1, keepdims=True) - 1
-        scores_of_all = np.repeat(lowest, self.n_features_in_, axis=1)
-        scores_of_all[:, self.items_] = scores
+        lowest = scores.amin(dim=1, keepdim=True) - 1
+        scores_of_all = lowest.repeat(1, self.n_features_in_)
+        scores_of_all[:, torch.from_numpy(self.items_).to(scores.device)] = scores
         return scores_of_all
 
 
@@ -316,15 +277,8 @@ def most_popular(X: sp.csr_array, share: float) -> np.ndarray:
     return np.sort(np.argsort(-popularity, kind="stable")[:n_items])
 
 
-class VASPOutput(NamedTuple):
-    """What the module makes of a batch."""
-
-    scores: ItemScores | DenseScores | ProductScores
-    kl: torch.Tensor  # of posterior and prior, a mean over rows
-
-
 class VASPModule(nn.Module):
-    """The product of FLVAE and Neural EASE, or either of them where they are trained apart."""
+    """The product of FLVAE and Neural EASE, or either of them."""
 
     def __init__(
         self,
@@ -333,29 +287,22 @@ class VASPModule(nn.Module):
         hidden_size: int,
         n_encoder_layers: int,
         n_decoder_layers: int,
-        *,
-        apart: bool,
     ) -> None:
         super().__init__()
-        self.apart = apart
-        self.training_part = ""
         self.flvae = FLVAEModule(
             n_items, n_components, hidden_size, n_encoder_layers, n_decoder_layers
         )
         self.ease = NeuralEASEModule(n_items, dropout=0.0)
 
-    def forward(self, batch: SparseBatch) -> VASPOutput:
-        """Return the logarithms of the product; of one model where it is trained by itself."""
-        part = self.training_part if self.apart and self.training else None
+    def forward(self, batch: SparseBatch, part: str | None = None) -> Output:
+        """Return the logarithms of the product, or the scores of one model by itself."""
         if part == "flvae":
-            return VASPOutput(*self.flvae(batch))
-        scores = self.ease(batch).scores
+            return self.flvae(batch)
         if part == "ease":
-            return VASPOutput(scores, scores.dense().new_zeros(()))
+            return self.ease(batch)
         deep = self.flvae(batch)
-        return VASPOutput(ProductScores(deep.scores, scores), deep.kl)
+        return Output(ProductScores(deep.scores, self.ease(batch).scores), deep.kl)
 
-    def parts(self, batch: SparseBatch) -> torch.Tensor:
-        """Return the logarithms of both probabilities, of shape (n_rows, 2 * n_items)."""
-        scores = self.flvae(batch).scores.dense(), self.ease(batch).scores.dense()
-        return F.logsigmoid(torch.cat(scores, dim=1))
+    def parts(self, batch: SparseBatch) -> list[torch.Tensor]:
+        """Return the logarithms of both probabilities, of shape (n_rows, n_items) each."""
+        return [F.logsigmoid(part(batch).scores.dense()) for part in (self.flvae, self.ease)]

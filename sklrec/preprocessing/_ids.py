@@ -1,7 +1,8 @@
-"""Ids of any hashable kind: the distinct ones, and the position of an id among them.
+"""Distinct ids of any hashable kind, and the position of ids among them.
 
-Ids are int64 arrays, which have a fast path, or arrays of anything else, which go through a dict
-of Python objects, so that ``1`` and ``"1"`` stay two ids and a tuple stays one.
+Integer ids are int64 arrays and have a fast path. All others are hashed as Python objects, so that
+a tuple stays one id. The ids of a column must be of one kind: if it holds both ``1`` and ``"1"``,
+one of them is a mistake.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-_CHUNK = 1 << 18  # ids that are Python objects at the same time, where the array holds none
-_FREE_SPAN = 1 << 16  # a table over so many integers costs nothing
+_CHUNK = 1 << 18  # number of ids that are converted to Python objects at a time
+_FREE_SPAN = 1 << 16  # range of integers for which a lookup table is always cheap
 
 
 def as_ids(values: Any, name: str) -> np.ndarray:
@@ -32,28 +33,60 @@ def as_ids(values: Any, name: str) -> np.ndarray:
 def distinct(ids: np.ndarray, name: str) -> np.ndarray:
     """Return each id once: sorted where ids can be compared, else as they first occur.
 
-    Raises an error where an id is missing: None, NaN, NaT or pandas.NA.
+    Raises an error where an id is missing (None, NaN, NaT or pandas.NA) or of another kind than
+    the first.
     """
     if ids.dtype == np.int64:
         return _distinct_integers(ids)
     with _hashing(name):
         found = list(dict.fromkeys(_objects(ids)))
-    for id_ in found:
-        if _is_missing(id_):
-            raise ValueError(f"{name} ids must not be missing, got {id_!r}.")
-    with suppress(TypeError):  # such as a string and an integer
+    if found:
+        _check_ids(found, _kind(found[0]), ids, name)
+    with suppress(TypeError):  # such as tuples of a string and of an integer
         found = sorted(found)
     return _narrow(found)
 
 
 def positions(ids: np.ndarray, vocabulary: np.ndarray, name: str) -> np.ndarray:
-    """Return the position of each id in `vocabulary`, -1 for one that it does not have."""
+    """Return the position of each id in `vocabulary`, -1 for one that it does not have.
+
+    Raises an error where an id is missing or of another kind than those of the vocabulary.
+    """
     if ids.dtype == vocabulary.dtype == np.int64:
         return _positions_of_integers(ids, vocabulary)
     index = {id_: position for position, id_ in enumerate(_objects(vocabulary))}
     with _hashing(name):
         found = map(index.get, _objects(ids), repeat(-1))
-        return np.fromiter(found, dtype=np.int64, count=ids.size)
+        found = np.fromiter(found, dtype=np.int64, count=ids.size)
+    if vocabulary.size and (found < 0).any():
+        unknown = list(dict.fromkeys(_objects(ids[found < 0])))
+        _check_ids(unknown, _kind(next(_objects(vocabulary))), ids, name)
+    return found
+
+
+def _check_ids(distinct_ids: list, kind: type, ids: np.ndarray, name: str) -> None:
+    """Raise an error for the first of `ids` that is missing or not of the kind."""
+    if any(map(_is_missing, distinct_ids)):
+        row, id_ = next((row, id_) for row, id_ in enumerate(_objects(ids)) if _is_missing(id_))
+        raise ValueError(f"{name} ids must not be missing, got {id_!r} in row {row}.")
+    if any(_kind(id_) is not kind for id_ in _one_of_each_type(distinct_ids)):
+        row, id_ = next(
+            (row, id_) for row, id_ in enumerate(_objects(ids)) if _kind(id_) is not kind
+        )
+        raise ValueError(
+            f"{name} ids must be of one kind, here {kind.__name__}, got {id_!r} in row {row}."
+        )
+
+
+def _one_of_each_type(ids: list) -> list:
+    return list(dict(zip(map(type, ids), ids, strict=True)).values())
+
+
+def _kind(id_: Any) -> type:
+    """Return the type of an id, of Python also for the scalars of numpy that stand for it."""
+    if isinstance(id_, np.generic) and type(id_.item()) in (bool, int, float, str, bytes):
+        return type(id_.item())
+    return type(id_)
 
 
 def _is_missing(id_: Any) -> bool:
@@ -67,7 +100,7 @@ def _is_missing(id_: Any) -> bool:
 
 def _narrow(ids: list) -> np.ndarray:
     """Return int64 where all ids are integers that fit, else an array of the objects."""
-    # numpy would turn [1, "a"] into strings and tuples into a second dimension.
+    # numpy would convert [1, "a"] to strings, and tuples to a second dimension.
     if all(kind is int or issubclass(kind, np.integer) for kind in set(map(type, ids))):
         try:
             return np.array(ids, dtype=np.int64)
@@ -79,14 +112,14 @@ def _narrow(ids: list) -> np.ndarray:
 def _objects(ids: np.ndarray) -> Iterator[Any]:
     """Yield ids as Python objects, which are hashed faster than numpy's scalars."""
     chunks = (ids[start : start + _CHUNK] for start in range(0, ids.size, _CHUNK))
-    if ids.dtype.kind in "mM":  # nanoseconds would become plain integers
+    if ids.dtype.kind in "mM":  # tolist would convert nanoseconds to integers
         return chain.from_iterable(chunks)
     return chain.from_iterable(chunk.tolist() for chunk in chunks)
 
 
 @contextmanager
 def _hashing(name: str) -> Iterator[None]:
-    """Say which column holds ids that cannot be hashed."""
+    """Name the column in the error about ids that cannot be hashed."""
     try:
         yield
     except TypeError as error:
@@ -120,5 +153,5 @@ def _positions_of_integers(ids: np.ndarray, vocabulary: np.ndarray) -> np.ndarra
 
 
 def _is_dense(ids: np.ndarray, n_lookups: int) -> bool:
-    """Tell whether a table over the whole range of the ids is cheap, beside so many look-ups."""
+    """Return whether a table over the range of the ids is cheap relative to `n_lookups`."""
     return int(ids.max()) - int(ids.min()) < max(_FREE_SPAN, 4 * n_lookups)

@@ -1,12 +1,15 @@
-"""The columns of an interaction table, and the matrix made of them."""
+"""Reading the columns of an interaction table, and assembling the matrix."""
 
 from __future__ import annotations
 
+from decimal import Decimal
+from numbers import Real
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
+from .._times import as_times
 from ._ids import as_ids
 
 Name = str | int | None
@@ -15,20 +18,20 @@ Name = str | int | None
 def read_table(
     X: Any, names: tuple[Name, Name, Name, Name]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """Return the users, items, values and times of a table, checked; the last two may be None.
+    """Return the validated users, items, values and times of a table; the last two may be None.
 
-    `names` are those of the four columns, for tables that have names.
+    `names` are the names of these four columns, which are ignored for a tuple.
     """
     columns = X if isinstance(X, tuple) else _named_columns(X, names)
     if not 2 <= len(columns) <= 4:
         raise ValueError(
-            "A tuple must hold users, items and perhaps values and times, "
+            "A tuple must hold users, items and optionally values and times, "
             f"got {len(columns)} columns."
         )
     users, items, values, times = (*columns, None, None)[:4]
     users, items = as_ids(users, "user"), as_ids(items, "item")
     values = None if values is None else _as_values(values)
-    times = None if times is None else _as_times(times)
+    times = None if times is None else as_times(times)
     lengths = [column.size for column in (users, items, values, times) if column is not None]
     if len(set(lengths)) > 1:
         raise ValueError(f"All columns must have the same length, got {lengths}.")
@@ -45,9 +48,9 @@ def assemble(
     duplicates: str,
     dtype: type,
 ) -> tuple[sp.csr_array, sp.csr_array | None]:
-    """Return the matrix and, where there are times, the matrix of the latest ones.
+    """Return the matrix and the matrix of the latest times, None without times.
 
-    `rows` and `cols` are the position of each interaction in the matrix.
+    `rows` and `cols` hold the row and the column of each interaction.
     """
     if values is None:
         values = np.ones(rows.size)
@@ -56,10 +59,10 @@ def assemble(
     cell = rows[order] * shape[1] + cols[order]
     starts = np.ones(cell.size, dtype=bool)
     np.not_equal(cell[1:], cell[:-1], out=starts[1:])
-    first = np.flatnonzero(starts)  # interaction of each cell
+    first = np.flatnonzero(starts)  # position in `order` of the first interaction of each cell
     cell = cell[first]
     latest: Any = None if times is None else np.maximum.reduceat(times[order], first)
-    with np.errstate(over="ignore"):  # an error below
+    with np.errstate(over="ignore"):  # checked below
         if duplicates == "sum":
             data = np.add.reduceat(values[order], first)
         elif duplicates == "binary":
@@ -82,18 +85,24 @@ def assemble(
     )
     if latest is None:
         return matrix, None
-    # Copies, as a change of structure in one matrix must not reach the other.
+    # Copies, so that a change of one matrix in place does not affect the other.
     structure = matrix.indices.copy(), matrix.indptr.copy()
     return matrix, sp.csr_array((latest[kept], *structure), shape=shape)
 
 
 def _named_columns(X: Any, names: tuple[Name, ...]) -> tuple:
-    available = getattr(X, "columns", None)
-    if available is None:
-        available = getattr(getattr(X, "dtype", None), "names", None)
+    """Return the columns of a table by their names."""
+    available = None
+    for owner, attribute in (
+        (X, "column_names"),
+        (X, "columns"),
+        (getattr(X, "dtype", None), "names"),
+    ):
+        if available is None:  # of Arrow, of other DataFrames and of structured arrays
+            available = getattr(owner, attribute, None)
     if available is None:
         raise TypeError(
-            "X must be a DataFrame, a structured array or a tuple of columns "
+            "X must be a DataFrame, an Arrow table, a structured array or a tuple of columns "
             f"(users, items, values, times), got {type(X).__name__}."
         )
     for name in names:
@@ -106,7 +115,11 @@ def _as_values(values: Any) -> np.ndarray:
     values = np.asarray(values)
     if values.ndim != 1:
         raise ValueError(f"values must be one-dimensional, got an array of shape {values.shape}.")
-    if values.dtype.kind not in "biuf":
+    if values.dtype.kind == "O":
+        for row, value in enumerate(values.tolist()):
+            if not isinstance(value, Real | Decimal):
+                raise ValueError(f"values must be numbers, got {value!r} in row {row}.")
+    elif values.dtype.kind not in "biuf":
         raise ValueError(f"values must be numbers, got an array of {values.dtype}.")
     values = values.astype(np.float64, copy=False)
     for wrong, what in ((~np.isfinite(values), "finite"), (values < 0, "non-negative")):
@@ -116,27 +129,10 @@ def _as_values(values: Any) -> np.ndarray:
     return values
 
 
-def _as_times(times: Any) -> np.ndarray:
-    if getattr(getattr(times, "dtype", None), "tz", None) is not None:  # pandas, with time zone
-        times = times.to_numpy(dtype="datetime64[us]")
-    times = np.asarray(times)
-    if times.ndim != 1:
-        raise ValueError(f"times must be one-dimensional, got an array of shape {times.shape}.")
-    if times.dtype.kind not in "iufM":
-        raise ValueError(f"times must be numbers or datetime64, got an array of {times.dtype}.")
-    wrong = np.isnat(times) if times.dtype.kind == "M" else ~np.isfinite(times)
-    if wrong.any():
-        row = wrong.argmax()
-        raise ValueError(f"times must be finite, got {times[row]} in row {row}.")
-    if times.dtype.kind == "M":
-        times = times.astype("datetime64[us]")
-    return times.astype(np.float64 if times.dtype.kind == "f" else np.int64, copy=False)
-
-
 def _stable_order(codes: np.ndarray, n_codes: int) -> np.ndarray:
-    """Return what sorts integers from 0 to n_codes - 1, equal ones as they come.
+    """Return the stable order of integers from 0 to n_codes - 1.
 
-    scipy turns columns of one entry each into rows by counting, faster than any sort compares.
+    The conversion from CSC to CSR is a counting sort, which is faster than sorting by comparison.
     """
     n = codes.size
     index_dtype = _index_dtype(max(n, n_codes))
@@ -146,5 +142,5 @@ def _stable_order(codes: np.ndarray, n_codes: int) -> np.ndarray:
 
 
 def _index_dtype(largest: int) -> np.dtype:
-    """Return the smaller type of scipy's two for indices, which it would not choose by itself."""
+    """Return the smaller of scipy's two index types that holds `largest`."""
     return np.dtype(np.int32 if largest <= np.iinfo(np.int32).max else np.int64)

@@ -34,6 +34,7 @@ from ._check_data import (
     CountTasks,
     assert_raises,
     by_popularity,
+    change_parameters,
     fitted,
     planted_groups,
     seeded,
@@ -132,6 +133,7 @@ def recommender_checks(estimator: BaseEstimator) -> Iterator[Callable[[BaseEstim
     yield check_precision_follows_X
     yield check_score_is_independent_of_the_batch
     yield check_clone_and_refit_agree
+    yield check_set_params_after_fit_changes_no_score
     yield check_global_generator_is_untouched
     yield check_X_is_unchanged
     yield check_users_without_items
@@ -145,6 +147,8 @@ def recommender_checks(estimator: BaseEstimator) -> Iterator[Callable[[BaseEstim
         yield check_set_callbacks
     if hasattr(estimator, "similar_items"):
         yield check_similar_items
+    if hasattr(estimator, "explain"):
+        yield check_explain
 
 
 def check_never_ranks_what_was_seen(estimator: BaseEstimator) -> None:
@@ -316,6 +320,19 @@ def check_clone_and_refit_agree(estimator: BaseEstimator) -> None:
     assert_array_equal(model.fit(X).decision_function(X), scores)
 
 
+def check_set_params_after_fit_changes_no_score(estimator: BaseEstimator) -> None:
+    """Check that a model scores by the parameters it was fitted with, to the last bit."""
+    model, X = fitted(estimator)
+    scores = model.decision_function(X)
+    change_parameters(model)
+    assert_array_equal(model.decision_function(X), scores)
+    if hasattr(estimator, "partial_fit"):  # which may leave work for later
+        model = seeded(estimator).partial_fit(X)
+        scores = pickle.loads(pickle.dumps(model)).decision_function(X)
+        change_parameters(model)
+        assert_array_equal(model.decision_function(X), scores)
+
+
 def check_global_generator_is_untouched(estimator: BaseEstimator) -> None:
     """Check that neither fit nor prediction draws from numpy's global generator."""
     kept = np.random.get_state(legacy=False)  # noqa: NPY002 - the global generator is the point
@@ -460,6 +477,23 @@ def check_similar_items(estimator: BaseEstimator) -> None:
     assert_array_equal(model.similar_items(4, k=n_items), ranking[0])
     for bad in (-1, n_items, 1.5, "4", [[0]]):
         assert_raises(ValueError, model.similar_items, bad)
+
+
+def check_explain(estimator: BaseEstimator) -> None:
+    """Check that contributions add up to the score, but for a constant of the item."""
+    model, X = fitted(estimator)
+    scores = model.decision_function(X)
+    n_items = X.shape[1]
+    for item in (0, n_items - 1):
+        contributions = model.explain(X, item)
+        assert contributions.shape == X.shape
+        assert contributions.dtype == X.dtype
+        assert_array_equal(contributions.toarray()[X.toarray() == 0], 0)
+        constant = scores[:, item] - contributions.sum(axis=1)
+        assert_allclose(constant, constant[0], atol=1e-5 * np.abs(scores).max())
+    for bad in (-1, n_items, 1.5, "4", [0]):
+        assert_raises(ValueError, partial(model.explain, X), bad)
+    assert_raises(ValueError, partial(model.explain, item=0), X[:, 1:])
 
 
 def _name_of(value: Any) -> str:

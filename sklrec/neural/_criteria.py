@@ -1,26 +1,51 @@
-"""The evidence lower bound that variational autoencoders maximise."""
+"""What training minimises: criteria of an output and its batch, and their KL terms."""
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from ._data import SparseBatch
-from ._losses import LOG_2_PI, ItemScores, Likelihood
+from ._losses import Likelihood
+
+LOG_2_PI = math.log(2 * math.pi)
 
 
-class VAEOutput(NamedTuple):
-    """What the module of a variational autoencoder makes of a batch."""
+class Output(NamedTuple):
+    """What the module of a recommender makes of a batch.
 
-    scores: ItemScores
-    kl: torch.Tensor  # of posterior and prior, a mean over rows
+    Parameters
+    ----------
+    scores : ItemScores or alike
+        Scores of all items, with the methods ``dense()`` and ``nll(batch, likelihood)``.
+    kl : Tensor or None, default=None
+        KL term of a variational autoencoder.
+    """
+
+    scores: Any
+    kl: torch.Tensor | None = None
+
+
+class NegativeLogLikelihood(nn.Module):
+    """Negative log-likelihood, a mean over users."""
+
+    def __init__(self, likelihood: Likelihood) -> None:
+        super().__init__()
+        self.likelihood = likelihood
+
+    def forward(self, output: Output, batch: SparseBatch) -> torch.Tensor:
+        """Return the loss."""
+        return output.scores.nll(batch, self.likelihood)
 
 
 class AnnealedELBO(nn.Module):
-    """Negative log-likelihood plus KL, whose weight grows with the number of training steps."""
+    """Negative log-likelihood plus KL, whose weight grows with the number of training steps.
+
+    An output without KL term is one of the likelihood alone.
+    """
 
     def __init__(self, likelihood: Likelihood, beta: float, n_annealing_steps: int) -> None:
         super().__init__()
@@ -28,7 +53,7 @@ class AnnealedELBO(nn.Module):
         self.beta = beta
         self.n_annealing_steps = n_annealing_steps
         self.n_steps: torch.Tensor
-        self.register_buffer("n_steps", torch.zeros(()))
+        self.register_buffer("n_steps", torch.zeros((), dtype=torch.float32))
 
     def annealed_beta(self) -> torch.Tensor:
         """Return the weight of the KL term at this step."""
@@ -36,12 +61,28 @@ class AnnealedELBO(nn.Module):
             return torch.full_like(self.n_steps, self.beta)
         return (self.n_steps / self.n_annealing_steps).clamp(max=self.beta)
 
-    def forward(self, output: VAEOutput, batch: SparseBatch) -> torch.Tensor:
+    def epoch_values(self) -> dict[str, float]:
+        """Return what the history keeps of each epoch."""
+        return {"beta": float(self.annealed_beta())}
+
+    def forward(self, output: Output, batch: SparseBatch) -> torch.Tensor:
         """Return the loss, a mean over users."""
-        loss = output.scores.nll(batch, self.likelihood) + self.annealed_beta() * output.kl
+        loss = output.scores.nll(batch, self.likelihood)
+        if output.kl is not None:
+            loss = loss + self.annealed_beta() * output.kl
         if self.training:
             self.n_steps += 1
         return loss
+
+
+def gaussian_kl(mu: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
+    """Return KL(N(mu, exp(logvar)) || N(0, I)), a sum over dimensions and a mean over rows."""
+    return -0.5 * (1 + logvar - mu.square() - logvar.exp()).sum(dim=1).mean()
+
+
+def log_normal(z: torch.Tensor, mu: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
+    """Return the log-density of N(mu, exp(logvar)) at z, dimension by dimension."""
+    return -0.5 * (logvar + (z - mu).square() / logvar.exp() + LOG_2_PI)
 
 
 def log_mixture(z: torch.Tensor, mu: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,121 @@
+"""What happens after each epoch: validation, and whether training goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from skorch.callbacks import Callback
+
+from .._ranking import Excluded, rank_rows
+from ..metrics import evaluate
+from ._net import TorchNet
+
+if TYPE_CHECKING:
+    from ._base import BaseTorchRecommender
+
+# What is measured on the validation users.
+VALIDATION_METRIC = "ndcg@100"
+
+
+class ValidationCallback(Callback):
+    """Validates after each epoch, keeps the best weights, and records it in the recommender.
+
+    Parameters
+    ----------
+    recommender : BaseTorchRecommender
+        The estimator that is fitted.
+    report : callable
+        ``report(name)`` tells scikit-learn's callbacks that an epoch has ended, and returns
+        whether one of them asks to stop.
+    validation : tuple of CSR arrays or None
+        Fold-in and held-out part of the validation users.
+    """
+
+    def __init__(
+        self,
+        recommender: BaseTorchRecommender,
+        report: Callable[[str], bool],
+        validation: tuple[sp.csr_array, sp.csr_array] | None,
+    ) -> None:
+        self.recommender = recommender
+        self.report = report
+        self.validation = validation
+        self.best_score = -np.inf
+        self.best_weights: dict | None = None
+        self.n_without_gain = 0
+        self.n_epochs = 0
+
+    def on_train_begin(self, net: TorchNet, **kwargs: Any) -> None:
+        """Score a network that was trained before: what is kept must not be worse."""
+        if self.validation is not None and len(net.history):
+            best_epoch = getattr(self.recommender, "best_epoch_", self.recommender.n_iter_)
+            self._keep_if_best(net, self._score(net), best_epoch)
+
+    def on_epoch_end(self, net: TorchNet, **kwargs: Any) -> None:
+        try:
+            self._after_epoch(net)
+        except KeyboardInterrupt:  # the user's, even if other callbacks raise it too
+            net.interrupted_ = True
+            raise
+
+    def _after_epoch(self, net: TorchNet) -> None:
+        loss = net.history[-1, "train_loss"]
+        if not np.isfinite(loss):
+            raise ValueError(
+                f"The training loss became {loss} in epoch {len(net.history)}; use a smaller "
+                f"learning_rate than {self.recommender.learning_rate}."
+            )
+        self.n_epochs += 1
+        self.recommender.loss_curve_.append(float(loss))
+        if self.validation is not None:
+            score = self._score(net)
+            net.history.record("validation_score", score)
+            self.recommender.validation_scores_.append(score)
+            self.n_without_gain += 1
+            self._keep_if_best(net, score, len(self.recommender.loss_curve_))
+        net.is_to_stop_ = self.report(f"epoch {len(net.history)}") or self._should_stop()
+
+    def _score(self, net: TorchNet) -> float:
+        trained = _InTraining(self.recommender, net)
+        return evaluate(trained, *self.validation, VALIDATION_METRIC).mean[VALIDATION_METRIC]  # type: ignore[misc]
+
+    def _keep_if_best(self, net: TorchNet, score: float, epoch: int) -> None:
+        if score <= self.best_score:
+            return
+        self.best_score, self.n_without_gain = score, 0
+        self.best_weights = deepcopy(net.plain_module.state_dict())
+        self.recommender.best_epoch_ = epoch
+        for name in net.epoch_values():
+            setattr(self.recommender, f"best_{name}_", net.history[epoch - 1, name])
+
+    def _should_stop(self) -> bool:
+        patience = self.recommender.n_iter_no_change
+        return self.recommender.early_stopping and self.n_without_gain >= patience
+
+    def on_train_end(self, net: TorchNet, **kwargs: Any) -> None:
+        """Put the best weights back."""
+        if self.best_weights is not None:
+            net.plain_module.load_state_dict(self.best_weights)
+
+
+class _InTraining:
+    """A recommender with a net that it does not have yet, for :func:`evaluate`."""
+
+    def __init__(self, recommender: BaseTorchRecommender, net: TorchNet) -> None:
+        self.recommender = recommender
+        self.net = net
+
+    def decision_function(self, X: sp.csr_array) -> np.ndarray:
+        return self.recommender._scores(self.net, X)
+
+    def _rank_rows(
+        self, X: sp.csr_array, k: int, excluded: Excluded
+    ) -> tuple[np.ndarray, np.ndarray]:
+        if torch.device(self.net.device).type == "cpu":
+            return rank_rows(self, X, k, excluded)
+        return self.recommender._rank_on_device(self.net, X, k, excluded)
