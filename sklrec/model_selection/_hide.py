@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 from .._matrix import canonical_csr, check_matrix, stored_entries, take_entries
 from .._typing import MatrixLike
-from ._split import split_interactions
+from ._interactions import split_interactions
 
 
 def hide_interactions(
