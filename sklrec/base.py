@@ -16,7 +16,8 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._explanation import ExplainMixin
-from ._matrix import FLOATS, check_matrix, stored_entries
+from ._holder import Unsliced
+from ._matrix import FLOATS, check_matrix, stored_entries, warn_of_heavy_tail
 from ._ranking import Excluded, exclusions, rank_in_batches, rank_rows, top_k
 from ._sklearn import CallbackSupportMixin, fit_progress
 from ._typing import MatrixLike
@@ -186,6 +187,8 @@ class BaseRecommender(CallbackSupportMixin, RecommenderMixin, BaseEstimator):
 
     def _check_rows(self, X: MatrixLike, name: str, *, reset: bool) -> sp.csr_array:
         """Do the same for rows that come with X, such as validation users, in a first ``fit``."""
+        if isinstance(X, Unsliced):
+            X = X.value
         is_plain = sp.issparse(X) and X.ndim == 2 and not hasattr(self, "feature_names_in_")
         if reset or not is_plain or X.shape[1] != self.n_features_in_:
             X = validate_data(
@@ -199,7 +202,13 @@ class BaseRecommender(CallbackSupportMixin, RecommenderMixin, BaseEstimator):
         return check_matrix(X, name)
 
     def _learn_popularity(self, X: sp.csr_array, *, reset: bool = True) -> None:
-        """Keep the sum of each column of the training users, or add to it where not `reset`."""
+        """Keep the sum of each column of the training users, or add to it where not `reset`.
+
+        Warns where a model of implicit values is about to learn from few of them.
+        """
+        tags = self.__sklearn_tags__().recommender_tags
+        if not (tags.learns_from_values or tags.poor_score):
+            warn_of_heavy_tail(X, type(self).__name__)
         popularity = np.bincount(X.indices, weights=X.data, minlength=X.shape[1])
         self._popularity: np.ndarray = popularity if reset else self._popularity + popularity
 
