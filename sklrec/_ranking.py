@@ -323,7 +323,10 @@ def rank_in_batches(
         check_memory(n_bytes, f"A ranking of k={k:,} items for {n_users:,} users")
     ranking = np.full((n_users, k), -1, dtype=np.int64)
     scores = None
-    for rows in row_batches(n_users, n_items):
+    # A model on a GPU says for how many rows its memory is enough.
+    n_rows = getattr(estimator, "_rows_at_once", lambda: None)()
+    batches = blocks(n_users, n_rows) if n_rows else row_batches(n_users, n_items)
+    for rows in batches:
         if rows == slice(0, n_users):  # one user answered at once should not pay for a copy
             batch, left_out = X, excluded
         else:

@@ -4,27 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from scipy.stats import loguniform, randint, uniform
 from sklearn.frozen import FrozenEstimator
-
-_SIZES = {"n_components": randint(50, 401)}
-_SMALL_BETA = {"beta": loguniform(0.002, 0.05)}
-
-# Neural models by name; other classes have an attribute `_suggested_distributions`.
-_OF_NEURAL_MODELS: dict[str, dict] = {
-    "ELSA": {
-        "n_components": [64, 128, 256, 512, 1024],
-        "max_epochs": randint(5, 51),
-        "batch_size": [32, 64, 128, 256, 512, 1024],
-    },
-    "FLVAE": _SMALL_BETA,
-    "HVampVAE": {**_SIZES, "n_pseudo_inputs": randint(50, 1001), "beta": loguniform(0.05, 1)},
-    "MultDAE": _SIZES,
-    "MultVAE": _SIZES,
-    "NeuralEASE": {"lambda_": loguniform(0.05, 10), "dropout": uniform(0.2, 0.3)},
-    "RecVAE": {**_SIZES, "gamma": loguniform(0.002, 0.02)},
-    "VASP": {"lambda_": loguniform(1, 100), **_SMALL_BETA},
-}
 
 
 def suggested_distributions(estimator: Any) -> dict[str, Any]:
@@ -81,7 +61,7 @@ def suggested_distributions(estimator: Any) -> dict[str, Any]:
         raise TypeError(f"suggested_distributions needs an estimator, got {estimator!r}.")
     if isinstance(estimator, FrozenEstimator):  # never fitted again
         return {}
-    found = dict(_of_one(estimator))
+    found = dict(getattr(estimator, "_suggested_distributions", {}))
     for name, value in estimator.get_params(deep=False).items():
         if hasattr(value, "get_params") and not isinstance(value, type):
             members = {name: value}
@@ -94,11 +74,3 @@ def suggested_distributions(estimator: Any) -> dict[str, Any]:
                 inner = suggested_distributions(member)
                 found |= {f"{member_name}__{key}": inner[key] for key in inner}
     return found
-
-
-def _of_one(estimator: Any) -> dict[str, Any]:
-    """Return the distributions of an estimator's own parameters."""
-    name = type(estimator).__name__
-    if name == "NeuralEASE" and estimator.loss == "mse":  # the objective is that of EASE
-        return _OF_NEURAL_MODELS[name] | {"lambda_": loguniform(10, 10_000)}
-    return getattr(estimator, "_suggested_distributions", _OF_NEURAL_MODELS.get(name, {}))

@@ -24,7 +24,14 @@ from ..metrics import RankingScorer
 from ..model_selection._split import hold_out_users
 from ._data import SparseRows
 from ._net import TorchNet, blank_module
-from ._prediction import batch_of, explained_out_of_memory, outputs_of, rank_on_device
+from ._prediction import (
+    batch_of,
+    explained_out_of_memory,
+    outputs_of,
+    rank_on_device,
+    rows_at_once,
+    spare_threads_after_fork,
+)
 from ._state import net_from_arrays, net_to_arrays
 from ._validation import ValidationCallback
 
@@ -195,6 +202,7 @@ class BaseTorchRecommender(BaseRecommender):
     ) -> BaseTorchRecommender:
         device = self._training_device()
         self._check_callbacks()
+        spare_threads_after_fork()
         before = self.net_ if goes_on else None
         if before is None:
             for name in [name for name in vars(self) if name == "net_" or name.startswith("best_")]:
@@ -364,6 +372,9 @@ class BaseTorchRecommender(BaseRecommender):
         if torch.device(self.net_.device).type == "cpu":
             return super()._rank_rows(X, k, excluded)
         return self._rank_on_device(self.net_, self._check_X(X, reset=False), k, excluded)
+
+    def _rows_at_once(self) -> int | None:
+        return rows_at_once(torch.device(self.net_.device), self.n_features_in_)
 
     def _rank_on_device(
         self, net: TorchNet, X: sp.csr_array, k: int, excluded: Excluded
