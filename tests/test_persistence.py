@@ -607,8 +607,8 @@ def test_a_changed_array_is_an_error(saved, array):
 
 def test_a_factor_of_another_shape_is_an_error(ratings, path):
     save(LFM(2, tol=1e-3).fit(ratings), path)
-    rewrite(path, tensors={"components_": np.zeros((2, 21), dtype=np.float32)})
-    with pytest.raises(ValueError, match=r"'components_' should be of float32 and shape \(2, 20\)"):
+    rewrite(path, tensors={"item_factors_": np.zeros((21, 2), dtype=np.float32)})
+    with pytest.raises(ValueError, match=r"'item_factors_' should be of float32 and shape \(20, 2\)"):
         load(path)
 
 
@@ -621,8 +621,8 @@ def test_a_network_of_other_sizes_than_its_weights_is_an_error(ratings, path, na
     wrong = {"n_components": 5, "hidden_layer_sizes": {"tuple": [9]}}[name]
 
     def enlarge(document):
-        pairs = dict(document["attributes"]["_made_with"]["dict"])
-        document["attributes"]["_made_with"]["dict"] = list({**pairs, name: wrong}.items())
+        pairs = dict(document["attributes"]["_trained_with"]["dict"])
+        document["attributes"]["_trained_with"]["dict"] = list({**pairs, name: wrong}.items())
 
     rewrite(path, enlarge)
     with pytest.raises(ValueError, match=r"cannot be loaded: .*size mismatch"):
