@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags, check_random_state
 
 from .._memory import check_memory
-from .._sklearn import Interval, StrOptions, _fit_context, fit_progress
+from .._sklearn import Interval, StrOptions, _fit_context, fit_progress, n_threads
 from .._typing import MatrixLike
 from ._base import FactorRecommender
 from ._lfm_solvers import State, alternate, descend, solve_biases, with_values
@@ -290,7 +290,7 @@ class LFM(FactorRecommender):
         if self.n_components == 0:
             n_bytes = 40 * X.nnz
         else:
-            ridge = 56 * X.nnz + 2 * width * (n_users + n_items)
+            ridge = 56 * X.nnz + 2 * width * (n_users + n_items) + n_threads() * 2**24
             n_bytes = max(ridge, 28 * X.nnz + width * (5 * n_users + 8 * n_items))
         check_memory(n_bytes, f"LFM with n_components={self.n_components} on {X.nnz:,} values")
 
