@@ -227,8 +227,8 @@ class HVampVAE(EmbeddingMixin, BaseTorchRecommender):
 
     @property
     def _n_features_out(self) -> int:
-        hierarchical = self._made_with["prior"] == "hierarchical-vamp"
-        return self._made_with["n_components"] * (2 if hierarchical else 1)
+        hierarchical = self._trained_with["prior"] == "hierarchical-vamp"
+        return self._trained_with["n_components"] * (2 if hierarchical else 1)
 
 
 class HVampVAEModule(nn.Module):
