@@ -58,7 +58,11 @@ def negative_elbo(nll, *, dropout, beta):
     [
         ({"beta": 0.6, "n_annealing_steps": 4}, multinomial_nll, lambda n: min(n / 4, 0.6)),
         ({"beta": 0.5, "n_annealing_steps": 0, "dropout": 0.0}, multinomial_nll, lambda n: 0.5),
-        ({"likelihood": "logistic", "n_annealing_steps": 10}, logistic_nll, lambda n: min(n / 10, 0.2)),
+        (
+            {"likelihood": "logistic", "n_annealing_steps": 10},
+            logistic_nll,
+            lambda n: min(n / 10, 0.2),
+        ),
         (
             {"likelihood": "gaussian", "confidence": 3.0, "hidden_layer_sizes": (6, 5)},
             gaussian_nll(3),

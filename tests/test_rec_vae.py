@@ -1,6 +1,7 @@
 """RecVAE against its paper: objective, training in turns and scores written out."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -150,7 +151,7 @@ def test_kl_is_that_of_the_mixture_in_each_dimension(batch):
     weights = (0.2, 0.5, 0.3)
     module = small_module(weights)
     draws = Draws(0)
-    object.__setattr__(batch, "generator", draws.generator)
+    batch = replace(batch, generator=draws.generator)
     draws.begin_epoch(1)
     kl = module(batch).kl.detach()
     draws.begin_epoch(1)
@@ -223,7 +224,9 @@ def test_scores_are_those_of_the_mean_through_the_network_written_out(n_layers):
     mu = densely_connected_encoder(w, "encoder", unit_rows(torch.from_numpy(X.toarray())))[0]
     assert_allclose(model.transform(X), mu, atol=1e-4)
     known = np.diff(X.indptr) > 0
-    assert_allclose(model.decision_function(X)[known], linear(w, "item_layer", mu)[known], atol=1e-4)
+    assert_allclose(
+        model.decision_function(X)[known], linear(w, "item_layer", mu)[known], atol=1e-4
+    )
 
 
 def test_batches_of_users_without_items_are_learnt_from():

@@ -92,9 +92,7 @@ def logistic_nll(scores, x):
 
 def gaussian_nll(confidence):
     """Return the function that has the weight of the entries: ``sum_i c_i / 2 (x_i - f_i)^2``."""
-    return lambda scores, x: (
-        (1 + (confidence - 1) * (x > 0)) / 2 * (x - scores) ** 2
-    ).sum(dim=1)
+    return lambda scores, x: ((1 + (confidence - 1) * (x > 0)) / 2 * (x - scores) ** 2).sum(dim=1)
 
 
 def focal_loss(p, x, alpha, gamma):
@@ -306,17 +304,20 @@ def train_by_hand(start, x, passes, *, random_state, n_epochs, batch_size, rule,
     return losses, weights
 
 
-def assert_trained_as_by_hand(model, X, passes, *, rule=adam, lr=None, penalty=None):
+def assert_trained_as_by_hand(
+    model, X, passes, *, rule=adam, lr=None, penalty=None, modelled=slice(None)
+):
     """Fit a model, and compare the loss and the weights of each step with those by hand.
 
-    X_val is given too, and nothing is to be learnt from it.
+    X_val is given too, and nothing is to be learnt from it. `modelled` are the items that the
+    network has.
     """
     recorder = Recorder()
     lr = model.learning_rate if lr is None else lr
     model.set_params(callbacks=[recorder]).fit(X, X_val=X[::-1][:5])
     losses, weights = train_by_hand(
         recorder.weights[0],
-        torch.from_numpy(X.toarray()),
+        torch.from_numpy(X.toarray()[:, modelled]),
         passes,
         random_state=model.random_state,
         n_epochs=model.max_epochs,
