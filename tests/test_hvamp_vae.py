@@ -123,7 +123,7 @@ def split(output):
 @pytest.mark.parametrize(
     ("setting", "nll"),
     [
-        ({"n_annealing_steps": 4}, multinomial_nll),
+        ({"n_annealing_steps": 4, "dropout": 0.3}, multinomial_nll),
         ({"n_annealing_steps": 0, "dropout": 0.0, "gated": False}, multinomial_nll),
         ({"prior": "vamp", "n_annealing_steps": 0, "likelihood": "logistic"}, logistic_nll),
         (

@@ -45,7 +45,7 @@ def negative_log_likelihood(nll, dropout):
 @pytest.mark.parametrize(
     ("setting", "nll"),
     [
-        ({"lambda_": 0.0}, multinomial_nll),
+        ({"lambda_": 0.0, "dropout": 0.3}, multinomial_nll),
         ({"lambda_": 0.3, "hidden_layer_sizes": ()}, multinomial_nll),
         ({"likelihood": "logistic", "lambda_": 0.1, "dropout": 0.0}, logistic_nll),
         ({"likelihood": "gaussian", "confidence": 3.0, "dropout": 0.2}, gaussian_nll(3)),

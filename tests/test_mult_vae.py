@@ -56,7 +56,11 @@ def negative_elbo(nll, *, dropout, beta):
 @pytest.mark.parametrize(
     ("setting", "nll", "beta"),
     [
-        ({"beta": 0.6, "n_annealing_steps": 4}, multinomial_nll, lambda n: min(n / 4, 0.6)),
+        (
+            {"beta": 0.6, "n_annealing_steps": 4, "dropout": 0.3},
+            multinomial_nll,
+            lambda n: min(n / 4, 0.6),
+        ),
         ({"beta": 0.5, "n_annealing_steps": 0, "dropout": 0.0}, multinomial_nll, lambda n: 0.5),
         (
             {"likelihood": "logistic", "n_annealing_steps": 10},
