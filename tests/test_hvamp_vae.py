@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit, logsumexp
-from scipy.stats import norm
+from scipy.stats import kstest, norm
 from written_out import (
     PassByHand,
     assert_trained_as_by_hand,
@@ -27,6 +27,7 @@ from sklrec.neural._criteria import log_mixture  # noqa: E402
 from sklrec.neural._data import SparseRows  # noqa: E402
 from sklrec.neural._hvamp_vae import HVampVAEModule, gaussian  # noqa: E402
 from sklrec.neural._modules import hidden_layers as made_hidden_layers  # noqa: E402
+from sklrec.neural._modules import reset_parameters  # noqa: E402
 
 PRIORS = ["standard", "vamp", "hierarchical-vamp"]
 SMALL = {
@@ -257,6 +258,14 @@ def test_without_the_enhancements_the_network_is_that_of_mult_vae(X):
     other = MultVAE(**setting).fit(X)
     plain.net_.module_.load_state_dict(other.net_.module_.state_dict())  # all names and shapes
     assert_array_equal(plain.decision_function(X), other.decision_function(X))
+
+
+def test_pseudo_inputs_begin_as_normal_numbers_around_a_twentieth():
+    module = small_module(prior="vamp", n=20)
+    with torch.no_grad():
+        reset_parameters(module, torch.Generator().manual_seed(0))
+    u = module.pseudo_inputs.detach().numpy().ravel()
+    assert kstest(u, norm(0.05, 0.01).cdf).pvalue > 0.01
 
 
 def test_pseudo_inputs_below_0_count_as_0_and_above_1_as_1():

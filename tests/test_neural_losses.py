@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import written_out
+from scipy import stats
 
 torch = pytest.importorskip("torch")
 
@@ -21,7 +22,7 @@ from sklrec.neural._losses import (  # noqa: E402
     logistic_nll,
     multinomial_nll,
 )
-from sklrec.neural._modules import SparseLinear  # noqa: E402
+from sklrec.neural._modules import Dense, SparseLinear, reset_parameters  # noqa: E402
 
 
 def dense_focal(scores, x):
@@ -164,3 +165,13 @@ def test_sparse_layer_and_its_gradients_are_those_of_a_dense_one(batch):
         strict=True,
     ):
         torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("layer", [SparseLinear(40, 60), Dense(40, 60)])
+def test_weights_begin_uniform_by_the_rule_of_glorot_and_biases_next_to_zero(layer):
+    with torch.no_grad():
+        reset_parameters(layer, torch.Generator().manual_seed(0))
+    weight, bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
+    bound = np.sqrt(6 / (40 + 60))
+    assert stats.kstest(weight.ravel(), stats.uniform(-bound, 2 * bound).cdf).pvalue > 0.01
+    assert stats.kstest(bias, stats.truncnorm(-2, 2, scale=0.001).cdf).pvalue > 0.01
