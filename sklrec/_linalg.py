@@ -176,8 +176,9 @@ def _dot_of_converted(X: sp.csr_array, B: np.ndarray, *, work: float) -> np.ndar
     return product
 
 
-def blocks(n: int, size: int = BLOCK) -> Iterator[slice]:
-    """Yield the slices of `size` from 0 to n, the last of which may be shorter."""
+def blocks(n: int, size: int | None = None) -> Iterator[slice]:
+    """Yield the slices of `size`, None for BLOCK, from 0 to n; the last one may be shorter."""
+    size = BLOCK if size is None else size
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from ._linalg import blocks, in_threads
-from ._matrix import canonical_csr, check_matrix
+from ._matrix import canonical_csr, check_matrix, take_entries
 from ._memory import check_memory
 from ._sklearn import _safe_indexing
 
@@ -67,6 +67,12 @@ class Excluded:
             scores[:, self.items] = -np.inf
         if self.entries is not None:
             scores[_positions(self.entries, first_row, len(scores))] = -np.inf
+
+    def among_candidates(self, M: sp.csr_array) -> sp.csr_array:
+        """Return the entries of a CSR array of the same shape that `items` and `all_but` leave."""
+        if self.all_but is not None:
+            M = canonical_csr(M.multiply(self.all_but != 0))
+        return M if self.items is None else take_entries(M, ~self.items[M.indices])
 
 
 def _positions(X: sp.csr_array, first_row: int, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
@@ -311,7 +317,10 @@ def rank_in_batches(
         check_memory(n_bytes, f"A ranking of k={k:,} items for {n_users:,} users")
     ranking = np.full((n_users, k), -1, dtype=np.int64)
     scores = None
-    for rows in row_batches(n_users, n_items):
+    # A model on a GPU says for how many rows its memory is enough.
+    n_rows = getattr(estimator, "_rows_at_once", lambda: None)()
+    batches = blocks(n_users, n_rows) if n_rows else row_batches(n_users, n_items)
+    for rows in batches:
         if rows == slice(0, n_users):  # one user answered at once should not pay for a copy
             batch, left_out = X, excluded
         else:
@@ -323,6 +332,43 @@ def rank_in_batches(
                 scores = np.full(ranking.shape, -np.inf, dtype=best.dtype)
             scores[rows, : found.shape[1]] = best
     return (ranking, scores) if return_scores else ranking
+
+
+def rank_like(
+    estimator: Any, fold_in: sp.csr_array, *, k: int, like: Any, excluded: Excluded
+) -> np.ndarray:
+    """Rank k items for rows of `fold_in` by any estimator that has ``decision_function``.
+
+    Where `like` is a DataFrame, the estimator gets batches of `fold_in` as DataFrames with its
+    columns: one that was fitted with names compares them.
+    """
+    if not hasattr(estimator, "decision_function"):
+        raise TypeError(
+            f"A ranking needs an estimator with decision_function, got {type(estimator).__name__}."
+        )
+    if hasattr(like, "columns"):  # of pandas or polars
+        estimator = _OfFrames(estimator, like)
+    return rank_in_batches(estimator, fold_in, k=k, excluded=excluded)
+
+
+def rank_unseen(estimator: Any, fold_in: sp.csr_array, *, k: int, like: Any) -> np.ndarray:
+    """Rank k items that are not in `fold_in`, as :func:`rank_like` does."""
+    return rank_like(estimator, fold_in, k=k, like=like, excluded=Excluded(entries=fold_in))
+
+
+class _OfFrames:
+    """An estimator that is given sparse rows as DataFrames like the one it was fitted with."""
+
+    def __init__(self, estimator: Any, like: Any) -> None:
+        self.estimator = estimator
+        self.like = like
+
+    def _rank_rows(
+        self, X: sp.csr_array, k: int, excluded: Excluded
+    ) -> tuple[np.ndarray, np.ndarray]:
+        names = "columns" if hasattr(self.like, "iloc") else "schema"  # of pandas, of polars
+        frame = type(self.like)(X.toarray(), **{names: list(self.like.columns)})
+        return rank_batch(self.estimator, frame, k, excluded)
 
 
 def row_batches(n_rows: int, n_items: int) -> Iterator[slice]:

@@ -19,6 +19,8 @@ from sklearn.utils._param_validation import (
     InvalidParameterError,
     Options,
     StrOptions,
+    generate_valid_param,
+    make_constraint,
     validate_params,
 )
 from sklearn.utils.metaestimators import _BaseComposition
@@ -48,6 +50,8 @@ __all__ = [
     "_fit_context",
     "_safe_indexing",
     "fit_progress",
+    "generate_valid_param",
+    "make_constraint",
     "n_threads",
     "validate_params",
 ]

@@ -120,6 +120,25 @@ def test_lambda_changed_between_batches_is_used_from_then_on(X):
     assert_allclose(model.coef_, EASE(lambda_=5.0).fit(X).coef_, atol=1e-13)
 
 
+def test_set_params_after_partial_fit_changes_no_weight(X):
+    model = EASE(lambda_=2.0).partial_fit(X).set_params(lambda_=500.0, dropout=0.5)
+    assert_allclose(model.coef_, EASE(lambda_=2.0).fit(X).coef_, atol=1e-13)
+
+
+def test_explanations_add_up_to_the_score(X):
+    model = EASE(lambda_=2.0).fit(X)
+    contributions = model.explain(X, 3)
+    assert_allclose(contributions.sum(axis=1), model.decision_function(X)[:, 3], atol=1e-12)
+    # By hand: the value of an entry times its weight.
+    user = int(np.flatnonzero(np.diff(X.indptr) > 2)[0])
+    item = X[[user]].indices[1]
+    assert_allclose(contributions[user, item], X[user, item] * model.coef_[item, 3])
+
+
+def test_a_user_without_items_has_no_explanation(X):
+    assert EASE().fit(X).explain(np.zeros((2, 20)), 3).nnz == 0
+
+
 def test_partial_fit_after_fit_warns_that_it_begins_anew(X):
     model = EASE(lambda_=2.0).fit(X)
     with pytest.warns(UserWarning, match="begins a new model"):

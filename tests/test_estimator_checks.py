@@ -10,10 +10,17 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_array, check_is_fitted, check_non_negative, validate_data
 
 from sklrec._sklearn import SUPPORTS_CALLBACKS
-from sklrec.base import BaseRecommender, RecommenderMixin, RecommenderTags, SimilarItemsMixin
+from sklrec.base import (
+    BaseRecommender,
+    ExplainMixin,
+    RecommenderMixin,
+    RecommenderTags,
+    SimilarItemsMixin,
+)
 from sklrec.dummy import PopularityRecommender, RandomRecommender
+from sklrec.factorization import LFM
 from sklrec.linear import EASE
-from sklrec.utils._check_data import planted_groups
+from sklrec.utils._check_data import change_parameters, planted_groups
 from sklrec.utils.estimator_checks import (
     check_recommender,
     parametrize_with_checks,
@@ -29,11 +36,14 @@ class ItemCosine(RecommenderMixin, BaseEstimator):
         norm = np.sqrt(X.multiply(X).sum(axis=0)) + 1
         self.coef_ = ((X.T @ X).toarray() / np.outer(norm, norm)).astype(X.dtype)
         np.fill_diagonal(self.coef_, 0)
+        self.popularity_ = X.sum(axis=0).astype(X.dtype)
         return self
 
     def decision_function(self, X):
         check_is_fitted(self)
-        return self._validate(X, reset=False) @ self.coef_
+        scores = self._validate(X, reset=False) @ self.coef_
+        scores[~scores.any(axis=1)] = self.popularity_
+        return scores
 
     def _validate(self, X, *, reset):
         X = validate_data(self, X, accept_sparse="csr", dtype=[np.float32, np.float64], reset=reset)
@@ -62,13 +72,26 @@ def test_a_recommender_of_a_third_party_passes_without_pytest():
 
 
 class RanksWhatWasSeen(ItemCosine):
-    def predict_ranking(self, X, *, k=10, exclude_seen=True):
-        return super().predict_ranking(X, k=k, exclude_seen=False)
+    def predict_ranking(self, X, *, exclude_seen=True, **params):
+        return super().predict_ranking(X, exclude_seen=False, **params)
 
 
 class FillsWithTheFirstItem(ItemCosine):
-    def predict_ranking(self, X, *, k=10, exclude_seen=True):
-        return np.maximum(super().predict_ranking(X, k=k, exclude_seen=exclude_seen), 0)
+    def predict_ranking(self, X, **params):
+        found = super().predict_ranking(X, **params)
+        if params.get("return_scores"):
+            return found
+        return np.maximum(found, 0)
+
+
+class RanksAnything(ItemCosine):
+    def predict_ranking(self, X, *, items=None, **params):
+        return super().predict_ranking(X, **params)
+
+
+class RanksUnknownUsersByIndex(ItemCosine):
+    def decision_function(self, X):
+        return self._validate(X, reset=False) @ self.coef_
 
 
 class GivesTiesToTheHigherIndex(ItemCosine):
@@ -77,8 +100,10 @@ class GivesTiesToTheHigherIndex(ItemCosine):
         self.coef_ = np.round(8 * self.coef_) / 8  # sums are exact, so ties are
         return self
 
-    def predict_ranking(self, X, *, k=10, exclude_seen=True):
-        ranking = super().predict_ranking(X, k=k, exclude_seen=exclude_seen)
+    def predict_ranking(self, X, **params):
+        ranking = super().predict_ranking(X, **params)
+        if params.get("return_scores"):
+            return ranking
         scores = np.column_stack([self.decision_function(X), np.full(ranking.shape[0], -np.inf)])
         scores = np.take_along_axis(scores, ranking, axis=1)
         order = np.lexsort((-ranking, -scores), axis=1)
@@ -189,7 +214,9 @@ class AcceptsAnyCatalogue(ItemCosine):
         X = check_array(X, accept_sparse="csr", dtype=[np.float32, np.float64])
         check_non_negative(X, "AcceptsAnyCatalogue")
         n_items = min(X.shape[1], self.coef_.shape[0])
-        return sp.csr_array(X)[:, :n_items] @ self.coef_[:n_items]
+        scores = sp.csr_array(X)[:, :n_items] @ self.coef_[:n_items]
+        scores[~scores.any(axis=1)] = self.popularity_
+        return scores
 
 
 class ScoresItselfOtherwise(ItemCosine):
@@ -231,15 +258,36 @@ class IsSimilarToItself(WithSimilarItems):
         return ranking
 
 
+class ScoresByItsParameter(ItemCosine):
+    def __init__(self, scale=1.0):
+        self.scale = scale
+
+    def decision_function(self, X):
+        scores = super().decision_function(X)
+        return scores * scores.dtype.type(self.scale)
+
+
+class ExplainsHalfOfTheScore(ExplainMixin, ItemCosine):
+    def _check_X(self, X, *, reset):
+        return self._validate(X, reset=reset)
+
+    def _contributions(self, X, item):
+        return X.data * self.coef_[X.indices, item] / 2
+
+
 RANKING, SCORE = "check_ranking_follows_the_scores", "check_score_is_the_scorer"
+UNKNOWN = "check_users_without_items"
 BROKEN = {
     RanksWhatWasSeen: {
-        "check_never_ranks_what_was_seen", "check_ends_with_minus_one", RANKING, "check_pipeline",
+        "check_never_ranks_what_was_seen", "check_ends_with_minus_one", RANKING, UNKNOWN,
+        "check_candidates", "check_pipeline",
     },
-    FillsWithTheFirstItem: {"check_ends_with_minus_one"},
-    GivesTiesToTheHigherIndex: {RANKING, "check_pipeline"},
-    LearnsNothing: {"check_beats_a_random_ranking", "check_checkerboard"},
-    IgnoresTheUser: {"check_checkerboard"},
+    RanksAnything: {"check_candidates"},
+    RanksUnknownUsersByIndex: {UNKNOWN},
+    FillsWithTheFirstItem: {"check_ends_with_minus_one", UNKNOWN},
+    GivesTiesToTheHigherIndex: {RANKING, UNKNOWN, "check_pipeline"},
+    LearnsNothing: {"check_beats_a_random_ranking", "check_checkerboard", UNKNOWN},
+    IgnoresTheUser: {"check_checkerboard", UNKNOWN},
     ForgetsInAPickle: {"check_pickle_and_joblib_round_trip"},
     KeepsItsUsers: {"check_pickle_holds_no_users"},
     CountsStoredZeros: {"check_input_types_agree"},
@@ -250,7 +298,7 @@ BROKEN = {
     SeedsTheGlobalGenerator: {"check_global_generator_is_untouched"},
     SortsXInPlace: {"check_X_is_unchanged"},
     BinarizesXInPlace: {"check_X_is_unchanged"},
-    DividesByTheLengthOfTheRow: {"check_users_without_items"},
+    DividesByTheLengthOfTheRow: {UNKNOWN},
     FailsOnOneUser: {"check_one_user"},
     AcceptsNegativeValues: {"check_bad_input_is_refused"},
     AcceptsAnyCatalogue: {"check_bad_input_is_refused"},
@@ -258,6 +306,8 @@ BROKEN = {
     NeedsAHundredUsers: {"check_checkerboard", "check_cross_validate", "check_grid_search"},
     DependsOnTheProcess: {"check_grid_search"},
     IsSimilarToItself: {"check_similar_items"},
+    ScoresByItsParameter: {"check_set_params_after_fit_changes_no_score"},
+    ExplainsHalfOfTheScore: {"check_explain"},
 }  # fmt: skip
 if SUPPORTS_CALLBACKS:
     BROKEN[ReportsNoProgress] = {"check_set_callbacks"}
@@ -328,6 +378,20 @@ def test_listing_the_checks_fits_nothing():
             raise RuntimeError("listing the checks has fitted the estimator")
 
     assert "check_similar_items" in names(recommender_checks(CannotBeFitted()))
+
+
+def test_only_what_explains_is_checked_for_it():
+    assert "check_explain" in names(recommender_checks(EASE()))
+    assert "check_explain" not in names(recommender_checks(ItemCosine()))
+
+
+def test_changed_parameters_are_valid_and_others():
+    model = LFM(2, random_state=0)
+    before = model.get_params()
+    change_parameters(model)
+    after = model.get_params()
+    assert all(repr(after[name]) != repr(before[name]) for name in before)
+    model._validate_params()
 
 
 def test_planted_groups_are_ones_or_ratings():

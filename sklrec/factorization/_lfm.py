@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from numpy.random import RandomState
+from scipy.stats import loguniform
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.utils import Tags, check_random_state
 
-from .._linalg import dot_on_threads
 from .._sklearn import Interval, StrOptions, _fit_context, fit_progress
 from .._typing import MatrixLike
-from ..base import BaseRecommender, SimilarItemsMixin
-from ._lfm_solvers import State, alternate, descend, ridge_rows, solve_biases, with_ones
+from ._base import FactorRecommender
+from ._lfm_solvers import State, alternate, descend, solve_biases, with_values
+from ._ridge import RidgeRows
 
 
-class LFM(SimilarItemsMixin, BaseRecommender):
+class LFM(FactorRecommender):
     r"""Latent factor model: the value of an entry from a user bias, an item bias and factors.
 
     Without factors, the default, it is the baseline of [1]_ (equation 4):
@@ -48,8 +48,8 @@ class LFM(SimilarItemsMixin, BaseRecommender):
         With factors there is ``similar_items``, by the cosine of the items' factors.
     lambda_ : float, default=5.4
         L2 penalty on the biases and factors; larger is smoother. In the units of the number of
-        entries of a user or an item: the fewer they have, the nearer to zero they stay. Worth a
-        search between 1 and 100 on a logarithmic scale.
+        entries of a user or an item: the fewer they have, the nearer to zero they stay. Typical
+        range: 1 to 100, on a logarithmic scale.
     threshold : float or None, default=None
         Learn from the labels ``value > threshold``, 1 or 0, instead of the values.
     solver : {"exact", "gd"}, default="exact"
@@ -74,9 +74,11 @@ class LFM(SimilarItemsMixin, BaseRecommender):
         The constant :math:`\alpha`, which is not penalised.
     item_bias_ : ndarray of shape (n_items,)
         Bias of each item, in the precision of X; zero for items without entries.
+    item_factors_ : ndarray of shape (n_items, n_components)
+        Factors of each item, in the precision of X. Those of the exact solver are orthogonal and
+        in descending order of their norms.
     components_ : ndarray of shape (n_components, n_items)
-        Factors of each item (column), in the precision of X. Those of the exact solver are
-        orthogonal and in descending order of their norms.
+        The same array transposed, as scikit-learn's decompositions have it.
     loss_curve_ : list of float
         The objective, a sum, after each iteration.
     n_iter_ : int
@@ -127,6 +129,7 @@ class LFM(SimilarItemsMixin, BaseRecommender):
         "tol": [Interval(Real, 0, None, closed="left")],
         "random_state": ["random_state"],
     }
+    _suggested_distributions: dict = {"lambda_": loguniform(1, 100)}
 
     def __init__(
         self,
@@ -180,6 +183,8 @@ class LFM(SimilarItemsMixin, BaseRecommender):
         """
         X = self._check_X(X, reset=True)
         self._learn_popularity(X)
+        # What scores depend on besides the fitted attributes.
+        self._lambda, self._threshold = float(self.lambda_), self.threshold
         T = self._targets(X)
         self._check_differences(X, T)
         losses: list[float] = []
@@ -189,7 +194,7 @@ class LFM(SimilarItemsMixin, BaseRecommender):
                 fitted = {
                     "intercept_": state.intercept,
                     "item_bias_": state.items[:, 0].astype(X.dtype),
-                    "components_": state.items[:, 1:].T.astype(X.dtype, order="C"),
+                    "item_factors_": state.items[:, 1:].astype(X.dtype, order="C"),
                 }
                 losses.append(state.loss)
                 stopped = step("iteration", **fitted)
@@ -225,30 +230,31 @@ class LFM(SimilarItemsMixin, BaseRecommender):
             Values, or labels where there is a `threshold`, with the bias and the factors that fit
             the row best; the popularity of the items for a row without known ones.
         """
-        X = self._check_X(X, reset=False)
+        return super().decision_function(X)
+
+    def _scores(self, X: sp.csr_array) -> np.ndarray:
+        P = self._ridge(X).solve()
+        scores = self._product(P[:, 1:])
+        scores += (self.intercept_ + P[:, :1]).astype(scores.dtype)
+        return scores
+
+    def _fold_in(self, X: sp.csr_array) -> np.ndarray:
+        return self._ridge(X).solve()[:, 1:]
+
+    def _ridge(self, X: sp.csr_array) -> RidgeRows:
+        """Return the regressions of each user's bias and factors, in float64."""
         T = self._targets(X)
-        Q = np.vstack([self.item_bias_, self.components_]).T.astype(np.float64)
-        target = T.data - self.intercept_ - Q[T.indices, 0]
-        (P,) = ridge_rows(T, with_ones(Q), [target], self.lambda_)
-        P = P.astype(X.dtype)
-        # As a product of a sparse matrix, in which each row is computed alone: the last digits of
-        # a dense product depend on the size of the batch.
-        scores = dot_on_threads(sp.csr_array(P[:, 1:]), self.components_)
-        scores += self.item_bias_
-        scores += X.dtype.type(self.intercept_) + P[:, :1]
-        return self._with_popularity(X, scores)
+        target = T.data - self.intercept_ - self.item_bias_[T.indices]
+        V = np.insert(self.item_factors_.astype(np.float64), 0, 1, axis=1)
+        return RidgeRows(with_values(T, np.ones(T.nnz)), V, self._lambda, target)
 
     def _compares_items(self) -> bool:
-        return self.n_components > 0
-
-    def _item_similarity(self, items: np.ndarray) -> np.ndarray:
-        Q = self.components_.T.astype(np.float64)
-        return cosine_similarity(Q[items], Q)
+        return (self._n_features_out if hasattr(self, "item_factors_") else self.n_components) > 0
 
     def _targets(self, X: sp.csr_array) -> sp.csr_array:
         """Return what is learned: the stored values, or their labels, in float64."""
         # Compared in the precision of X, in which the threshold 0.1 equals a stored 0.1.
-        above = X.data if self.threshold is None else X.data > X.dtype.type(self.threshold)
+        above = X.data if self._threshold is None else X.data > X.dtype.type(self._threshold)
         return sp.csr_array((above.astype(np.float64), X.indices, X.indptr), shape=X.shape)
 
     def _check_differences(self, X: sp.csr_array, T: sp.csr_array) -> None:

@@ -8,7 +8,6 @@ user u are fitted by ``intercept + Q[:, 0] + Z @ P[u]``: ridge regression where 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +16,9 @@ from numpy.random import RandomState
 from scipy.sparse.linalg import LinearOperator, cg
 from sklearn.utils import gen_batches
 
-# Matrices solved at once, and factors gathered at once, stay below this many bytes.
+from ._ridge import RidgeRows
+
+# Factors gathered at once for the residuals stay below this many bytes.
 BATCH_BYTES = 2**25
 
 # Residual of the conjugate gradients relative to the right-hand side, both scaled by the diagonal.
@@ -49,56 +50,6 @@ def with_ones(parameters: np.ndarray) -> np.ndarray:
     return Z
 
 
-def ridge_rows(
-    T: sp.csr_array, Z: np.ndarray, targets: list[np.ndarray], lambda_: float
-) -> np.ndarray:
-    """Solve the ridge regression of each row's stored entries on the rows of `Z` they point to.
-
-    Each row is computed alone, so that its solution is the same in every batch.
-
-    Parameters
-    ----------
-    T : CSR array of shape (n_rows, n)
-        Which entries are observed.
-    Z : ndarray of shape (n, p)
-        Features of the columns of T.
-    targets : list of ndarray of shape (nnz,)
-        What to regress, in the order of T's entries.
-    lambda_ : float
-        Penalty on the squared norm of a solution.
-
-    Returns
-    -------
-    solutions : ndarray of shape (len(targets), n_rows, p)
-        Zero where a row has no entries.
-
-    Raises
-    ------
-    ValueError
-        If the penalty is lost beside the features and a row has no unique solution.
-    """
-    rhs = np.stack([_with_values(T, t) @ Z for t in targets], axis=-1)  # (n_rows, p, n_targets)
-    if Z.shape[1] == 1:  # a bias alone: Z is all ones
-        return np.moveaxis(rhs / (np.diff(T.indptr) + lambda_)[:, None, None], -1, 0)
-    solutions = np.empty_like(rhs)
-    for rows in gen_batches(T.shape[0], max(1, BATCH_BYTES // (8 * Z.shape[1] ** 2))):
-        A = np.empty((rows.stop - rows.start, Z.shape[1], Z.shape[1]))
-        for A_u, (start, end) in zip(
-            A, pairwise(T.indptr[rows.start : rows.stop + 1]), strict=True
-        ):
-            Z_u = Z[T.indices[start:end]]
-            np.matmul(Z_u.T, Z_u, out=A_u)
-        A[:, np.arange(Z.shape[1]), np.arange(Z.shape[1])] += lambda_
-        try:
-            solutions[rows] = np.linalg.solve(A, rhs[rows])
-        except np.linalg.LinAlgError as error:
-            raise ValueError(
-                f"lambda_={lambda_} is too small for a unique solution in float64; "
-                "use a larger one."
-            ) from error
-    return np.moveaxis(solutions, -1, 0)
-
-
 def solve_biases(T: sp.csr_array, lambda_: float) -> State:
     """Minimise the objective without factors: one linear system, by conjugate gradients.
 
@@ -122,9 +73,9 @@ def solve_biases(T: sp.csr_array, lambda_: float) -> State:
     ValueError
         If `lambda_` is too small for the conjugate gradients to converge.
     """
-    pattern = _with_values(T, np.ones(T.nnz))
+    pattern = with_values(T, np.ones(T.nnz))
     mean = T.data.mean()  # near the intercept: taking it off first keeps digits
-    centred = _with_values(T, T.data - mean)
+    centred = with_values(T, T.data - mean)
     n_of_user, n_of_item = np.diff(T.indptr), np.bincount(T.indices, minlength=T.shape[1])
     w = 1 / (n_of_user + lambda_)  # a user's best bias is w times the sum of their residuals
 
@@ -185,17 +136,19 @@ def alternate(
         After each pass over users and items; the loss never rises.
     """
     by_item = T.T.tocsr()
+    ones = np.ones(T.nnz)
+    pattern, pattern_by_item = with_values(T, ones), with_values(by_item, ones)
     factors = rng.normal(scale=FACTOR_SCALE, size=(T.shape[1], n_components))
     Q = np.hstack([solve_biases(T, lambda_).items, factors])
     while True:
         # With an intercept a the users' solution is P0 - a P1. The best a makes their biases sum
         # to zero: the derivative by a is the sum of those by the biases, but for the penalty.
-        targets = [T.data - Q[T.indices, 0], np.ones(T.nnz)]
-        P0, P1 = ridge_rows(T, with_ones(Q), targets, lambda_)
+        targets = np.stack([T.data - Q[T.indices, 0], ones])
+        P0, P1 = RidgeRows(pattern, with_ones(Q), lambda_, targets).solve()
         intercept = P0[:, 0].sum() / P1[:, 0].sum()
         P = P0 - intercept * P1
         target = by_item.data - intercept - P[by_item.indices, 0]
-        (Q,) = ridge_rows(by_item, with_ones(P), [target], lambda_)
+        Q = RidgeRows(pattern_by_item, with_ones(P), lambda_, target).solve()
         _balance(P[:, 1:], Q[:, 1:])
         yield _state(T, intercept, P, Q, lambda_)[0]
 
@@ -232,7 +185,7 @@ def descend(
     P[:, 0] = Q[:, 0] = 0
     state, residual = _state(T, None, P, Q, lambda_)
     while True:
-        R = _with_values(T, residual)
+        R = with_values(T, residual)
         # Half the gradients with their signs turned.
         dP, dQ = R @ with_ones(Q) - lambda_ * P, R.T @ with_ones(P) - lambda_ * Q
         with np.errstate(over="ignore", invalid="ignore"):
@@ -275,6 +228,6 @@ def _state(
     return State(float(intercept), Q, float(loss)), residual
 
 
-def _with_values(T: sp.csr_array, values: np.ndarray) -> sp.csr_array:
+def with_values(T: sp.csr_array, values: np.ndarray) -> sp.csr_array:
     """Return `T` with other values at its entries."""
     return sp.csr_array((values, T.indices, T.indptr), shape=T.shape)

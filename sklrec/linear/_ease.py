@@ -8,19 +8,20 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.stats import loguniform, uniform
 
 from .._linalg import add_gram, dot_on_threads, invert_positive_definite
 from .._memory import check_memory
 from .._sklearn import Interval, _fit_context, fit_progress
 from .._typing import MatrixLike
-from ..base import BaseRecommender, SimilarItemsMixin
+from ..base import BaseRecommender, ExplainMixin, SimilarItemsMixin
 
 # The transposed X and the blocks that X'X is computed in, relative to X and to a row of X'X.
 _COPIES_OF_X = 2
 _ROWS_BESIDE = 4 * 1024
 
 
-class EASE(SimilarItemsMixin, BaseRecommender):
+class EASE(ExplainMixin, SimilarItemsMixin, BaseRecommender):
     r"""Linear item-to-item autoencoder with a zero diagonal, solved in closed form.
 
     Each item is predicted from the others by ridge regression [1]_:
@@ -44,11 +45,11 @@ class EASE(SimilarItemsMixin, BaseRecommender):
     ----------
     lambda_ : float, default=500.0
         L2 penalty on the item-to-item weights; larger is smoother. In the units of X'X, that is
-        of interactions: the more users, the larger the best value. Worth a search between 10
-        and 10,000 on a logarithmic scale.
+        of interactions: the more users, the larger the best value. Typical range: 10 to
+        10,000, on a logarithmic scale.
     dropout : float, default=0.0
         Probability p, below 1, with which an interaction is left out of the input; 0 is EASE
-        itself. Worth a search between 0.1 and 0.6, together with a smaller `lambda_` than without:
+        itself. Typical range: 0.1 to 0.6, together with a smaller `lambda_` than without:
         [2]_ takes .33 with 300 for MovieLens-20M and .25 with 70 for the Million Song Dataset.
 
     Attributes
@@ -94,6 +95,10 @@ class EASE(SimilarItemsMixin, BaseRecommender):
         "lambda_": [Interval(Real, 0, None, closed="neither")],
         "dropout": [Interval(Real, 0, 1, closed="left")],
     }
+    _suggested_distributions: dict = {
+        "lambda_": loguniform(10, 10_000),
+        "dropout": uniform(0.1, 0.5),  # from 0.1, of length 0.5
+    }
 
     def __init__(self, lambda_: float = 500.0, *, dropout: float = 0.0) -> None:
         self.lambda_ = lambda_
@@ -128,7 +133,7 @@ class EASE(SimilarItemsMixin, BaseRecommender):
             G = np.zeros((X.shape[1], X.shape[1]), dtype=X.dtype)
             add_gram(X, G)
             step("gram")
-            self._coef: np.ndarray | None = self._solve_in_place(G)
+            self._coef: np.ndarray | None = _solve_in_place(G, self.lambda_, self.dropout)
             step("solve")
         self.n_samples_seen_ = X.shape[0]
         return self
@@ -138,7 +143,8 @@ class EASE(SimilarItemsMixin, BaseRecommender):
         """Add the interactions of more users, for data larger than memory.
 
         Only X'X is updated, which is exact: batches give what ``fit`` gives on all users at once.
-        The weights are solved for when they are first needed. Twice the memory of ``fit``.
+        The weights are solved for when they are first needed, with the parameters of the last
+        call. Twice the memory of ``fit``.
 
         Parameters
         ----------
@@ -176,11 +182,14 @@ class EASE(SimilarItemsMixin, BaseRecommender):
             self._check_memory(X, n_matrices=2)
             self.gram_ = np.zeros((X.shape[1], X.shape[1]), dtype=X.dtype)
             self.n_samples_seen_ = 0
+        elif not self.gram_.flags.writeable:  # memory-mapped by joblib.load
+            self.gram_ = self.gram_.copy()
         self._learn_popularity(X, reset=first)
         with fit_progress(self, X, max_subtasks=1) as step:
             add_gram(X, self.gram_)
             step("gram")
         self._coef = None
+        self._penalties = (self.lambda_, self.dropout)  # of the weights to be solved for
         self.n_samples_seen_ += X.shape[0]
         return self
 
@@ -188,7 +197,7 @@ class EASE(SimilarItemsMixin, BaseRecommender):
     def coef_(self) -> np.ndarray:
         """Weight of each item (row) in the score of each item (column)."""
         if self._coef is None:
-            self._coef = self._solve_in_place(self.gram_.copy())
+            self._coef = _solve_in_place(self.gram_.copy(), *self._penalties)
         return self._coef
 
     def decision_function(self, X: MatrixLike) -> np.ndarray:
@@ -207,28 +216,11 @@ class EASE(SimilarItemsMixin, BaseRecommender):
         X = self._check_X(X, reset=False)
         return self._with_popularity(X, dot_on_threads(X, self.coef_))
 
+    def _contributions(self, X: sp.csr_array, item: int) -> np.ndarray:
+        return X.data * self.coef_[X.indices, item]
+
     def _item_similarity(self, items: np.ndarray) -> np.ndarray:
         return self.coef_[items]
-
-    def _solve_in_place(self, G: np.ndarray) -> np.ndarray:
-        """Turn X'X, of which the upper triangle is read, into B."""
-        diagonal = np.diag(G)
-        if not np.isfinite(diagonal).all():  # where the largest numbers of X'X are
-            raise ValueError(f"The squares of the values of X are too large for {G.dtype}.")
-        penalty = self.lambda_ + self.dropout / (1 - self.dropout) * diagonal
-        np.fill_diagonal(G, diagonal + penalty)
-        try:
-            invert_positive_definite(G)
-        except np.linalg.LinAlgError as error:
-            raise ValueError(
-                f"lambda_={self.lambda_} is too small to solve for the weights in {G.dtype}; "
-                "use a larger one, or X in float64."
-            ) from error
-        scale = -1 / np.diag(G)
-        for row in G:  # row by row, so that nothing of the size of G is allocated beside it
-            row *= scale
-        np.fill_diagonal(G, 0)
-        return G
 
     def _check_memory(self, X: sp.csr_array, *, n_matrices: int) -> None:
         n_items, itemsize = X.shape[1], X.dtype.itemsize
@@ -238,3 +230,24 @@ class EASE(SimilarItemsMixin, BaseRecommender):
             n_matrices * n_items**2 * itemsize + beside,
             f"EASE on {n_items:,} items in {X.dtype}",
         )
+
+
+def _solve_in_place(G: np.ndarray, lambda_: float, dropout: float) -> np.ndarray:
+    """Turn X'X, of which the upper triangle is read, into B."""
+    diagonal = np.diag(G)
+    if not np.isfinite(diagonal).all():  # where the largest numbers of X'X are
+        raise ValueError(f"The squares of the values of X are too large for {G.dtype}.")
+    penalty = lambda_ + dropout / (1 - dropout) * diagonal
+    np.fill_diagonal(G, diagonal + penalty)
+    try:
+        invert_positive_definite(G)
+    except np.linalg.LinAlgError as error:
+        raise ValueError(
+            f"lambda_={lambda_} is too small to solve for the weights in {G.dtype}; "
+            "use a larger one, or X in float64."
+        ) from error
+    scale = -1 / np.diag(G)
+    for row in G:  # row by row, so that nothing of the size of G is allocated beside it
+        row *= scale
+    np.fill_diagonal(G, 0)
+    return G

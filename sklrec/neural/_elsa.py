@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.random import RandomState
+from scipy.stats import randint
 from torch import nn
 
 from .._sklearn import Interval
@@ -44,16 +45,15 @@ class ELSA(EmbeddingMixin, BaseTorchRecommender):
     Parameters
     ----------
     n_components : int, default=256
-        Length of the item vectors. Worth a search between 64 and 1,024: the accuracy of large
-        catalogues grows with it.
+        Length of the item vectors. Typical range: 64 to 1,024; larger catalogues profit from
+        longer vectors.
     max_epochs : int, default=25
-        Number of passes over the users. Few are enough: worth a search between 5 and 50, or
-        ``early_stopping=True``.
+        Number of passes over the users. Typical range: 5 to 50, or use ``early_stopping=True``.
     batch_size : int, default=256
-        Users in a gradient step. Worth a search between 32 and 1,024; the time of a step hardly
+        Number of users in a gradient step. Typical range: 32 to 1,024; the time of a step hardly
         depends on it.
     learning_rate : float, default=0.1
-        Of the optimizer, Nesterov's Adam.
+        Learning rate of the optimizer, Adam with Nesterov momentum.
 
     Attributes
     ----------
@@ -87,6 +87,12 @@ class ELSA(EmbeddingMixin, BaseTorchRecommender):
     >>> elsa.transform(X).shape
     (200, 16)
     """
+
+    _suggested_distributions: dict = {
+        "n_components": [64, 128, 256, 512, 1024],
+        "max_epochs": randint(5, 51),
+        "batch_size": [32, 64, 128, 256, 512, 1024],
+    }
 
     _parameter_constraints: dict = {
         **BaseTorchRecommender._parameter_constraints,

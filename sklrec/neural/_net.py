@@ -92,6 +92,8 @@ class TorchNet(skorch.NeuralNet):
         self.mixed_precision = mixed_precision
         self.predecessor: TorchNet | None = None
 
+    history_: Any
+
     @property
     def plain_module(self) -> nn.Module:
         """The module as it was before ``torch.compile``, under which its names change."""

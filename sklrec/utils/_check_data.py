@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 from sklearn.base import BaseEstimator, clone
 
+from .._sklearn import Options, generate_valid_param, make_constraint
 from ..base import RecommenderTags
 
 
@@ -80,9 +82,41 @@ def with_reversed_rows(X: sp.csr_array) -> sp.csr_array:
     return sp.csr_array((X.data[order], X.indices[order], X.indptr.copy()), shape=X.shape)
 
 
+def by_popularity(X: np.ndarray) -> np.ndarray:
+    """Return all items of dense interactions, the most popular first, ties to the lower index."""
+    return np.argsort(-X.sum(axis=0), kind="stable")
+
+
 def assert_raises(error: type[Exception], function: Callable, argument: Any) -> None:
     try:
         function(argument)
     except error:
         return
     raise AssertionError(f"{function} accepts what it must refuse: {argument!r}")
+
+
+def change_parameters(estimator: BaseEstimator) -> None:
+    """Set each parameter to another value that its constraints allow, where one is found."""
+    constraints = getattr(estimator, "_parameter_constraints", {})
+    for name, value in estimator.get_params(deep=False).items():
+        allowed = [make_constraint(constraint) for constraint in constraints.get(name, [])]
+        for other in _other_values(name, value, allowed):
+            valid = not allowed or any(constraint.is_satisfied_by(other) for constraint in allowed)
+            if valid and repr(other) != repr(value):
+                estimator.set_params(**{name: other})
+                break
+
+
+def _other_values(name: str, value: Any, allowed: list) -> Iterator[Any]:
+    if name == "device":
+        yield from ("cpu", "auto")
+    if isinstance(value, bool):
+        yield not value
+    elif isinstance(value, int | float):
+        yield from (2 * value, value + 1, value / 2)
+    for constraint in allowed:
+        if isinstance(constraint, Options):
+            yield from constraint.options
+        else:
+            with suppress(TypeError):  # a type that cannot be made from nothing
+                yield generate_valid_param(constraint)

@@ -25,6 +25,7 @@ from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import check_estimator, estimator_checks_generator
 
+from ..base import BaseRecommender
 from ..metrics import RankingScorer, evaluate
 from ..model_selection import StrongGeneralizationSplit, split_interactions
 from ..pipeline import make_pipeline
@@ -32,6 +33,8 @@ from ._check_data import (
     ByChance,
     CountTasks,
     assert_raises,
+    by_popularity,
+    change_parameters,
     fitted,
     planted_groups,
     seeded,
@@ -119,6 +122,7 @@ def recommender_checks(estimator: BaseEstimator) -> Iterator[Callable[[BaseEstim
     yield check_never_ranks_what_was_seen
     yield check_ends_with_minus_one
     yield check_ranking_follows_the_scores
+    yield check_candidates
     if not tags.poor_score:
         yield check_beats_a_random_ranking
         if tags.personalized:
@@ -129,6 +133,7 @@ def recommender_checks(estimator: BaseEstimator) -> Iterator[Callable[[BaseEstim
     yield check_precision_follows_X
     yield check_score_is_independent_of_the_batch
     yield check_clone_and_refit_agree
+    yield check_set_params_after_fit_changes_no_score
     yield check_global_generator_is_untouched
     yield check_X_is_unchanged
     yield check_users_without_items
@@ -142,6 +147,8 @@ def recommender_checks(estimator: BaseEstimator) -> Iterator[Callable[[BaseEstim
         yield check_set_callbacks
     if hasattr(estimator, "similar_items"):
         yield check_similar_items
+    if hasattr(estimator, "explain"):
+        yield check_explain
 
 
 def check_never_ranks_what_was_seen(estimator: BaseEstimator) -> None:
@@ -174,6 +181,25 @@ def check_ranking_follows_the_scores(estimator: BaseEstimator) -> None:
     n_left = X.shape[1] - np.diff(X.indptr).max()
     expected = np.argsort(-scores, axis=1, kind="stable")[:, :n_left]
     assert_array_equal(model.predict_ranking(X, k=n_left), expected)
+
+
+def check_candidates(estimator: BaseEstimator) -> None:
+    """Check that only candidates are ranked, nothing excluded is, and that scores come along."""
+    model, X = fitted(estimator)
+    n_users, n_items = X.shape
+    shuffled = np.random.default_rng(0).permutation(n_items)
+    items, exclude = shuffled[:12], shuffled[10:15]
+    candidate = np.zeros(n_items, dtype=bool)
+    candidate[items[:10]] = True
+    scores = np.where(candidate & (X.toarray() == 0), model.decision_function(X), -np.inf)
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :12]
+    best = np.take_along_axis(scores, order, axis=1)
+    for given in (items, sp.csr_array(np.tile(np.isin(np.arange(n_items), items), (n_users, 1)))):
+        ranking, found = model.predict_ranking(
+            X, k=12, items=given, exclude=exclude, return_scores=True
+        )
+        assert_array_equal(ranking, np.where(np.isneginf(best), -1, order))
+        assert_allclose(found, best, rtol=1e-6)
 
 
 def check_beats_a_random_ranking(estimator: BaseEstimator) -> None:
@@ -243,6 +269,9 @@ def check_input_types_agree(estimator: BaseEstimator) -> None:
         refitted = seeded(estimator).fit(other)
         assert_allclose(refitted.decision_function(other), scores, rtol=1e-6, atol=1e-9)
         assert_array_equal(refitted.predict_ranking(other), refitted.predict_ranking(X))
+    half = X.toarray().astype(np.float16)
+    ranking = seeded(estimator).fit(half).predict_ranking(half)
+    assert_array_equal(ranking, seeded(estimator).fit(X.astype(np.float32)).predict_ranking(X))
     if find_spec("pandas"):
         import pandas as pd
 
@@ -291,6 +320,19 @@ def check_clone_and_refit_agree(estimator: BaseEstimator) -> None:
     assert_array_equal(model.fit(X).decision_function(X), scores)
 
 
+def check_set_params_after_fit_changes_no_score(estimator: BaseEstimator) -> None:
+    """Check that a model scores by the parameters it was fitted with, to the last bit."""
+    model, X = fitted(estimator)
+    scores = model.decision_function(X)
+    change_parameters(model)
+    assert_array_equal(model.decision_function(X), scores)
+    if hasattr(estimator, "partial_fit"):  # which may leave work for later
+        model = seeded(estimator).partial_fit(X)
+        scores = pickle.loads(pickle.dumps(model)).decision_function(X)
+        change_parameters(model)
+        assert_array_equal(model.decision_function(X), scores)
+
+
 def check_global_generator_is_untouched(estimator: BaseEstimator) -> None:
     """Check that neither fit nor prediction draws from numpy's global generator."""
     kept = np.random.get_state(legacy=False)  # noqa: NPY002 - the global generator is the point
@@ -320,13 +362,23 @@ def check_X_is_unchanged(estimator: BaseEstimator) -> None:
 
 
 def check_users_without_items(estimator: BaseEstimator) -> None:
-    """Check that users without items and items without users give finite scores."""
-    tags = tags_of(estimator)
-    X = planted_groups(tags).toarray()
+    """Check that who holds nothing known is ranked by popularity of the training users.
+
+    That is a user without items, and one with nothing but an item that no training user has.
+    """
+    X = planted_groups(tags_of(estimator)).toarray()
     X[5] = 0
     X[:, 7] = 0
-    scores = seeded(estimator).fit(sp.csr_array(X)).decision_function(sp.csr_array(X[:6]))
-    assert np.isfinite(scores).all()
+    model = seeded(estimator).fit(sp.csr_array(X))
+    assert np.isfinite(model.decision_function(sp.csr_array(X[:6]))).all()
+    unknown = np.zeros((2, X.shape[1]))
+    unknown[1, 7] = X.max()
+    assert np.isfinite(model.decision_function(sp.csr_array(unknown))).all()
+    if not tags_of(estimator).poor_score:
+        popular = by_popularity(X)
+        ranking = model.predict_ranking(sp.csr_array(unknown), k=X.shape[1])
+        assert_array_equal(ranking[0], popular)
+        assert_array_equal(ranking[1], [*popular[popular != 7], -1])
 
 
 def check_one_user(estimator: BaseEstimator) -> None:
@@ -407,15 +459,41 @@ def check_set_callbacks(estimator: BaseEstimator) -> None:
 
 
 def check_similar_items(estimator: BaseEstimator) -> None:
-    """Check that no item is similar to itself and that an unknown item is an error."""
+    """Check that no item is similar to itself, that one without users has popular ones beside it.
+
+    An index that is none is an error.
+    """
     model, X = fitted(estimator)
     n_items = X.shape[1]
+    if isinstance(model, BaseRecommender):
+        without = X.toarray()
+        without[:, 7] = 0
+        popular = by_popularity(without)
+        ranking = seeded(estimator).fit(sp.csr_array(without)).similar_items(7, k=n_items)
+        assert_array_equal(ranking, [*popular[popular != 7], -1])
     ranking = model.similar_items([4, 0], k=n_items)
     assert_array_equal(np.sort(ranking[0, :-1]), np.delete(np.arange(n_items), 4))
     assert_array_equal(ranking[:, -1], -1)
     assert_array_equal(model.similar_items(4, k=n_items), ranking[0])
     for bad in (-1, n_items, 1.5, "4", [[0]]):
         assert_raises(ValueError, model.similar_items, bad)
+
+
+def check_explain(estimator: BaseEstimator) -> None:
+    """Check that contributions add up to the score, but for a constant of the item."""
+    model, X = fitted(estimator)
+    scores = model.decision_function(X)
+    n_items = X.shape[1]
+    for item in (0, n_items - 1):
+        contributions = model.explain(X, item)
+        assert contributions.shape == X.shape
+        assert contributions.dtype == X.dtype
+        assert_array_equal(contributions.toarray()[X.toarray() == 0], 0)
+        constant = scores[:, item] - contributions.sum(axis=1)
+        assert_allclose(constant, constant[0], atol=1e-5 * np.abs(scores).max())
+    for bad in (-1, n_items, 1.5, "4", [0]):
+        assert_raises(ValueError, partial(model.explain, X), bad)
+    assert_raises(ValueError, partial(model.explain, item=0), X[:, 1:])
 
 
 def _name_of(value: Any) -> str:
