@@ -608,7 +608,9 @@ def test_a_changed_array_is_an_error(saved, array):
 def test_a_factor_of_another_shape_is_an_error(ratings, path):
     save(LFM(2, tol=1e-3).fit(ratings), path)
     rewrite(path, tensors={"item_factors_": np.zeros((21, 2), dtype=np.float32)})
-    with pytest.raises(ValueError, match=r"'item_factors_' should be of float32 and shape \(20, 2\)"):
+    with pytest.raises(
+        ValueError, match=r"'item_factors_' should be of float32 and shape \(20, 2\)"
+    ):
         load(path)
 
 
