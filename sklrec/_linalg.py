@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import scipy.sparse as sp
-from joblib import Parallel, delayed
 from scipy.linalg import get_lapack_funcs
 
 from ._sklearn import n_threads
@@ -188,4 +188,5 @@ def in_threads(task: Callable[[slice], None], slices: Iterator[slice], *, work: 
         for part in slices:
             task(part)
     else:
-        Parallel(n_jobs=n_threads(), backend="threading")(delayed(task)(part) for part in slices)
+        with ThreadPoolExecutor(n_threads()) as threads:  # joblib polls, some ms a call
+            list(threads.map(task, slices))

@@ -7,13 +7,17 @@ from pathlib import Path
 
 GIB = 2**30
 
-# Where Linux keeps the limit of the container a process runs in (control groups, versions 2 and 1)
-# and what the container uses of it.
+# Where Linux keeps the limit of the container a process runs in (control groups, versions 2 and
+# 1), what the container uses of it, and what that is made of. Its use counts the cache of files
+# too, of which the kernel drops the inactive part before it refuses memory.
+_CGROUP = Path("/sys/fs/cgroup")
 _CGROUP_FILES = [
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    (_CGROUP / "memory.max", _CGROUP / "memory.current", _CGROUP / "memory.stat", "inactive_file"),
     (
-        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+        _CGROUP / "memory" / "memory.limit_in_bytes",
+        _CGROUP / "memory" / "memory.usage_in_bytes",
+        _CGROUP / "memory" / "memory.stat",
+        "total_inactive_file",
     ),
 ]
 
@@ -37,12 +41,19 @@ def _machine_memory() -> int | None:
         return None
 
 
-def _container_memory(limit_file: str, usage_file: str) -> int | None:
+def _container_memory(limit: Path, usage: Path, stat: Path, reclaimable: str) -> int | None:
     try:
-        limit = Path(limit_file).read_text().strip()
-        return None if limit == "max" else int(limit) - int(Path(usage_file).read_text())
+        most = limit.read_text().strip()
+        if most == "max":
+            return None
+        left = int(most) - int(usage.read_text())
     except (OSError, ValueError):
         return None
+    try:
+        counts = dict(line.split() for line in stat.read_text().splitlines())
+        return left + int(counts.get(reclaimable, 0))
+    except (OSError, ValueError):
+        return left
 
 
 def check_memory(n_bytes: int, what: str) -> None:

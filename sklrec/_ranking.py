@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from ._linalg import blocks, in_threads
 from ._matrix import canonical_csr, check_matrix, take_entries
 from ._memory import check_memory
-from ._sklearn import _safe_indexing
+from ._sklearn import _safe_indexing, n_threads
 
 # Scores of one batch of rows stay below this many bytes, so that memory does not grow with the
 # number of users; smaller batches fit the caches better but call the model more often.
@@ -120,17 +120,22 @@ def top_k(
     ranking = np.full((n_rows, k), -1, dtype=np.int64)
     best = np.full((n_rows, k), -np.inf, dtype=dtype)
 
-    def rank(rows: slice) -> None:
-        part = np.array(scores[rows], dtype=dtype, order="C")
-        if excluded is not None:
-            excluded.mask(part, rows.start)
-        item, value = _rank_in_cache(part, n_ranked, first_row=rows.start)
-        best[rows, :n_ranked] = value
-        ranking[rows, :n_ranked] = np.where(np.isneginf(value), -1, item)
-
     # Several passes over few rows stay in the cache; over all rows each would go to main memory.
-    n_together = max(1, CACHED_BYTES // (dtype.itemsize * n_items))
-    in_threads(rank, blocks(n_rows, n_together), work=scores.size)
+    n_together = min(max(1, CACHED_BYTES // (dtype.itemsize * n_items)), max(1, n_rows))
+
+    def rank(share: slice) -> None:
+        buffer = np.empty((n_together, n_items), dtype=dtype)
+        for rows in blocks(share.stop - share.start, n_together):
+            first, last = share.start + rows.start, share.start + rows.stop
+            part = buffer[: last - first]
+            part[:] = scores[first:last]
+            if excluded is not None:
+                excluded.mask(part, first)
+            item, value = _rank_in_cache(part, n_ranked, first_row=first)
+            best[first:last, :n_ranked] = value
+            ranking[first:last, :n_ranked] = np.where(np.isneginf(value), -1, item)
+
+    in_threads(rank, blocks(n_rows, max(1, -(-n_rows // n_threads()))), work=scores.size)
     return ranking, best
 
 
@@ -178,10 +183,11 @@ def _kth_best_bound(scores: np.ndarray, k: int) -> np.ndarray:
     n_items = scores.shape[1]
     group_size = int(np.clip(n_items // (4 * k), 1, LARGEST_GROUP))
     n_groups = n_items // group_size
-    maxima = scores[:, :n_groups].copy()
-    for start in range(n_groups, n_items, n_groups):
-        part = scores[:, start : start + n_groups]
-        np.maximum(maxima[:, : part.shape[1]], part, out=maxima[:, : part.shape[1]])
+    n_dealt = group_size * n_groups
+    maxima = scores[:, :n_dealt].reshape(-1, group_size, n_groups).max(axis=1)
+    for start in range(n_dealt, n_items, n_groups):
+        rest = scores[:, start : start + n_groups]
+        np.maximum(maxima[:, : rest.shape[1]], rest, out=maxima[:, : rest.shape[1]])
     has_nan = np.isnan(maxima).any(axis=1)
     maxima.partition(n_groups - k, axis=1)
     bound = maxima[:, [n_groups - k]]

@@ -30,6 +30,7 @@ SMALL["RecVAE"] = {
     "learning_rate": 2e-2,
 }
 
+SMALL["WMF"] = {"n_components": 8}
 SMALL["NeuralEASE"] = {"max_epochs": 15, "batch_size": 64}
 SMALL["FLVAE"] = {
     "n_components": 8,
@@ -102,6 +103,7 @@ REGIMES = {
         {"early_stopping": True, "validation_fraction": 0.2},
         {"warm_start": True},
     ],
+    "WMF": [{"n_components": 40}, {"frequency_exponent": 0.0, "unobserved_weight": 0.5}],
     "VASP": [
         {"training": "alternating"},
         {"training": "pretrained"},

@@ -1,5 +1,6 @@
-"""Models of users and items by a bias and a few factors each."""
+"""Models of users and items by a few factors each."""
 
 from ._lfm import LFM
+from ._wmf import WMF
 
-__all__ = ["LFM"]
+__all__ = ["LFM", "WMF"]

@@ -14,7 +14,8 @@ from scipy.stats import loguniform
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags, check_random_state
 
-from .._sklearn import Interval, StrOptions, _fit_context, fit_progress
+from .._memory import check_memory
+from .._sklearn import Interval, StrOptions, _fit_context, fit_progress, n_threads
 from .._typing import MatrixLike
 from ._base import FactorRecommender
 from ._lfm_solvers import State, alternate, descend, solve_biases, with_values
@@ -33,38 +34,38 @@ class LFM(FactorRecommender):
     \beta_u + \beta_i + \gamma_u \cdot \gamma_i`, and :math:`\lambda (\sum_u \|\gamma_u\|^2 +
     \sum_i \|\gamma_i\|^2)` joins the penalty [2]_.
 
-    It learns from the differences between stored values, such as ratings, and not from what is
-    stored and what is not. A matrix of ones holds nothing to learn and is refused. It predicts how
-    much a user would like an item if they met it, which is another question than what they will
-    choose: expect models of implicit feedback, even popularity, to rank better.
+    The model learns from the differences between stored values, such as ratings, and not from
+    which values are stored. It therefore refuses a matrix of ones. It predicts how much a user
+    would like an item, not which items the user will choose. Models of implicit feedback, even
+    popularity, usually rank better.
 
-    A new user's bias and factors are the ridge regression of the values in their row on the items
-    they belong to, so users that ``fit`` has seen are not kept.
+    The bias and the factors of a user are found by ridge regression on the values of their row,
+    for new users as for those of ``fit``.
 
     Parameters
     ----------
     n_components : int, default=0
-        Number of factors. With 0 all users get the same ranking, but for what they have seen.
-        With factors there is ``similar_items``, by the cosine of the items' factors.
+        Number of factors. With 0, all users get the same ranking except for the items that they
+        have seen. With factors, ``similar_items`` compares items by the cosine of their factors.
     lambda_ : float, default=5.4
-        L2 penalty on the biases and factors; larger is smoother. In the units of the number of
-        entries of a user or an item: the fewer they have, the nearer to zero they stay. Typical
-        range: 1 to 100, on a logarithmic scale.
+        L2 penalty on the biases and factors. Compared with the number of entries of a user or an
+        item: those with few entries stay near zero. Typical range: 1 to 100, on a logarithmic
+        scale.
     threshold : float or None, default=None
         Learn from the labels ``value > threshold``, 1 or 0, instead of the values.
     solver : {"exact", "gd"}, default="exact"
         "exact" solves one linear system for ``n_components=0``; with factors it alternates
         between the exact solutions for the users and for the items. "gd" is plain gradient
-        descent as in [1]_. Without factors there is one minimum, which both reach; with factors
-        they may end at different ones.
+        descent as in [1]_. Without factors both reach the only minimum; with factors they may
+        reach different local minima.
     learning_rate : float, default=1e-4
-        Length of a step of "gd" relative to the gradient. The largest that works is about 1 / (d +
-        `lambda_`), with d the largest number of entries of a user or an item.
+        Step size of "gd". It must be below about 1 / (d + `lambda_`), where d is the largest
+        number of entries of a user or an item.
     max_iter : int, default=10_000
-        Largest number of iterations. One linear system counts as one.
+        Maximum number of iterations. Solving one linear system counts as one iteration.
     tol : float, default=1e-7
-        Stop when an iteration lowers the loss by no more than this, relative to the loss. One
-        linear system is always solved to the precision of float64.
+        Stop when an iteration lowers the loss by no more than this share of it. A single linear
+        system is always solved to the precision of float64.
     random_state : int, RandomState instance or None, default=None
         Seed of the first factors.
 
@@ -90,16 +91,17 @@ class LFM(FactorRecommender):
 
     See Also
     --------
-    sklrec.linear.EASE : Learns from what is stored and what is not.
+    sklrec.linear.EASE : Learns from which values are stored.
 
     Notes
     -----
-    The second derivative of the objective by :math:`\alpha` is twice the number of entries, so
-    that gradient descent on it would diverge with the learning rate of [1]_ from 10,000 entries
-    on. Here each step takes the best :math:`\alpha`, the mean of what the biases and factors
-    leave. That is gradient descent too, on the objective minimised over :math:`\alpha`.
+    The second derivative of the objective with respect to :math:`\alpha` is twice the number of
+    entries, so gradient descent on :math:`\alpha` with the learning rate of [1]_ diverges from
+    10,000 entries on. Each step therefore sets :math:`\alpha` to its best value, the mean of the
+    residuals of the biases and factors. This is gradient descent on the objective minimised over
+    :math:`\alpha`.
 
-    Stored zeros count as not stored, as everywhere in this package.
+    Stored zeros count as missing, as everywhere in this package.
 
     References
     ----------
@@ -173,6 +175,8 @@ class LFM(FactorRecommender):
         ValueError
             If X has no stored values or all of them are equal, if `learning_rate` is too large
             for X, or `lambda_` too small to solve for the parameters.
+        MemoryError
+            If the machine lacks the memory; nothing is allocated then.
 
         Warns
         -----
@@ -182,6 +186,7 @@ class LFM(FactorRecommender):
             If `max_iter` iterations were not enough.
         """
         X = self._check_X(X, reset=True)
+        self._check_memory(X)
         self._learn_popularity(X)
         # What scores depend on besides the fitted attributes.
         self._lambda, self._threshold = float(self.lambda_), self.threshold
@@ -227,8 +232,8 @@ class LFM(FactorRecommender):
         Returns
         -------
         scores : ndarray of shape (n_users, n_items)
-            Values, or labels where there is a `threshold`, with the bias and the factors that fit
-            the row best; the popularity of the items for a row without known ones.
+            Predicted values, or labels if the model was fitted with a `threshold`. For a row
+            without known items, the popularity of the items.
         """
         return super().decision_function(X)
 
@@ -275,6 +280,21 @@ class LFM(FactorRecommender):
                 UserWarning,
                 stacklevel=4,
             )
+
+    def _check_memory(self, X: sp.csr_array) -> None:
+        """Refuse a fit that the machine lacks the memory for.
+
+        The bytes are those that ``benchmarks/memory_guards.py`` finds: without factors the
+        residuals, with factors the regressions of the users or the decomposition that balances
+        users and items, whichever is larger.
+        """
+        (n_users, n_items), width = X.shape, 8 * (1 + self.n_components)
+        if self.n_components == 0:
+            n_bytes = 40 * X.nnz
+        else:
+            ridge = 56 * X.nnz + 2 * width * (n_users + n_items) + n_threads() * 2**24
+            n_bytes = max(ridge, 28 * X.nnz + width * (5 * n_users + 8 * n_items))
+        check_memory(n_bytes, f"LFM with n_components={self.n_components} on {X.nnz:,} values")
 
     def _states(self, T: sp.csr_array) -> Iterator[State]:
         """Return the solver's iterations."""

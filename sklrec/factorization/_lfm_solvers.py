@@ -19,7 +19,7 @@ from sklearn.utils import gen_batches
 from ._ridge import RidgeRows
 
 # Factors gathered at once for the residuals stay below this many bytes.
-BATCH_BYTES = 2**25
+BATCH_BYTES = 2**23
 
 # Residual of the conjugate gradients relative to the right-hand side, both scaled by the diagonal.
 # Above the rounding error of the products; the loss is then exact in float64.
@@ -141,16 +141,26 @@ def alternate(
     factors = rng.normal(scale=FACTOR_SCALE, size=(T.shape[1], n_components))
     Q = np.hstack([solve_biases(T, lambda_).items, factors])
     while True:
-        # With an intercept a the users' solution is P0 - a P1. The best a makes their biases sum
-        # to zero: the derivative by a is the sum of those by the biases, but for the penalty.
-        targets = np.stack([T.data - Q[T.indices, 0], ones])
-        P0, P1 = RidgeRows(pattern, with_ones(Q), lambda_, targets).solve()
-        intercept = P0[:, 0].sum() / P1[:, 0].sum()
-        P = P0 - intercept * P1
-        target = by_item.data - intercept - P[by_item.indices, 0]
+        intercept, P = _solve_users(T, pattern, Q, lambda_)
+        target = by_item.data - P[by_item.indices, 0] - intercept
         Q = RidgeRows(pattern_by_item, with_ones(P), lambda_, target).solve()
+        del target
         _balance(P[:, 1:], Q[:, 1:])
         yield _state(T, intercept, P, Q, lambda_)[0]
+
+
+def _solve_users(
+    T: sp.csr_array, pattern: sp.csr_array, Q: np.ndarray, lambda_: float
+) -> tuple[float, np.ndarray]:
+    """Return the best intercept and the best parameters of the users, given those of the items.
+
+    With an intercept a the users' solution is P0 - a P1. The best a makes their biases sum to
+    zero: the derivative by a is the sum of those by the biases, but for the penalty.
+    """
+    targets = np.stack([T.data - Q[T.indices, 0], pattern.data])
+    P0, P1 = RidgeRows(pattern, with_ones(Q), lambda_, targets).solve()
+    intercept = P0[:, 0].sum() / P1[:, 0].sum()
+    return intercept, P0 - intercept * P1
 
 
 def descend(

@@ -140,17 +140,19 @@ class RidgeRows:
             gram, basis = eigenvalues.clip(min=0), basis.astype(V.dtype)
             V = V @ basis
             rhs = None if rhs is None else rhs @ basis
-        root, weights = np.sqrt(C.data), None
-        if C.nnz and root.min() < root.max():
-            weights = root.astype(V.dtype)
-        elif C.nnz and root[0] != 1:
-            V = V * V.dtype.type(root[0])
+        weights = None
+        if C.nnz and C.data.min() < C.data.max():
+            weights = np.sqrt(C.data).astype(V.dtype)
+            target = target * weights
+        elif C.nnz and C.data[0] != 1:
+            scale = np.sqrt(V.dtype.type(C.data[0]))
+            V, target = V * scale, target * scale
         systems = _Systems(
             C.indptr,
             C.indices,
             V,
             weights,
-            target=(root * target).T.astype(V.dtype, order="C"),
+            target=np.ascontiguousarray(target.T, dtype=V.dtype),
             diagonal=np.zeros(V.shape[1]) if gram is None else gram,
             penalty=np.broadcast_to(np.asarray(self.lambda_, dtype=np.float64), C.shape[:1]),
             rhs=rhs,

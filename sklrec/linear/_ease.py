@@ -10,15 +10,14 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.stats import loguniform, uniform
 
-from .._linalg import add_gram, dot_on_threads, invert_positive_definite
+from .._linalg import BLOCK, add_gram, dot_on_threads, invert_positive_definite
 from .._memory import check_memory
-from .._sklearn import Interval, _fit_context, fit_progress
+from .._sklearn import Interval, _fit_context, fit_progress, n_threads
 from .._typing import MatrixLike
 from ..base import BaseRecommender, ExplainMixin, SimilarItemsMixin
 
-# The transposed X and the blocks that X'X is computed in, relative to X and to a row of X'X.
-_COPIES_OF_X = 2
-_ROWS_BESIDE = 4 * 1024
+# What OpenBLAS keeps for each of its threads.
+_BUFFER_OF_A_THREAD = 2**25
 
 
 class EASE(ExplainMixin, SimilarItemsMixin, BaseRecommender):
@@ -32,25 +31,26 @@ class EASE(ExplainMixin, SimilarItemsMixin, BaseRecommender):
     off the diagonal (equation 8 of [1]_). A user's scores are the row ``x @ B``, so users that
     ``fit`` has not seen cost nothing more.
 
-    With `dropout` p it is the denoising autoencoder EDLAE, whose inputs are left out at random in
-    training: in expectation over all that may be left out, the diagonal of :math:`X^\top X` grows
-    by :math:`p / (1 - p)` of itself (section 3 of [2]_), and the closed form stays. Popular items,
-    which :math:`\lambda` alone hardly touches, are then penalised in proportion.
+    With `dropout` p it is the denoising autoencoder EDLAE, which leaves out inputs at random in
+    training. In expectation this adds :math:`p / (1 - p)` times the diagonal of :math:`X^\top X`
+    to itself (section 3 of [2]_), so there is still a closed form. It penalises popular items, on
+    which :math:`\lambda` alone has little effect, in proportion to their popularity.
 
-    Fitting inverts a dense matrix in place: memory is one matrix of n_items x n_items, 1.6 GB in
-    float32 for 20,000 items, and time grows with the cube of the number of items, whatever the
-    number of users. A fit that the machine has no memory for is refused before it starts.
+    Fitting inverts a dense matrix in place. It needs the memory of one matrix of n_items x
+    n_items, which is 1.6 GB in float32 for 20,000 items, and time that grows with the cube of the
+    number of items. A fit that needs more memory than is available raises an error before it
+    starts.
 
     Parameters
     ----------
     lambda_ : float, default=500.0
-        L2 penalty on the item-to-item weights; larger is smoother. In the units of X'X, that is
-        of interactions: the more users, the larger the best value. Typical range: 10 to
-        10,000, on a logarithmic scale.
+        L2 penalty on the item-to-item weights; larger values give smoother weights. It is added
+        to the diagonal of X'X, so that the best value grows with the number of users. Typical
+        range: 10 to 10,000, on a logarithmic scale.
     dropout : float, default=0.0
         Probability p, below 1, with which an interaction is left out of the input; 0 is EASE
-        itself. Typical range: 0.1 to 0.6, together with a smaller `lambda_` than without:
-        [2]_ takes .33 with 300 for MovieLens-20M and .25 with 70 for the Million Song Dataset.
+        itself. Typical range: 0.1 to 0.6, with a smaller `lambda_` than without dropout. [2]_
+        uses .33 with 300 for MovieLens-20M and .25 with 70 for the Million Song Dataset.
 
     Attributes
     ----------
@@ -71,8 +71,7 @@ class EASE(ExplainMixin, SimilarItemsMixin, BaseRecommender):
 
     Notes
     -----
-    The diagonal of X'X has no part in the zero-diagonal solution of a column other than through
-    the inverse, so an item without interactions gets weights of zero, not NaN.
+    An item without interactions gets weights of zero.
 
     References
     ----------
@@ -166,13 +165,13 @@ class EASE(ExplainMixin, SimilarItemsMixin, BaseRecommender):
         Warns
         -----
         UserWarning
-            If the model was fitted with ``fit``, which keeps no X'X to add to: a new model is
-            begun, from these users alone.
+            If the model was fitted with ``fit``, which keeps no X'X to add to. A new model is then
+            fitted to these users only.
         """
         first = not hasattr(self, "gram_")
         if first and hasattr(self, "n_features_in_"):
             warnings.warn(
-                "partial_fit begins a new model, as fit keeps no X'X to add to; "
+                "partial_fit begins a new model, because fit keeps no X'X to add to; "
                 "use partial_fit for all batches.",
                 UserWarning,
                 stacklevel=2,
@@ -211,7 +210,8 @@ class EASE(ExplainMixin, SimilarItemsMixin, BaseRecommender):
         Returns
         -------
         scores : ndarray of shape (n_users, n_items)
-            The product of X and ``coef_``; where it tells nothing, the popularity of the items.
+            The product of X and ``coef_``, or the popularity of the items for a row without known
+            items.
         """
         X = self._check_X(X, reset=False)
         return self._with_popularity(X, dot_on_threads(X, self.coef_))
@@ -223,11 +223,27 @@ class EASE(ExplainMixin, SimilarItemsMixin, BaseRecommender):
         return self.coef_[items]
 
     def _check_memory(self, X: sp.csr_array, *, n_matrices: int) -> None:
+        """Refuse a fit that the machine lacks the memory for.
+
+        The matrix is whole when it is inverted. While X'X is computed half of it has been written
+        to, and each thread holds a block of the product, sparse and dense.
+        """
         n_items, itemsize = X.shape[1], X.dtype.itemsize
-        beside = _COPIES_OF_X * X.nnz * (itemsize + X.indices.itemsize)
-        beside += min(_ROWS_BESIDE, n_items) * n_items * itemsize
+        matrix = n_items**2 * itemsize
+        entry = itemsize + X.indices.itemsize
+        copies_of_X = (1 + n_threads()) * X.nnz * entry  # the transposed, and columns for a thread
+        # A block has at most as many entries as there are products of two interactions in it.
+        length = np.diff(X.indptr)
+        cells = min(BLOCK, n_items) * n_items
+        n_products = float(length.astype(np.float64) @ length) * min(1, BLOCK / max(1, n_items))
+        block = cells * itemsize + min(cells, int(n_products)) * entry
         check_memory(
-            n_matrices * n_items**2 * itemsize + beside,
+            (n_matrices - 1) * matrix
+            + copies_of_X
+            + max(
+                matrix + n_threads() * _BUFFER_OF_A_THREAD,
+                matrix // 2 + n_threads() * block,
+            ),
             f"EASE on {n_items:,} items in {X.dtype}",
         )
 
