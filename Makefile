@@ -48,6 +48,7 @@ docs-check: docs
 
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/speed_scorer.py
+	$(BIN)/python benchmarks/speed_ranking.py
 	$(BIN)/python benchmarks/speed_ease.py
 	$(BIN)/python benchmarks/neural.py
 	$(BIN)/python benchmarks/memory_elsa.py

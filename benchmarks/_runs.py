@@ -30,7 +30,11 @@ from threadpoolctl import threadpool_limits
 
 import sklrec
 from sklrec.metrics import evaluate
-from sklrec.model_selection import split_interactions, strong_generalization_split
+from sklrec.model_selection import (
+    split_interactions,
+    strong_generalization_split,
+    suggested_distributions,
+)
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,7 @@ class Model:
         """Return for each variant the settings to choose from."""
         base = clone(self.estimator).set_params(**self.adapted.get(dataset, {}))
         grid = self.search_on.get(dataset, self.search)
+        check_range(base, grid)
         variants = {}
         if dataset in self.published:
             stated = self.published[dataset]
@@ -103,6 +108,30 @@ class Model:
         elif not variants:
             variants["fixed"] = [base]
         return variants
+
+
+def check_range(estimator: Any, grid: Any) -> None:
+    """Refuse to search where the documentation of the model does not tell users to."""
+    distributions = suggested_distributions(estimator)
+    for point in ParameterGrid(grid):
+        for name, value in point.items():
+            if (low_and_high := support(distributions.get(name))) is None:
+                continue
+            low, high = low_and_high
+            if not low <= value <= high:
+                raise ValueError(
+                    f"{name}={value} is not within the typical range of "
+                    f"{type(estimator).__name__}, {low} to {high}."
+                )
+
+
+def support(distribution: Any) -> tuple[float, float] | None:
+    """Return the smallest and the largest value of a distribution or a list."""
+    if distribution is None:
+        return None
+    if isinstance(distribution, list):
+        return min(distribution), max(distribution)
+    return distribution.support()
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ A row of MODELS is an estimator with the parameters that no search changes, its 
 
 - ``search``: the range to search, a grid or a list of grids for ``ParameterGrid``; the point with
   the best NDCG@100 on validation users is the model's "tuned" variant. ``search_on`` replaces it
-  on a data set; a single point on ml-1m was found by hand, on the validation users too.
+  on a data set; a single point on ml-1m was found by hand, on the validation users too. Values
+  are within the range that ``sklrec.model_selection.suggested_distributions`` gives.
 - ``adapted``: parameters for the size of a data set, which are not searched.
 - ``published``: parameters that a paper states for a data set, the "published" variant.
 - ``skip``: data sets that the model is too large for. ``ratings=True``: it learns from ratings.
@@ -138,7 +139,7 @@ MODELS = [
         paper="Steck 2019",
         search={"lambda_": [20, 50, 100, 200, 500, 1000, 2000]},
         search_on={
-            "citeulike-a": {"lambda_": [5, 10, 20, 50, 100, 200, 500]},
+            "citeulike-a": {"lambda_": [10, 20, 50, 100, 200, 500]},
             # The best with the 8,000 most popular items.
             "citeulike-t": {"lambda_": [50]},
             "gowalla": {"lambda_": [100]},
@@ -158,7 +159,7 @@ MODELS = [
         paper="Steck 2020",
         search={"lambda_": [20, 50, 100, 300, 500], "dropout": [0.2, 0.33, 0.5]},
         search_on={
-            "citeulike-a": {"lambda_": [5, 10, 20, 50, 100], "dropout": [0.33]},
+            "citeulike-a": {"lambda_": [10, 20, 50, 100], "dropout": [0.33]},
             "citeulike-t": {"lambda_": [50], "dropout": [0.33]},
             "gowalla": {"lambda_": [100], "dropout": [0.33]},
             "ml-1m-500-users": {"lambda_": [50, 100, 200, 500], "dropout": [0.33]},

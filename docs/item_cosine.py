@@ -29,6 +29,7 @@ class ItemCosine(RecommenderMixin, BaseEstimator):
         S = (Q.T @ Q).toarray().astype(X.dtype)  # (n_items, n_items)
         np.fill_diagonal(S, 0)
         self.coef_ = S
+        self.popularity_ = n.astype(X.dtype)
         return self
 
     def decision_function(self, X):
@@ -36,4 +37,6 @@ class ItemCosine(RecommenderMixin, BaseEstimator):
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse="csr", dtype=FLOATS, reset=False)
         check_non_negative(X, "ItemCosine")
-        return csr_array(X) @ self.coef_  # (n_users, n_items)
+        scores = csr_array(X) @ self.coef_  # (n_users, n_items)
+        scores[~scores.any(axis=1)] = self.popularity_  # where the row says nothing
+        return scores

@@ -1,9 +1,12 @@
-"""Plain Python values and numpy arrays as JSON beside named arrays, and back with their types."""
+"""Encoding of Python values and numpy arrays as JSON and named arrays, and decoding."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from datetime import date, datetime, timezone
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 
@@ -17,15 +20,25 @@ _NUMERIC = {
 }
 
 
+# Types that are encoded as strings, with the functions that write and read them.
+_AS_TEXT: dict[type, tuple[str, Callable[[Any], str], Callable[[str], Any]]] = {
+    bytes: ("bytes", bytes.hex, bytes.fromhex),
+    UUID: ("uuid", str, UUID),
+    date: ("date", date.isoformat, date.fromisoformat),
+    datetime: ("datetime", datetime.isoformat, datetime.fromisoformat),
+}
+_FROM_TEXT = {name: read for name, _, read in _AS_TEXT.values()}
+
+
 class CannotSaveError(Exception):
-    """A value is of a kind that has no place in a file."""
+    """A value is of a type that cannot be saved."""
 
 
 def encode(value: Any, where: str, arrays: dict[str, np.ndarray], n_items: int | None) -> Any:
-    """Return a value as what JSON has, and put its arrays into `arrays`.
+    """Return a value as a JSON value, and add its arrays to `arrays`.
 
-    An object of JSON has one key, the kind of what it stands for. `where` names the value: in an
-    error, and its array among the others.
+    A JSON object has a single key, which is the kind of the encoded value. `where` is the name of
+    the value, for errors and for its array.
     """
     kind = type(value)
     if value is None or kind in (bool, int, str):
@@ -47,6 +60,12 @@ def encode(value: Any, where: str, arrays: dict[str, np.ndarray], n_items: int |
         }
     if kind in (np.ndarray, np.memmap):
         return {"array": _encode_array(value, where, arrays, n_items)}
+    # isoformat does not keep the names of time zones.
+    if kind in _AS_TEXT and isinstance(getattr(value, "tzinfo", None), timezone | None):
+        name, write, _ = _AS_TEXT[kind]
+        return {name: write(value)}
+    if kind is np.datetime64:
+        return {"scalar": [value.dtype.str, int(value.astype(np.int64))]}
     if kind is np.str_:
         return {"scalar": ["str", str(value)]}
     if isinstance(value, np.generic) and value.dtype.name in _NUMERIC:
@@ -62,14 +81,14 @@ def _encode_array(
     dtype = {"O": "object", "U": "str"}.get(array.dtype.kind, array.dtype.name)
     name = where if where not in arrays else f"{where} ({len(arrays)})"
     if dtype in ("object", "str"):
-        # As bytes and not within the metadata, the size of which is limited.
+        # Stored as an array, as the size of the metadata is limited.
         items = [encode(item, where, arrays, n_items) for item in array.ravel().tolist()]
         arrays[name] = np.frombuffer(json.dumps(items).encode(), dtype=np.uint8)
     elif dtype in _NUMERIC:
         arrays[name] = np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C")
     else:
         raise CannotSaveError(f"{where} holds an array of {array.dtype}")
-    # The number of items by its name: where one was changed without the other, they disagree.
+    # n_items is stored by name, so that a file where it does not match the arrays is refused.
     shape = ["n_items" if n == n_items else n for n in array.shape]
     return {"name": name, "dtype": dtype, "shape": shape}
 
@@ -89,8 +108,12 @@ def decode(value: Any, file: Any, n_items: int | None) -> Any:
         return {decode(k, file, n_items): decode(v, file, n_items) for k, v in content}
     if kind == "array":
         return _decode_array(content, file, n_items)
+    if kind in _FROM_TEXT:
+        return _FROM_TEXT[kind](content)
     if kind == "scalar" and content[0] == "str":
         return np.str_(content[1])
+    if kind == "scalar" and np.dtype(content[0]).kind == "M":
+        return np.int64(content[1]).astype(content[0])
     if kind == "scalar" and content[0] in _NUMERIC:
         return _NUMERIC[content[0]](decode(content[1], file, n_items))
     if kind == "type" and content in _NUMERIC:
@@ -104,7 +127,7 @@ def _decode_array(content: dict[str, Any], file: Any, n_items: int | None) -> np
     array = file.get_tensor(name)
     if dtype in ("object", "str"):
         items = decode(json.loads(array.tobytes()), file, n_items)
-        # Item by item, as numpy would turn tuples into a second dimension.
+        # np.array would convert tuples to a second dimension.
         array = np.fromiter(items, dtype=object, count=len(items))
         return array.reshape(shape).astype(dtype)
     if (array.dtype.name, array.shape) != (dtype, shape):

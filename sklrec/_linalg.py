@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import scipy.sparse as sp
-from joblib import Parallel, delayed
 from scipy.linalg import get_lapack_funcs
 
 from ._sklearn import n_threads
@@ -176,8 +176,9 @@ def _dot_of_converted(X: sp.csr_array, B: np.ndarray, *, work: float) -> np.ndar
     return product
 
 
-def blocks(n: int, size: int = BLOCK) -> Iterator[slice]:
-    """Yield the slices of `size` from 0 to n, the last of which may be shorter."""
+def blocks(n: int, size: int | None = None) -> Iterator[slice]:
+    """Yield the slices of `size`, None for BLOCK, from 0 to n; the last one may be shorter."""
+    size = BLOCK if size is None else size
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
 
 
@@ -187,4 +188,5 @@ def in_threads(task: Callable[[slice], None], slices: Iterator[slice], *, work: 
         for part in slices:
             task(part)
     else:
-        Parallel(n_jobs=n_threads(), backend="threading")(delayed(task)(part) for part in slices)
+        with ThreadPoolExecutor(n_threads()) as threads:  # joblib polls, some ms a call
+            list(threads.map(task, slices))

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 from sklearn.utils import check_array
 
+from ._holder import Unsliced
 from ._typing import MatrixLike
+
+# Values are heavy-tailed where this share of them holds more than this part of the sum of their
+# squares, which is what a squared loss learns from. Of ratings, whose highest is at most ten times
+# the lowest, one percent holds at most .503; of ones .01; of play counts it may hold nearly all.
+TAIL = 0.01
+HEAVY = 0.55
+FEWEST_VALUES = 1000  # of which one percent says something
 
 # The types that are kept; every other becomes the first.
 FLOATS = (np.float32, np.float64)
@@ -26,7 +35,7 @@ def check_matrix(
 
     Parameters
     ----------
-    M : {array-like, sparse array or DataFrame} of shape (n_rows, n_columns)
+    M : {array-like, sparse array or DataFrame} of shape (n_rows, n_columns), or Unsliced
         Never changed.
     name : str
         Of the argument, for errors.
@@ -47,10 +56,13 @@ def check_matrix(
     ValueError
         If M is not 2-d, empty, of another shape, not finite or negative.
     """
+    if isinstance(M, Unsliced):
+        M = M.value
     if not _is_csr_of(M, dtype):
-        M = check_array(
-            M, accept_sparse="csr", dtype=_list(dtype), ensure_all_finite=False, input_name=name
-        )
+        try:
+            M = check_array(M, accept_sparse="csr", dtype=_list(dtype), ensure_all_finite=False)
+        except ValueError as error:  # which says nothing of the argument
+            raise ValueError(f"{name} is no matrix of numbers. {error}") from error
         if M.dtype == np.float16:  # which scipy has no sparse arrays of
             M = M.astype(np.float32)
     check_values(M, name, signed=signed)
@@ -101,6 +113,38 @@ def take_entries(X: sp.csr_array, chosen: np.ndarray) -> sp.csr_array:
     n_chosen = np.cumsum(chosen, dtype=X.indptr.dtype)  # as wide as the index arrays of X are
     indptr = np.concatenate([np.zeros(1, dtype=X.indptr.dtype), n_chosen])[X.indptr]
     return sp.csr_array((X.data[chosen], X.indices[chosen], indptr), shape=X.shape)
+
+
+def warn_of_heavy_tail(X: sp.csr_array, whom: str) -> None:
+    """Warn where few values of X, such as play counts, outweigh all others.
+
+    Parameters
+    ----------
+    X : CSR array of shape (n_users, n_items)
+        What a model is fitted on, after all weighting.
+    whom : str
+        Name of the model.
+
+    Warns
+    -----
+    UserWarning
+        If one percent of the stored values holds most of the sum of squares.
+    """
+    n_tail = int(TAIL * X.nnz)
+    if X.nnz < FEWEST_VALUES or X.data.max() <= 1:
+        return
+    squares = np.square(X.data, dtype=np.float64)
+    total = squares.sum()
+    share = np.partition(squares, squares.size - n_tail)[-n_tail:].sum() / total
+    if share > HEAVY:
+        warnings.warn(
+            f"1% of the {X.nnz:,} stored values of X hold {share:.0%} of the sum of their squares, "
+            f"up to {X.data.max():g}, so {whom} learns from little else. Are they counts? Weigh "
+            "them before, in a pipeline with sklearn.preprocessing.Binarizer or "
+            "sklrec.preprocessing.BM25Transformer, or by np.log1p.",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def _is_csr_of(M: Any, dtype: Any) -> bool:

@@ -10,9 +10,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from ._linalg import blocks, in_threads
-from ._matrix import canonical_csr, check_matrix
+from ._matrix import canonical_csr, check_matrix, take_entries
 from ._memory import check_memory
-from ._sklearn import _safe_indexing
+from ._sklearn import _safe_indexing, n_threads
 
 # Scores of one batch of rows stay below this many bytes, so that memory does not grow with the
 # number of users; smaller batches fit the caches better but call the model more often.
@@ -68,6 +68,12 @@ class Excluded:
         if self.entries is not None:
             scores[_positions(self.entries, first_row, len(scores))] = -np.inf
 
+    def among_candidates(self, M: sp.csr_array) -> sp.csr_array:
+        """Return the entries of a CSR array of the same shape that `items` and `all_but` leave."""
+        if self.all_but is not None:
+            M = canonical_csr(M.multiply(self.all_but != 0))
+        return M if self.items is None else take_entries(M, ~self.items[M.indices])
+
 
 def _positions(X: sp.csr_array, first_row: int, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
     """Return row and column of each entry of some rows; slices of scipy take longer."""
@@ -114,17 +120,22 @@ def top_k(
     ranking = np.full((n_rows, k), -1, dtype=np.int64)
     best = np.full((n_rows, k), -np.inf, dtype=dtype)
 
-    def rank(rows: slice) -> None:
-        part = np.array(scores[rows], dtype=dtype, order="C")
-        if excluded is not None:
-            excluded.mask(part, rows.start)
-        item, value = _rank_in_cache(part, n_ranked, first_row=rows.start)
-        best[rows, :n_ranked] = value
-        ranking[rows, :n_ranked] = np.where(np.isneginf(value), -1, item)
-
     # Several passes over few rows stay in the cache; over all rows each would go to main memory.
-    n_together = max(1, CACHED_BYTES // (dtype.itemsize * n_items))
-    in_threads(rank, blocks(n_rows, n_together), work=scores.size)
+    n_together = min(max(1, CACHED_BYTES // (dtype.itemsize * n_items)), max(1, n_rows))
+
+    def rank(share: slice) -> None:
+        buffer = np.empty((n_together, n_items), dtype=dtype)
+        for rows in blocks(share.stop - share.start, n_together):
+            first, last = share.start + rows.start, share.start + rows.stop
+            part = buffer[: last - first]
+            part[:] = scores[first:last]
+            if excluded is not None:
+                excluded.mask(part, first)
+            item, value = _rank_in_cache(part, n_ranked, first_row=first)
+            best[first:last, :n_ranked] = value
+            ranking[first:last, :n_ranked] = np.where(np.isneginf(value), -1, item)
+
+    in_threads(rank, blocks(n_rows, max(1, -(-n_rows // n_threads()))), work=scores.size)
     return ranking, best
 
 
@@ -172,10 +183,11 @@ def _kth_best_bound(scores: np.ndarray, k: int) -> np.ndarray:
     n_items = scores.shape[1]
     group_size = int(np.clip(n_items // (4 * k), 1, LARGEST_GROUP))
     n_groups = n_items // group_size
-    maxima = scores[:, :n_groups].copy()
-    for start in range(n_groups, n_items, n_groups):
-        part = scores[:, start : start + n_groups]
-        np.maximum(maxima[:, : part.shape[1]], part, out=maxima[:, : part.shape[1]])
+    n_dealt = group_size * n_groups
+    maxima = scores[:, :n_dealt].reshape(-1, group_size, n_groups).max(axis=1)
+    for start in range(n_dealt, n_items, n_groups):
+        rest = scores[:, start : start + n_groups]
+        np.maximum(maxima[:, : rest.shape[1]], rest, out=maxima[:, : rest.shape[1]])
     has_nan = np.isnan(maxima).any(axis=1)
     maxima.partition(n_groups - k, axis=1)
     bound = maxima[:, [n_groups - k]]
@@ -311,7 +323,10 @@ def rank_in_batches(
         check_memory(n_bytes, f"A ranking of k={k:,} items for {n_users:,} users")
     ranking = np.full((n_users, k), -1, dtype=np.int64)
     scores = None
-    for rows in row_batches(n_users, n_items):
+    # A model on a GPU says for how many rows its memory is enough.
+    n_rows = getattr(estimator, "_rows_at_once", lambda: None)()
+    batches = blocks(n_users, n_rows) if n_rows else row_batches(n_users, n_items)
+    for rows in batches:
         if rows == slice(0, n_users):  # one user answered at once should not pay for a copy
             batch, left_out = X, excluded
         else:
@@ -323,6 +338,43 @@ def rank_in_batches(
                 scores = np.full(ranking.shape, -np.inf, dtype=best.dtype)
             scores[rows, : found.shape[1]] = best
     return (ranking, scores) if return_scores else ranking
+
+
+def rank_like(
+    estimator: Any, fold_in: sp.csr_array, *, k: int, like: Any, excluded: Excluded
+) -> np.ndarray:
+    """Rank k items for rows of `fold_in` by any estimator that has ``decision_function``.
+
+    Where `like` is a DataFrame, the estimator gets batches of `fold_in` as DataFrames with its
+    columns: one that was fitted with names compares them.
+    """
+    if not hasattr(estimator, "decision_function"):
+        raise TypeError(
+            f"A ranking needs an estimator with decision_function, got {type(estimator).__name__}."
+        )
+    if hasattr(like, "columns"):  # of pandas or polars
+        estimator = _OfFrames(estimator, like)
+    return rank_in_batches(estimator, fold_in, k=k, excluded=excluded)
+
+
+def rank_unseen(estimator: Any, fold_in: sp.csr_array, *, k: int, like: Any) -> np.ndarray:
+    """Rank k items that are not in `fold_in`, as :func:`rank_like` does."""
+    return rank_like(estimator, fold_in, k=k, like=like, excluded=Excluded(entries=fold_in))
+
+
+class _OfFrames:
+    """An estimator that is given sparse rows as DataFrames like the one it was fitted with."""
+
+    def __init__(self, estimator: Any, like: Any) -> None:
+        self.estimator = estimator
+        self.like = like
+
+    def _rank_rows(
+        self, X: sp.csr_array, k: int, excluded: Excluded
+    ) -> tuple[np.ndarray, np.ndarray]:
+        names = "columns" if hasattr(self.like, "iloc") else "schema"  # of pandas, of polars
+        frame = type(self.like)(X.toarray(), **{names: list(self.like.columns)})
+        return rank_batch(self.estimator, frame, k, excluded)
 
 
 def row_batches(n_rows: int, n_items: int) -> Iterator[slice]:

@@ -1,4 +1,4 @@
-"""Times of interactions as numbers: datetimes of all kinds become nanoseconds since 1970."""
+"""Conversion of times to numbers. Datetimes are converted to nanoseconds since 1970."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def as_times(times: Any) -> np.ndarray:
     Parameters
     ----------
     times : array-like of shape (n,)
-        Numbers, or datetimes of Python, numpy, pandas, Arrow or polars. Those without a time zone
-        are in UTC.
+        Numbers, or datetimes of Python, numpy, pandas, Arrow or polars, in UTC if they have no time
+        zone.
 
     Returns
     -------
@@ -72,13 +72,13 @@ def as_cutoff(cutoff: Any, unit: str) -> int | float:
     Returns
     -------
     number : int or float
-        For a date between two units the later one, so that no time before the date is at or after
-        this number.
+        Rounded up, so that times are at or after this number if and only if they are at or after
+        the date.
 
     Raises
     ------
     ValueError
-        If the cutoff is no finite number and no date, or there is no such unit.
+        If the cutoff is neither a finite number nor a date, or the unit is unknown.
     """
     if not isinstance(unit, str) or unit not in _PER_SECOND:
         raise ValueError(f"time_unit must be one of {list(_PER_SECOND)}, got {unit!r}.")
@@ -126,7 +126,7 @@ def _of_objects(times: list) -> np.ndarray:
 def _nanoseconds(times: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         exact = times.astype("datetime64[ns]")
-        wrong = exact.astype(times.dtype) != times  # what does not fit wraps around
+        wrong = exact.astype(times.dtype) != times  # values that do not fit wrap around
     if wrong.any():
         row = wrong.argmax()
         raise ValueError(

@@ -16,7 +16,8 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._explanation import ExplainMixin
-from ._matrix import FLOATS, check_matrix, stored_entries
+from ._holder import Unsliced
+from ._matrix import FLOATS, check_matrix, stored_entries, warn_of_heavy_tail
 from ._ranking import Excluded, exclusions, rank_in_batches, rank_rows, top_k
 from ._sklearn import CallbackSupportMixin, fit_progress
 from ._typing import MatrixLike
@@ -141,9 +142,9 @@ class RecommenderMixin:
         ----------
         X : {array-like, sparse array} of shape (n_users, n_items)
             The interactions of each user.
-        y : sparse array of shape (n_users, n_items) or None, default=None
-            The entries of X to hide; without it 20% of each row. Anything else than a sparse
-            matrix is ignored, as scikit-learn asks of an estimator without target.
+        y : {array-like, sparse array} of shape (n_users, n_items) or None, default=None
+            Nonzero at the entries of X to hide; without it 20% of each row. Anything dense of
+            another shape is ignored, as scikit-learn asks of an estimator without target.
 
         Returns
         -------
@@ -152,7 +153,8 @@ class RecommenderMixin:
         """
         from .metrics import RankingScorer  # metrics ranks with this module
 
-        return float(RankingScorer()(self, X, y if sp.issparse(y) else None))  # type: ignore[arg-type]
+        hides = sp.issparse(y) or (np.ndim(y) == 2 and np.shape(y) == np.shape(X))
+        return float(RankingScorer()(self, X, y if hides else None))  # type: ignore[arg-type]
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()  # type: ignore[misc]
@@ -181,6 +183,12 @@ class BaseRecommender(CallbackSupportMixin, RecommenderMixin, BaseEstimator):
         """
         if not reset:
             check_is_fitted(self)
+        return self._check_rows(X, "X", reset=reset)
+
+    def _check_rows(self, X: MatrixLike, name: str, *, reset: bool) -> sp.csr_array:
+        """Do the same for rows that come with X, such as validation users, in a first ``fit``."""
+        if isinstance(X, Unsliced):
+            X = X.value
         is_plain = sp.issparse(X) and X.ndim == 2 and not hasattr(self, "feature_names_in_")
         if reset or not is_plain or X.shape[1] != self.n_features_in_:
             X = validate_data(
@@ -191,10 +199,16 @@ class BaseRecommender(CallbackSupportMixin, RecommenderMixin, BaseEstimator):
                 ensure_all_finite=False,
                 reset=reset,
             )
-        return check_matrix(X, "X")
+        return check_matrix(X, name)
 
     def _learn_popularity(self, X: sp.csr_array, *, reset: bool = True) -> None:
-        """Keep the sum of each column of the training users, or add to it where not `reset`."""
+        """Keep the sum of each column of the training users, or add to it where not `reset`.
+
+        Warns where a model of implicit values is about to learn from few of them.
+        """
+        tags = self.__sklearn_tags__().recommender_tags
+        if not (tags.learns_from_values or tags.poor_score):
+            warn_of_heavy_tail(X, type(self).__name__)
         popularity = np.bincount(X.indices, weights=X.data, minlength=X.shape[1])
         self._popularity: np.ndarray = popularity if reset else self._popularity + popularity
 

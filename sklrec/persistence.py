@@ -1,9 +1,9 @@
 """Save and load estimators for deployment, without pickle.
 
-A saved estimator is one file in the safetensors format. Its arrays are the tensors of the file,
-and a text in JSON in the file's metadata holds the rest: the class, the parameters, the other
-fitted attributes and the versions. Nothing in a file is ever run: the class is looked up by its
-name among the estimators of sklrec, and what it is filled with is numbers, strings and arrays.
+A saved estimator is a file in the safetensors format. Arrays are stored as tensors. The class, the
+parameters, the other fitted attributes and the versions are stored as JSON in the metadata.
+Loading a file does not execute any code from it: the class is looked up by name among the
+estimators of sklrec, and its attributes are numbers, strings and arrays.
 """
 
 from __future__ import annotations
@@ -26,38 +26,39 @@ from ._files import replacing
 
 __all__ = ["load", "save"]
 
-FORMAT_VERSION = 1  # of the files; grows when an older sklrec could not read them
+FORMAT_VERSION = 1  # to be increased when older versions of sklrec cannot read new files
 
-_METADATA = "sklrec"  # the key of the text in the metadata of a file
+_METADATA = "sklrec"  # key of the JSON text in the metadata
 
-# What matters only to fits inside of searches and holds objects of any kind.
+# Attributes that only affect fits, and that may hold arbitrary objects.
 _NOT_SAVED = {"_metadata_request", "_skl_callbacks"}
 
-# What a file that was damaged or tampered with can make of the code that reads it. torch has a
-# RuntimeError for weights of other shapes.
+# Errors that a damaged or manipulated file can cause. torch raises a RuntimeError if weights have
+# other shapes.
 _DAMAGE = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 def save(estimator: BaseEstimator, path: str | os.PathLike) -> None:
     """Save an estimator of sklrec to one file, without pickle.
 
-    The file is written beside `path` and takes its place when it is complete: whoever reads
-    `path` meanwhile sees the old file or the new one, and an interruption leaves the old one.
+    The file is replaced as a whole: other processes read either the old or the complete new file,
+    and an interruption does not change the old one.
 
     Parameters
     ----------
     estimator : estimator
-        Any estimator of sklrec, fitted or not. Of a neural model the weights are saved, and the
-        state of the optimizer where ``pickle_optimizer=True``.
+        An estimator of sklrec, fitted or not. The state of the optimizer of a neural model is
+        saved if ``pickle_optimizer=True``.
     path : str or path-like
-        The file, by custom with the ending ``.safetensors``. One that exists is replaced.
+        Path of the file, usually with the suffix ``.safetensors``. An existing file is replaced.
 
     Raises
     ------
     TypeError
-        If `estimator` is none of sklrec's, such as a pipeline, or a parameter or attribute is
-        of a kind that cannot be saved: all but None, booleans, numbers, strings, numpy types,
-        and lists, tuples, dicts and arrays of them. Nothing is written then.
+        If `estimator` is not a single estimator of sklrec, or if a parameter or attribute has a
+        type that cannot be saved. Supported are None, booleans, numbers, strings, bytes, UUIDs,
+        dates, datetimes without a named time zone, numpy types, and lists, tuples, dicts and
+        arrays of these. No file is written in case of an error.
     FileNotFoundError
         If the folder does not exist.
     OSError
@@ -67,12 +68,12 @@ def save(estimator: BaseEstimator, path: str | os.PathLike) -> None:
 
     See Also
     --------
-    load : Load what was saved.
+    load : Load a saved estimator.
 
     Notes
     -----
-    Callbacks of scikit-learn (``set_callbacks``) and metadata requests are left out, as they
-    matter only to fits.
+    Callbacks of scikit-learn (``set_callbacks``) and metadata requests are not saved, as they only
+    affect fits.
 
     Examples
     --------
@@ -135,45 +136,45 @@ def save(estimator: BaseEstimator, path: str | os.PathLike) -> None:
 
 
 def load(path: str | os.PathLike) -> BaseEstimator:
-    """Load an estimator that :func:`~sklrec.persistence.save` has saved.
+    """Load an estimator that was saved by :func:`~sklrec.persistence.save`.
 
-    It gives what the saved one gives, to the last bit on the same machine and versions, and
-    ``partial_fit`` goes on where the model has it. A neural model that was trained on CUDA is
-    loaded on the CPU where there is no such device.
+    On the same machine and with the same versions, its results are identical to those of the
+    saved estimator, and training can be continued with ``partial_fit`` if the model has it. A
+    neural model that was trained on CUDA is loaded on the CPU if there is no CUDA device.
 
     Parameters
     ----------
     path : str or path-like
-        The file.
+        Path of the file.
 
     Returns
     -------
     estimator : estimator
-        A new estimator of the class, the parameters and the fitted attributes in the file.
+        A new estimator with the class, the parameters and the fitted attributes of the file.
 
     Raises
     ------
     FileNotFoundError
-        If there is no such file.
+        If the file does not exist.
     ValueError
-        If the file was not written by :func:`save` or by that of a later version with another
-        format, is truncated or was changed, or names a class or parameter that there is not.
+        If the file was not written by :func:`save`, has the format of a later version, is damaged,
+        or has an unknown class or parameter.
     ImportError
-        If safetensors is not installed, or what the model needs, such as torch.
+        If safetensors or a dependency of the model, such as torch, is not installed.
 
     Warns
     -----
     UserWarning
-        If the file was saved by a version of sklrec with another major or minor number.
+        If the file was saved by another major or minor version of sklrec.
 
     See Also
     --------
-    save : Save an estimator; with an example.
+    save : Save an estimator.
 
     Notes
     -----
-    Loading runs no code from the file, unlike unpickling. A file from an untrusted source can
-    still hold a bad model, or one too large for the machine.
+    Unlike unpickling, loading does not execute code from the file. A file from an untrusted source
+    may still contain a bad model, or one that is too large for the machine.
 
     Examples
     --------
@@ -189,7 +190,7 @@ def load(path: str | os.PathLike) -> BaseEstimator:
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             document = _read_document(path, file.metadata() or {})
-            # Not among what is taken for damage: where torch is missing, an ImportError says so.
+            # An ImportError, such as without torch, is not an error of the file.
             estimator_class = _public_estimator(document["class"])
             if estimator_class is None:
                 raise ValueError(
@@ -202,7 +203,7 @@ def load(path: str | os.PathLike) -> BaseEstimator:
 
 
 def _read_document(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
-    """Return the JSON text of a file of a format and version that can be read."""
+    """Return the JSON document of a file, after a check of its format and version."""
     if _METADATA not in metadata:
         raise ValueError("it was not written by sklrec.persistence.save")
     document = json.loads(metadata[_METADATA])
@@ -240,9 +241,9 @@ def _make(estimator_class: type[BaseEstimator], document: dict[str, Any], file: 
 
 
 def _public_estimator(name: str) -> type[BaseEstimator] | None:
-    """Return the public estimator of that name, None if there is none.
+    """Return the public estimator with this name, or None.
 
-    Other than :func:`sklrec.utils.all_estimators` it imports torch only for models that need it.
+    Unlike :func:`sklrec.utils.all_estimators`, it imports torch only for neural models.
     """
     if name.startswith("Base"):
         return None
@@ -259,7 +260,7 @@ def _public_estimator(name: str) -> type[BaseEstimator] | None:
 
 
 def _in_one_sentence(error: Exception) -> str:
-    """Return the message of an error without its full stop; that of a KeyError is but a key."""
+    """Return the message of an error without full stop; the message of a KeyError is a key."""
     if isinstance(error, KeyError):
         return f"it lacks {error}"
     return " ".join(str(error).split()).rstrip(".")

@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 import sklearn.pipeline
 from joblib import Memory
-from sklearn.utils import get_tags
+from sklearn.utils import Bunch, get_tags
 from sklearn.utils.metaestimators import available_if
 
+from ._holder import ItemFeatures, Unsliced
 from ._ranking import Excluded, rank_batch
 from ._typing import MatrixLike
 from .base import RecommenderMixin
 
-__all__ = ["Pipeline", "make_pipeline"]
+__all__ = ["ItemFeatures", "Pipeline", "Unsliced", "make_pipeline"]
 
 
 def _ends_in_a_recommender(pipeline: Pipeline) -> bool:
@@ -31,7 +32,8 @@ class Pipeline(sklearn.pipeline.Pipeline):
     :class:`sklearn.pipeline.Pipeline` forwards a fixed list of methods to its last step:
     ``decision_function`` is on it, ``predict_ranking`` is not. This subclass adds it. What a user
     has seen is read from the rows given to the pipeline, before any step changes them, so that a
-    step that drops low ratings does not bring the items back into the ranking.
+    step that drops low ratings does not bring the items back into the ranking. Validation users
+    given to the last step as ``X_val`` are transformed by the fitted steps before it.
 
     Parameters
     ----------
@@ -51,8 +53,15 @@ class Pipeline(sklearn.pipeline.Pipeline):
 
     @available_if(_ends_in_a_recommender)
     def predict_ranking(
-        self, X: MatrixLike, *, k: int = 10, exclude_seen: bool = True
-    ) -> np.ndarray:
+        self,
+        X: MatrixLike,
+        *,
+        k: int = 10,
+        exclude_seen: bool = True,
+        items: Any = None,
+        exclude: Any = None,
+        return_scores: bool = False,
+    ) -> Any:
         """Rank the best items for each user.
 
         Parameters
@@ -63,13 +72,29 @@ class Pipeline(sklearn.pipeline.Pipeline):
             Number of items to rank for each user.
         exclude_seen : bool, default=True
             Whether the nonzero entries of a row are left out of its ranking.
+        items : array-like of int, sparse array of shape (n_users, n_items) or None, default=None
+            The only candidates: of all users, or of each.
+        exclude : array-like of int, sparse array of shape (n_users, n_items) or None, default=None
+            What is never ranked, in the same forms.
+        return_scores : bool, default=False
+            Whether to return the scores too.
 
         Returns
         -------
         ranking : ndarray of shape (n_users, k), dtype int64
             Item indices, best first, -1 past the last item that may be ranked.
+        scores : ndarray of shape (n_users, k)
+            Their scores, minus infinity beside -1. Only with ``return_scores=True``.
         """
-        return RecommenderMixin.predict_ranking(self, X, k=k, exclude_seen=exclude_seen)
+        return RecommenderMixin.predict_ranking(
+            self,
+            X,
+            k=k,
+            exclude_seen=exclude_seen,
+            items=items,
+            exclude=exclude,
+            return_scores=return_scores,
+        )
 
     def _rank_rows(self, X: Any, k: int, excluded: Excluded) -> tuple[np.ndarray, np.ndarray]:
         for _, _, step in self._iter(with_final=False):
@@ -84,8 +109,8 @@ class Pipeline(sklearn.pipeline.Pipeline):
         ----------
         X : {array-like, sparse array} of shape (n_users, n_items)
             The interactions of each user, as the first step takes them.
-        y : sparse array of shape (n_users, n_items) or None, default=None
-            The entries of X to hide; without it 20% of each row.
+        y : {array-like, sparse array} of shape (n_users, n_items) or None, default=None
+            Nonzero at the entries of X to hide; without it 20% of each row.
 
         Returns
         -------
@@ -93,6 +118,40 @@ class Pipeline(sklearn.pipeline.Pipeline):
             What ``RankingScorer()(self, X, y)`` returns.
         """
         return RecommenderMixin.score(self, X, y)
+
+    def _validate_steps(self) -> None:
+        from .preprocessing import InteractionEncoder  # which needs no pipeline
+
+        if any(isinstance(step, InteractionEncoder) for _, step in self.steps):
+            raise ValueError(
+                "InteractionEncoder cannot be a step of a pipeline, as it makes rows of users of "
+                "rows of a table: encode first, X = InteractionEncoder().fit_transform(table), and "
+                "give X to the pipeline."
+            )
+        super()._validate_steps()
+
+    def _get_metadata_for_step(self, *, step_idx: int, step_params: Any, all_params: Any) -> Any:
+        """Transform the validation users of the last step as X is; what else as scikit-learn does.
+
+        scikit-learn does it too, where metadata routing is enabled and ``transform_input`` names
+        them, and hands them on as they are where not.
+        """
+        found = super()._get_metadata_for_step(
+            step_idx=step_idx, step_params=step_params, all_params=all_params
+        )
+        X_val = found.get("fit", {}).get("X_val")
+        if (
+            step_idx < len(self.steps) - 1
+            or X_val is None
+            or "X_val" in (self.transform_input or [])
+        ):
+            return found
+        is_held = isinstance(X_val, Unsliced)
+        transformed = X_val.value if is_held else X_val
+        for _, _, step in self._iter(with_final=False):
+            transformed = step.transform(transformed)
+        X_val = Unsliced(transformed) if is_held else transformed
+        return Bunch(**{**found, "fit": {**found["fit"], "X_val": X_val}})
 
 
 def make_pipeline(

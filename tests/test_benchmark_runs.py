@@ -42,7 +42,7 @@ SMALL = Dataset("small", load, 20, {"1": 1, "2": 2}, has_ratings=True)
 MODELS = [
     Model("Popularity", PopularityRecommender()),
     Model(
-        "EASE", EASE(), search={"lambda_": [1, 100, 10_000]}, published={"small": {"lambda_": 5}}
+        "EASE", EASE(), search={"lambda_": [10, 100, 10_000]}, published={"small": {"lambda_": 5}}
     ),
     Model("LFM", LFM(), search={"lambda_": [1, 10]}, ratings=True),
 ]

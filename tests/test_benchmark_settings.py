@@ -49,3 +49,11 @@ def test_msd_keeps_songs_with_enough_listeners_and_sorts_users(tmp_path):
 def test_msd_that_is_not_there_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"train_triplets\.txt"):
         _data.msd(tmp_path)
+
+
+def test_values_outside_the_typical_range_are_not_searched():
+    model = settings.Model("EASE", settings.EASE(), search={"lambda_": [50, 5]})
+    with pytest.raises(
+        ValueError, match="lambda_=5 is not within the typical range of EASE, 10 to"
+    ):
+        model.candidates("made")

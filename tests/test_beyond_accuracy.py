@@ -537,13 +537,13 @@ def test_a_metric_says_what_it_lacks(name, needs, X):
     [
         (
             {"interactions": np.ones((4, 19))},
-            r"interactions must have a column for each of the 20 items, got shape \(4, 19\)",
+            r"interactions must have 20 columns, got shape \(4, 19\)",
         ),
         (
             {"item_features": np.ones((21, 3))},
-            r"item_features must have a row for each of the 20 items, got shape \(21, 3\)",
+            r"item_features must have 20 rows, got shape \(21, 3\)",
         ),
-        ({"item_features": np.ones(20)}, r"a row for each of the 20 items, got shape \(20,\)"),
+        ({"item_features": np.ones(20)}, r"item_features is no matrix of numbers. Expected 2D"),
     ],
 )
 def test_matrices_of_other_items_are_refused(matrices, message, X):

@@ -10,7 +10,7 @@ from numpy.testing import assert_array_equal
 
 from sklrec.datasets import _movielens, fetch_movielens
 
-VARIANTS = ["latest-small", "100k", "1m", "10m", "20m"]
+VARIANTS = ["latest-small", "100k", "1m", "10m", "20m", "25m", "32m"]
 
 # (user, item, stars, seconds), neither sorted by user nor by item.
 RATINGS = [
@@ -78,7 +78,8 @@ def write_archive(tmp_path, monkeypatch):
             for name, content in (files or files_of(variant)).items():
                 archive.writestr(name, content)
         known = dataclasses.replace(
-            _movielens._VARIANTS[variant], sha256=hashlib.sha256(path.read_bytes()).hexdigest()
+            _movielens._VARIANTS[variant],
+            checksum=f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}",
         )
         monkeypatch.setitem(_movielens._VARIANTS, variant, known)
         return tmp_path
@@ -206,6 +207,21 @@ def test_a_truncated_archive_is_an_error_that_says_what_to_do(write_archive):
         fetch(home, "1m")
 
 
+@pytest.mark.parametrize("variant", ["25m", "32m"])
+def test_the_checksum_of_large_archives_is_the_md5_of_the_publisher(
+    write_archive, variant, monkeypatch
+):
+    published = _movielens._VARIANTS[variant]
+    home = write_archive(variant)
+    content = (home / f"ml-{variant}.zip").read_bytes()
+    known = dataclasses.replace(published, checksum=f"md5:{hashlib.md5(content).hexdigest()}")
+    monkeypatch.setitem(_movielens._VARIANTS, variant, known)
+    assert fetch(home, variant).data.nnz == 5
+    monkeypatch.setitem(_movielens._VARIANTS, variant, published)
+    with pytest.raises(OSError, match=f"has checksum md5:.* but {published.checksum} was expected"):
+        fetch(home, variant)
+
+
 def test_another_latest_small_gives_a_warning_and_the_data(write_archive, monkeypatch):
     published = _movielens._VARIANTS["latest-small"]
     home = write_archive("latest-small")
@@ -222,7 +238,7 @@ def test_a_missing_archive_is_an_error_that_names_its_address(tmp_path):
 @pytest.mark.parametrize(
     ("parameter", "value"),
     [
-        ("variant", "25m"),
+        ("variant", "33m"),
         ("variant", 1),
         ("data_home", 5),
         ("download_if_missing", "yes"),

@@ -36,11 +36,14 @@ class ItemCosine(RecommenderMixin, BaseEstimator):
         norm = np.sqrt(X.multiply(X).sum(axis=0)) + 1
         self.coef_ = ((X.T @ X).toarray() / np.outer(norm, norm)).astype(X.dtype)
         np.fill_diagonal(self.coef_, 0)
+        self.popularity_ = X.sum(axis=0).astype(X.dtype)
         return self
 
     def decision_function(self, X):
         check_is_fitted(self)
-        return self._validate(X, reset=False) @ self.coef_
+        scores = self._validate(X, reset=False) @ self.coef_
+        scores[~scores.any(axis=1)] = self.popularity_
+        return scores
 
     def _validate(self, X, *, reset):
         X = validate_data(self, X, accept_sparse="csr", dtype=[np.float32, np.float64], reset=reset)
@@ -69,13 +72,26 @@ def test_a_recommender_of_a_third_party_passes_without_pytest():
 
 
 class RanksWhatWasSeen(ItemCosine):
-    def predict_ranking(self, X, *, k=10, exclude_seen=True):
-        return super().predict_ranking(X, k=k, exclude_seen=False)
+    def predict_ranking(self, X, *, exclude_seen=True, **params):
+        return super().predict_ranking(X, exclude_seen=False, **params)
 
 
 class FillsWithTheFirstItem(ItemCosine):
-    def predict_ranking(self, X, *, k=10, exclude_seen=True):
-        return np.maximum(super().predict_ranking(X, k=k, exclude_seen=exclude_seen), 0)
+    def predict_ranking(self, X, **params):
+        found = super().predict_ranking(X, **params)
+        if params.get("return_scores"):
+            return found
+        return np.maximum(found, 0)
+
+
+class RanksAnything(ItemCosine):
+    def predict_ranking(self, X, *, items=None, **params):
+        return super().predict_ranking(X, **params)
+
+
+class RanksUnknownUsersByIndex(ItemCosine):
+    def decision_function(self, X):
+        return self._validate(X, reset=False) @ self.coef_
 
 
 class GivesTiesToTheHigherIndex(ItemCosine):
@@ -84,8 +100,10 @@ class GivesTiesToTheHigherIndex(ItemCosine):
         self.coef_ = np.round(8 * self.coef_) / 8  # sums are exact, so ties are
         return self
 
-    def predict_ranking(self, X, *, k=10, exclude_seen=True):
-        ranking = super().predict_ranking(X, k=k, exclude_seen=exclude_seen)
+    def predict_ranking(self, X, **params):
+        ranking = super().predict_ranking(X, **params)
+        if params.get("return_scores"):
+            return ranking
         scores = np.column_stack([self.decision_function(X), np.full(ranking.shape[0], -np.inf)])
         scores = np.take_along_axis(scores, ranking, axis=1)
         order = np.lexsort((-ranking, -scores), axis=1)
@@ -196,7 +214,9 @@ class AcceptsAnyCatalogue(ItemCosine):
         X = check_array(X, accept_sparse="csr", dtype=[np.float32, np.float64])
         check_non_negative(X, "AcceptsAnyCatalogue")
         n_items = min(X.shape[1], self.coef_.shape[0])
-        return sp.csr_array(X)[:, :n_items] @ self.coef_[:n_items]
+        scores = sp.csr_array(X)[:, :n_items] @ self.coef_[:n_items]
+        scores[~scores.any(axis=1)] = self.popularity_
+        return scores
 
 
 class ScoresItselfOtherwise(ItemCosine):
@@ -256,14 +276,18 @@ class ExplainsHalfOfTheScore(ExplainMixin, ItemCosine):
 
 
 RANKING, SCORE = "check_ranking_follows_the_scores", "check_score_is_the_scorer"
+UNKNOWN = "check_users_without_items"
 BROKEN = {
     RanksWhatWasSeen: {
-        "check_never_ranks_what_was_seen", "check_ends_with_minus_one", RANKING, "check_pipeline",
+        "check_never_ranks_what_was_seen", "check_ends_with_minus_one", RANKING, UNKNOWN,
+        "check_candidates", "check_pipeline",
     },
-    FillsWithTheFirstItem: {"check_ends_with_minus_one"},
-    GivesTiesToTheHigherIndex: {RANKING, "check_pipeline"},
-    LearnsNothing: {"check_beats_a_random_ranking", "check_checkerboard"},
-    IgnoresTheUser: {"check_checkerboard"},
+    RanksAnything: {"check_candidates"},
+    RanksUnknownUsersByIndex: {UNKNOWN},
+    FillsWithTheFirstItem: {"check_ends_with_minus_one", UNKNOWN},
+    GivesTiesToTheHigherIndex: {RANKING, UNKNOWN, "check_pipeline"},
+    LearnsNothing: {"check_beats_a_random_ranking", "check_checkerboard", UNKNOWN},
+    IgnoresTheUser: {"check_checkerboard", UNKNOWN},
     ForgetsInAPickle: {"check_pickle_and_joblib_round_trip"},
     KeepsItsUsers: {"check_pickle_holds_no_users"},
     CountsStoredZeros: {"check_input_types_agree"},
@@ -274,7 +298,7 @@ BROKEN = {
     SeedsTheGlobalGenerator: {"check_global_generator_is_untouched"},
     SortsXInPlace: {"check_X_is_unchanged"},
     BinarizesXInPlace: {"check_X_is_unchanged"},
-    DividesByTheLengthOfTheRow: {"check_users_without_items"},
+    DividesByTheLengthOfTheRow: {UNKNOWN},
     FailsOnOneUser: {"check_one_user"},
     AcceptsNegativeValues: {"check_bad_input_is_refused"},
     AcceptsAnyCatalogue: {"check_bad_input_is_refused"},

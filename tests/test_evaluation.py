@@ -12,6 +12,7 @@ from sklearn.linear_model import Ridge
 from sklearn.preprocessing import Binarizer
 
 from sklrec.dummy import PopularityRecommender, RandomRecommender
+from sklrec.factorization import LFM
 from sklrec.linear import EASE
 from sklrec.metrics import RankingEvaluation, evaluate, ndcg_at_k, recall_at_k
 from sklrec.model_selection import split_interactions, strong_generalization_split
@@ -223,3 +224,49 @@ def test_popularity_reaches_the_known_figures_on_movielens(canonical):
     assert evaluation.mean["recall@20"] == pytest.approx(0.1664, abs=0.0005)
     assert evaluation.mean["recall@50"] == pytest.approx(0.2389, abs=0.0005)
     assert evaluation.standard_error["ndcg@100"] == pytest.approx(0.0046, abs=0.0001)
+
+
+# Users that nothing is known of, candidates and repeats
+
+
+def test_an_unknown_user_gains_nothing_from_an_item_that_sorts_first():
+    X = sp.csr_array([[0, 1, 1, 0], [0, 1, 1, 1], [0, 0, 1, 1]])
+    nothing, first = sp.csr_array((1, 4)), sp.csr_array([[1, 0, 0, 0]])
+    for model in (EASE(lambda_=1), LFM(), PopularityRecommender()):
+        X.data[:] = 1 + np.arange(X.nnz) % 2
+        found = evaluate(model.fit(X), nothing, first, ["ndcg@1", "reciprocal_rank@4"])
+        assert found.mean == {"ndcg@1": 0, "reciprocal_rank@4": 1 / 4}
+
+
+def test_candidates_alone_are_ranked_and_count_as_held_out():
+    X = sp.csr_array([[1, 1, 1, 1], [0, 1, 1, 1], [0, 0, 1, 1], [0, 0, 0, 1]])
+    model = PopularityRecommender().fit(X)
+    fold_in = sp.csr_array([[0, 0, 0, 1], [0, 0, 0, 1]])
+    held_out = sp.csr_array([[1, 0, 1, 0], [0, 0, 1, 0]])
+    found = evaluate(model, fold_in, held_out, "ndcg@1", items=[0, 1])
+    assert_array_equal(found.per_user["ndcg@1"], [0, np.nan])  # ranks 1, to find is 0
+    mask = sp.csr_array([[1, 0, 0, 0], [1, 0, 1, 0]])
+    found = evaluate(model, fold_in, held_out, "ndcg@1", items=mask)
+    assert_array_equal(found.per_user["ndcg@1"], [1, 1])
+    with pytest.raises(ValueError, match="No user has an item held out among the candidates"):
+        evaluate(model, fold_in, held_out, items=[1])
+
+
+def test_repeats_are_found_where_what_was_seen_may_be_ranked():
+    X = sp.csr_array([[1, 1, 0], [1, 1, 0], [0, 1, 1]])
+    model = PopularityRecommender().fit(X)
+    again = sp.csr_array([[0, 1, 0]])
+    with pytest.raises(ValueError, match=r"1 held-out .* use exclude_seen=False"):
+        evaluate(model, X[:1], again)
+    assert evaluate(model, X[:1], again, "ndcg@1", exclude_seen=False).mean == {"ndcg@1": 1}
+
+
+def test_frames_are_ranked_among_candidates_too(X):
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(X.toarray(), columns=[f"item {i}" for i in range(20)])
+    fold_in, held_out = split_interactions(frame, random_state=0)
+    told = pd.DataFrame(fold_in.toarray(), columns=frame.columns)
+    model = EASE(lambda_=5).fit(frame)
+    found = evaluate(model, told, held_out, "ndcg@5", items=[1, 2, 3])
+    plain = evaluate(EASE(lambda_=5).fit(X), fold_in, held_out, "ndcg@5", items=[1, 2, 3])
+    assert found.mean == plain.mean

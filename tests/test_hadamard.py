@@ -187,6 +187,41 @@ def test_search_through_a_pipeline_reaches_the_members(X):
     assert search.best_estimator_.predict_ranking(X[:3], k=4).shape == (3, 4)
 
 
+def test_dropped_members_leave_the_ensemble_as_if_they_were_not_there(X):
+    members = two_members()
+    model = HadamardEnsemble([("gone", "drop"), *members], random_state=0).fit(X)
+    expected = HadamardEnsemble(members, random_state=0).fit(X).decision_function(X)
+    assert_array_equal(model.decision_function(X), expected)
+    assert len(model.estimators_) == len(model.slopes_) == 2
+    assert model.named_estimators_.gone == "drop"
+    assert model.named_estimators_.ease is model.estimators_[1]
+    frozen = [("ease", FrozenEstimator(EASE().fit(X))), ("gone", "drop")]
+    assert len(HadamardEnsemble(frozen, random_state=0).fit(X[:1]).estimators_) == 1
+
+
+def test_a_search_drops_members(X):
+    search = GridSearchCV(
+        HadamardEnsemble(two_members(), random_state=0),
+        [{"popularity": ["drop", PopularityRecommender()]}, {"ease": ["drop", EASE(lambda_=10)]}],
+        scoring=RankingScorer("ndcg@10"),
+        cv=StrongGeneralizationSplit(2, random_state=0),
+        error_score="raise",
+    ).fit(X)
+    scores = search.cv_results_["mean_test_score"]
+    both, ease, popularity = scores[1], scores[0], scores[2]
+    assert popularity < ease
+    assert both not in (ease, popularity)
+    model = clone(search.estimator).set_params(ease="drop").fit(X)
+    (alone,) = model.estimators_
+    assert isinstance(alone, PopularityRecommender)
+    assert_array_equal(model.predict_ranking(X, k=5), alone.predict_ranking(X, k=5))
+
+
+def test_all_members_dropped_are_an_error(X):
+    with pytest.raises(ValueError, match="at least one recommender that is not dropped, got"):
+        HadamardEnsemble([("a", "drop"), ("b", "drop")]).fit(X)
+
+
 def test_members_that_know_complementary_halves_are_better_together():
     X = make_interactions(1000, 60, random_state=0).data
 

@@ -2,83 +2,150 @@
 
 import numpy as np
 import pytest
-import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy.special import expit, log_softmax, logsumexp
-from scipy.stats import norm
+from scipy.special import expit, logsumexp
+from scipy.stats import kstest, norm
+from written_out import (
+    PassByHand,
+    assert_trained_as_by_hand,
+    encoder,
+    gaussian_nll,
+    hidden_layers,
+    kl_to_standard,
+    linear,
+    log_normal,
+    logistic_nll,
+    multinomial_nll,
+    some_users,
+    unit_rows,
+)
 
 torch = pytest.importorskip("torch")
 
-from sklrec.datasets import make_interactions  # noqa: E402
 from sklrec.neural import HVampVAE, MultVAE  # noqa: E402
+from sklrec.neural._criteria import log_mixture  # noqa: E402
 from sklrec.neural._data import SparseRows  # noqa: E402
-from sklrec.neural._criteria import AnnealedELBO, log_mixture  # noqa: E402
 from sklrec.neural._hvamp_vae import HVampVAEModule, gaussian  # noqa: E402
-from sklrec.neural._losses import multinomial_nll  # noqa: E402
-from sklrec.neural._modules import hidden_layers  # noqa: E402
+from sklrec.neural._modules import hidden_layers as made_hidden_layers  # noqa: E402
+from sklrec.neural._modules import reset_parameters  # noqa: E402
 
 PRIORS = ["standard", "vamp", "hierarchical-vamp"]
 SMALL = {
-    "n_components": 8,
-    "hidden_layer_sizes": (16,),
-    "n_pseudo_inputs": 10,
-    "max_epochs": 4,
-    "batch_size": 50,
+    "n_components": 3,
+    "hidden_layer_sizes": (6,),
+    "n_pseudo_inputs": 4,
+    "max_epochs": 2,
+    "batch_size": 12,
     "learning_rate": 1e-2,
     "random_state": 0,
 }
 
 
-@pytest.fixture(scope="module")
-def X():
-    return make_interactions(200, 60, random_state=0).data
-
-
 class WrittenOut:
-    """The network of a module in numpy, in float64."""
+    """The objective of equations 18 to 21 of the paper with the sign turned.
 
-    def __init__(self, module):
-        state = module.state_dict()
-        self.w = {name: weight.double().numpy() for name, weight in state.items()}
+    Parameters
+    ----------
+    model : HVampVAE
+        Whose parameters are taken.
+    nll : callable
+        Negative log-likelihood of scores and rows, one number a user.
+    """
 
-    def layers(self, name, h, gated, *, linear_at_end=False):
-        n_layers = sum(key.startswith(f"{name}.") and key.endswith("weight") for key in self.w)
-        for layer in range(n_layers):
-            h = h @ self.w[f"{name}.{2 * layer}.weight"].T + self.w[f"{name}.{2 * layer}.bias"]
-            if not linear_at_end or layer < n_layers - 1:
-                h = activation(h, gated)
-        return h
+    def __init__(self, model, nll=multinomial_nll):
+        self.model, self.nll, self.gated = model, nll, model.gated
+        self.n_steps = 0
 
-    def encoder(self, name, x, gated, given=0):
-        h = x @ self.w[f"{name}.first.weight"] + self.w[f"{name}.first.bias"] + given
-        layer = 1
-        while f"{name}.hidden.{layer}.weight" in self.w:
-            h = activation(h, gated) @ self.w[f"{name}.hidden.{layer}.weight"].T
-            h += self.w[f"{name}.hidden.{layer}.bias"]
-            layer += 2
-        return np.split(h, 2, axis=1)
+    def loss(self, w, given, learnt, draws):
+        """Return the mean over the users of a batch of reconstruction error and weighted KL."""
+        x = self.thinned(given, draws)
+        mu, logvar = split(encoder(w, "encoder", x, gated=self.gated))
+        latent = z = mu + draws.normal(mu.shape) * (logvar / 2).exp()
+        if self.model.prior == "standard":
+            kl = kl_to_standard(mu, logvar)
+        else:
+            entropy = (0.5 + 0.5 * np.log(2 * np.pi) + logvar / 2).sum(dim=1)
+            kl = -entropy - self.log_mixture(w, z)
+        if self.model.prior == "hierarchical-vamp":
+            given_z = z @ w["inner_given.weight"].T
+            x = self.thinned(given, draws)  # anew
+            mu_q, logvar_q = split(encoder(w, "inner_encoder", x, given_z, self.gated))
+            mu_p, logvar_p = self.inner_prior(w, z)
+            inner = mu_q + draws.normal(mu.shape) * (logvar_q / 2).exp()
+            latent = torch.cat([inner, z], dim=1)
+            kl = kl + (
+                (logvar_p - logvar_q) / 2
+                + (logvar_q.exp() + (mu_q - mu_p) ** 2) / (2 * logvar_p.exp())
+                - 0.5
+            ).sum(dim=1)
+        beta = self.model.beta
+        if self.model.n_annealing_steps:
+            beta = min(self.n_steps / self.model.n_annealing_steps, beta)
+        self.n_steps += 1
+        return (self.nll(self.scores(w, latent), learnt) + beta * kl).mean()
 
-    def inner_encoder(self, x, z, gated):
-        return self.encoder("inner_encoder", x, gated, z @ self.w["inner_given.weight"].T)
+    def thinned(self, given, draws):
+        dropout = self.model.dropout
+        return draws.thinned(unit_rows(given), dropout) if dropout else unit_rows(given)
 
-    def scores(self, latent, gated):
-        h = self.layers("decoder", latent, gated)
-        return h @ self.w["item_layer.weight"].T + self.w["item_layer.bias"]
+    def log_mixture(self, w, z):
+        """Return the log-density of the mixture of the posteriors of the pseudo-inputs."""
+        u = unit_rows(w["pseudo_inputs"].clamp(0, 1))
+        mu, logvar = split(encoder(w, "encoder", u, gated=self.gated))
+        each = log_normal(z[:, None], mu, logvar).sum(dim=2)
+        return each.exp().mean(dim=1).log()
+
+    def inner_prior(self, w, z):
+        """Return mean and log-variance of p(z1|z2), whose last layer is linear."""
+        n_layers = sum(name.startswith("inner_prior.") for name in w) // 2
+        last = f"inner_prior.{2 * (n_layers - 1)}"
+        others = {name: weight for name, weight in w.items() if not name.startswith(last)}
+        return split(linear(w, last, hidden_layers(others, "inner_prior", z, self.gated)))
+
+    def scores(self, w, latent):
+        return linear(w, "item_layer", hidden_layers(w, "decoder", latent, self.gated))
+
+    def latent_means(self, w, x):
+        """Return what the decoder reads at inference."""
+        mu = split(encoder(w, "encoder", unit_rows(x), gated=self.gated))[0]
+        if self.model.prior != "hierarchical-vamp":
+            return mu
+        given = mu @ w["inner_given.weight"].T
+        inner = split(encoder(w, "inner_encoder", unit_rows(x), given, self.gated))[0]
+        return torch.cat([inner, mu], dim=1)
 
 
-def activation(h, gated):
-    if not gated:
-        return np.tanh(h)
-    linear, gate = np.split(h, 2, axis=1)
-    return linear * expit(gate)
+def split(output):
+    """Return mean and log-variance, which is kept between -12 and 4."""
+    mu, logvar = output.chunk(2, dim=1)
+    return mu, logvar.clamp(-12, 4)
 
 
-def unit_rows(x):
-    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+@pytest.mark.parametrize(
+    ("setting", "nll"),
+    [
+        ({"n_annealing_steps": 4, "dropout": 0.3}, multinomial_nll),
+        ({"n_annealing_steps": 0, "dropout": 0.0, "gated": False}, multinomial_nll),
+        ({"prior": "vamp", "n_annealing_steps": 0, "likelihood": "logistic"}, logistic_nll),
+        (
+            {
+                "prior": "standard",
+                "likelihood": "gaussian",
+                "confidence": 3.0,
+                "hidden_layer_sizes": (6, 5),
+                "decoder_hidden_layer_sizes": (4,),
+            },
+            gaussian_nll(3),
+        ),
+    ],
+)
+def test_each_step_of_training_is_that_of_the_paper(setting, nll):
+    model = HVampVAE(**{**SMALL, **setting})
+    assert_trained_as_by_hand(model, some_users(), [PassByHand(WrittenOut(model, nll).loss)])
 
 
 def test_gated_layer_is_a_linear_one_times_the_sigmoid_of_another():
-    layer = hidden_layers([3, 2], gated=True)
+    layer = made_hidden_layers([3, 2], gated=True)
     weight, bias = torch.arange(12.0).reshape(4, 3) / 10, torch.tensor([0.1, 0.2, 0.3, 0.4])
     layer.load_state_dict({"0.weight": weight, "0.bias": bias})
     # W = [[0, .1, .2], [.3, .4, .5]] and V = [[.6, .7, .8], [.9, 1, 1.1]] on x = (1, 2, -1).
@@ -111,70 +178,41 @@ def test_log_variance_is_kept_between_its_limits():
     assert logvar.tolist() == [[-12, 4]]
 
 
-def small_module(*, prior="hierarchical-vamp", gated=True, sizes=(6, 5), n_pseudo_inputs=4):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        module = HVampVAEModule(
-            n_items=12,
-            n_components=3,
-            hidden_layer_sizes=sizes,
-            decoder_hidden_layer_sizes=sizes[::-1],
-            dropout=0.0,
-            gated=gated,
-            n_pseudo_inputs=0 if prior == "standard" else n_pseudo_inputs,
-            hierarchical=prior == "hierarchical-vamp",
-        )
-        for parameter in module.parameters():  # far from the start, where terms are alike
-            parameter.data += 0.3 * torch.randn(parameter.shape)
-    return module.double()
+def small_module(*, prior="hierarchical-vamp", gated=True, sizes=(6, 5), decoder_sizes=(5, 6), n=4):
+    """Return a module in float64, whose weights are far from the start, where terms are alike."""
+    module = HVampVAEModule(
+        n_items=12,
+        n_components=3,
+        hidden_layer_sizes=sizes,
+        decoder_hidden_layer_sizes=decoder_sizes,
+        dropout=0.0,
+        gated=gated,
+        n_pseudo_inputs=0 if prior == "standard" else n,
+        hierarchical=prior == "hierarchical-vamp",
+    ).double()
+    generator = torch.Generator().manual_seed(0)
+    for parameter in module.parameters():
+        parameter.data.normal_(0.1, 0.4, generator=generator)
+    return module
 
 
-def batch_of(X):
-    batch = SparseRows(sp.csr_array(X))[torch.arange(X.shape[0])]
-    return batch._map(lambda t: t.double() if t.is_floating_point() else t)
-
-
-@pytest.mark.parametrize("sizes", [(), (6,), (6, 5)])
+@pytest.mark.parametrize("sizes", [((), ()), ((6,), (6,)), ((6, 5), (7,)), ((6, 5), ())])
 @pytest.mark.parametrize("gated", [False, True])
 @pytest.mark.parametrize("prior", PRIORS)
-def test_loss_has_the_terms_of_equations_18_to_21(prior, gated, sizes):
-    """Reconstruction, entropy and cross entropy, and p(z1|z2), at the same noise."""
-    module = small_module(prior=prior, gated=gated, sizes=sizes)
-    X = (np.random.default_rng(0).random((5, 12)) < 0.4).astype(float)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        output = module(batch_of(X))
-        torch.manual_seed(1)
-        noise, inner_noise = (torch.randn(5, 3, dtype=torch.float64).numpy() for _ in range(2))
-    criterion = AnnealedELBO(multinomial_nll, beta=0.7, n_annealing_steps=0)
-    loss = criterion(output, batch_of(X)).item()
-
-    net, x = WrittenOut(module), unit_rows(X)
-    mu, logvar = net.encoder("encoder", x, gated)
-    scale = np.exp(logvar.clip(-12, 4) / 2)
-    latent = z = mu + noise * scale
-    if prior == "standard":
-        kl = (-np.log(scale) + (scale**2 + mu**2 - 1) / 2).sum(axis=1)
-    else:
-        u = unit_rows(net.w["pseudo_inputs"].clip(0, 1))
-        mu_k, logvar_k = net.encoder("encoder", u, gated)
-        each = norm.logpdf(z[:, None], mu_k, np.exp(logvar_k.clip(-12, 4) / 2)).sum(axis=2)
-        kl = -norm.entropy(mu, scale).sum(axis=1) - (logsumexp(each, axis=1) - np.log(4))
-    if prior == "hierarchical-vamp":
-        mu_q, logvar_q = net.inner_encoder(x, z, gated)
-        mu_p, logvar_p = np.split(
-            net.layers("inner_prior", z, gated, linear_at_end=True), 2, axis=1
-        )
-        q, p = np.exp(logvar_q.clip(-12, 4) / 2), np.exp(logvar_p.clip(-12, 4) / 2)
-        kl += (np.log(p / q) + (q**2 + (mu_q - mu_p) ** 2) / (2 * p**2) - 0.5).sum(axis=1)
-        latent = np.hstack([mu_q + inner_noise * q, z])
-    nll = -(X * log_softmax(net.scores(latent, gated), axis=1)).sum(axis=1)
-    assert_allclose(loss, (nll + 0.7 * kl).mean(), rtol=1e-5)
+def test_scores_are_those_of_the_means_through_the_network_written_out(prior, gated, sizes):
+    module = small_module(prior=prior, gated=gated, sizes=sizes[0], decoder_sizes=sizes[1]).eval()
+    batch = SparseRows(some_users())[torch.arange(30)]
+    batch = batch._map(lambda t: t.double() if t.is_floating_point() else t)
+    net, w = WrittenOut(HVampVAE(prior=prior, gated=gated)), dict(module.named_parameters())
+    with torch.no_grad():
+        latent = net.latent_means(w, batch.to_dense())
+        torch.testing.assert_close(module.encode(batch), latent)
+        torch.testing.assert_close(module(batch).scores.dense(), net.scores(w, latent))
 
 
 def test_kl_to_one_pseudo_input_is_the_mean_over_samples_of_that_of_two_gaussians():
     """Of a mixture of one, for which there is a closed form, by Monte Carlo."""
-    module = small_module(prior="vamp", n_pseudo_inputs=1)
+    module = small_module(prior="vamp", n=1)
     (mu_p,), (logvar_p,) = (tensor.detach() for tensor in module.pseudo_posteriors())
     mu, logvar = mu_p + 0.5, logvar_p - 1
     q, p = (
@@ -188,27 +226,33 @@ def test_kl_to_one_pseudo_input_is_the_mean_over_samples_of_that_of_two_gaussian
     torch.testing.assert_close(found, expected, rtol=0, atol=0.01)
 
 
-@pytest.mark.parametrize("decoder_sizes", [None, (), (12, 14)])
-@pytest.mark.parametrize("sizes", [(), (16,), (16, 12)])
-@pytest.mark.parametrize("gated", [False, True])
-@pytest.mark.parametrize("prior", PRIORS)
-def test_scores_and_embeddings_are_those_of_the_network_written_out(
-    X, prior, gated, sizes, decoder_sizes
-):
-    setting = {**SMALL, "hidden_layer_sizes": sizes, "max_epochs": 1}
-    setting["decoder_hidden_layer_sizes"] = decoder_sizes
-    model = HVampVAE(**setting, prior=prior, gated=gated).fit(X)
-    net, x = WrittenOut(model.net_.module_), unit_rows(X.toarray())
-    latent = net.encoder("encoder", x, gated)[0]
-    if prior == "hierarchical-vamp":
-        latent = np.hstack([net.inner_encoder(x, latent, gated)[0], latent])
+@pytest.fixture(scope="module")
+def X():
+    return some_users()
+
+
+@pytest.fixture(scope="module", params=PRIORS)
+def model(request, X):
+    return HVampVAE(**SMALL, prior=request.param).fit(X)
+
+
+def test_scores_and_embeddings_of_a_fitted_model_are_those_of_its_network(model, X):
+    net = WrittenOut(model)
+    w = {name: weight.double() for name, weight in model.net_.module_.state_dict().items()}
+    latent = net.latent_means(w, torch.from_numpy(X.toarray()))
     assert_allclose(model.transform(X), latent, atol=1e-5)
-    assert_allclose(model.decision_function(X), net.scores(latent, gated), atol=1e-5)
+    known = np.diff(X.indptr) > 0
+    assert_allclose(model.decision_function(X)[known], net.scores(w, latent)[known], atol=1e-5)
 
 
-@pytest.mark.parametrize("sizes", [(), (16,), (16, 12)])
-def test_without_the_enhancements_the_network_is_that_of_mult_vae(X, sizes):
-    setting = {**SMALL, "hidden_layer_sizes": sizes, "max_epochs": 1}
+def test_features_are_named_and_two_latent_vectors_make_twice_as_many(model, X):
+    n_features = 6 if model.prior == "hierarchical-vamp" else 3
+    assert list(model.get_feature_names_out()) == [f"hvampvae{i}" for i in range(n_features)]
+    assert model.transform(X).shape == (30, n_features)
+
+
+def test_without_the_enhancements_the_network_is_that_of_mult_vae(X):
+    setting = {**SMALL, "hidden_layer_sizes": (6, 5), "max_epochs": 1}
     plain = HVampVAE(**setting, prior="standard", gated=False).fit(X)
     setting.pop("n_pseudo_inputs")
     other = MultVAE(**setting).fit(X)
@@ -216,15 +260,20 @@ def test_without_the_enhancements_the_network_is_that_of_mult_vae(X, sizes):
     assert_array_equal(plain.decision_function(X), other.decision_function(X))
 
 
-@pytest.mark.parametrize("prior", ["vamp", "hierarchical-vamp"])
-def test_pseudo_inputs_are_trained_and_stay_between_0_and_1(X, prior):
-    model = HVampVAE(**{**SMALL, "learning_rate": 0.05}, prior=prior).fit(X)
-    module = model.net_.module_
-    users = module.pseudo_users().detach().numpy()
-    assert users.min() >= 0
-    assert users.max() <= 1
-    assert module.pseudo_inputs.min() < 0  # where the limits did matter
-    assert users.std() > 0.02  # the standard deviation of the start is .01
+def test_pseudo_inputs_begin_as_normal_numbers_around_a_twentieth():
+    module = small_module(prior="vamp", n=20)
+    with torch.no_grad():
+        reset_parameters(module, torch.Generator().manual_seed(0))
+    u = module.pseudo_inputs.detach().numpy().ravel()
+    assert kstest(u, norm(0.05, 0.01).cdf).pvalue > 0.01
+
+
+def test_pseudo_inputs_below_0_count_as_0_and_above_1_as_1():
+    module = small_module(prior="vamp")
+    u = module.pseudo_inputs.data.mul_(2)
+    assert u.min() < 0
+    assert u.max() > 1
+    torch.testing.assert_close(module.pseudo_users(), u.clip(0, 1))
 
 
 def test_prediction_does_nothing_with_pseudo_inputs(X):
@@ -234,48 +283,23 @@ def test_prediction_does_nothing_with_pseudo_inputs(X):
     assert_array_equal(model.decision_function(X), scores)
 
 
-def test_beta_grows_by_one_over_the_steps_up_to_its_cap(X):
-    model = HVampVAE(**SMALL, beta=0.1, n_annealing_steps=100).fit(X)  # 4 steps an epoch
-    assert_allclose(model.net_.history[:, "beta"], [0.04, 0.08, 0.1, 0.1], rtol=1e-6)
-
-
-@pytest.mark.parametrize("likelihood", ["multinomial", "gaussian", "logistic"])
-@pytest.mark.parametrize("prior", PRIORS)
-def test_loss_goes_down_with_every_prior_and_likelihood(X, prior, likelihood):
-    model = HVampVAE(**{**SMALL, "max_epochs": 15}, prior=prior, likelihood=likelihood).fit(X)
-    assert model.loss_curve_[-1] < model.loss_curve_[0]
-
-
-@pytest.mark.parametrize("prior", PRIORS)
-def test_users_without_items_are_learnt_from_and_scored_without_nan(X, prior):
-    X = sp.vstack([X[:50], sp.csr_array((10, 60))], format="csr")
-    model = HVampVAE(**SMALL, prior=prior).fit(X)
-    assert np.isfinite(model.loss_curve_).all()
-    assert np.isfinite(model.decision_function(X)).all()
-
-
-def test_two_latent_vectors_make_twice_the_features(X):
-    model = HVampVAE(**SMALL).fit(X)
-    names = model.get_feature_names_out()
-    assert list(names[:2]) == ["hvampvae0", "hvampvae1"]
-    assert len(names) == 16
-    assert model.set_params(prior="vamp").fit(X).transform(X).shape == (200, 8)
+def test_beta_of_each_epoch_is_in_the_history(X):
+    model = HVampVAE(**SMALL, beta=0.25, n_annealing_steps=20).fit(X)  # 3 steps an epoch
+    assert_allclose(model.net_.history[:, "beta"], [0.15, 0.25], rtol=1e-6)
 
 
 def test_memory_check_counts_the_pseudo_inputs(X):
     huge = {**SMALL, "n_pseudo_inputs": 10**12}
-    with pytest.raises(MemoryError, match="HVampVAE with 60,000,000,006,828 weights"):
+    with pytest.raises(MemoryError, match="HVampVAE with 12,000,000,000,690 weights"):
         HVampVAE(**huge).fit(X)
     HVampVAE(**huge, prior="standard").fit(X)
 
 
-@pytest.mark.parametrize(
-    ("decoder_sizes", "n_hidden"), [(None, 18), ((), 16), ((12,), 12), ([14, 12], 12)]
-)
+@pytest.mark.parametrize(("decoder_sizes", "n_hidden"), [(None, 8), ((), 6), ([14, 12], 12)])
 def test_decoder_mirrors_the_encoder_unless_it_has_sizes_of_its_own(X, decoder_sizes, n_hidden):
-    setting = {**SMALL, "hidden_layer_sizes": (18, 20), "max_epochs": 1}
+    setting = {**SMALL, "hidden_layer_sizes": (8, 9), "max_epochs": 1}
     model = HVampVAE(**setting, decoder_hidden_layer_sizes=decoder_sizes).fit(X)
-    assert model.item_embeddings_.shape == (60, n_hidden)
+    assert model.item_embeddings_.shape == (12, n_hidden)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Products and inverses against numpy's dense ones."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -63,3 +65,27 @@ def test_product_on_threads_is_the_product(A, n_rows):
 @pytest.mark.usefixtures("blocks")
 def test_product_of_empty_rows_is_zero():
     assert_array_equal(dot_on_threads(sp.csr_array((5, 75)), np.ones((75, 3))), np.zeros((5, 3)))
+
+
+@pytest.mark.usefixtures("blocks")
+@pytest.mark.parametrize("n_rows", [0, 1, 200])
+def test_product_with_weights_of_another_type_is_that_of_converted_ones(A, n_rows, monkeypatch):
+    monkeypatch.setattr(_linalg, "_BYTES_CONVERTED", 8 * 75 * 7)
+    B = np.random.default_rng(0).normal(size=(75, 40)).astype(np.float32)
+    product = dot_on_threads(A[:n_rows], B)
+    assert product.dtype == np.float64
+    assert_allclose(product, A[:n_rows].toarray() @ B.astype(np.float64), rtol=1e-13, atol=1e-13)
+
+
+def test_product_with_weights_of_another_type_does_not_copy_them_all(monkeypatch):
+    A = sp.random_array((50, 2000), density=0.1, format="csr", rng=np.random.default_rng(0))
+    B = np.ones((2000, 2000), dtype=np.float32)
+    monkeypatch.setattr(_linalg, "_BYTES_CONVERTED", 2**20)
+    dot_on_threads(A, B)  # what is imported on the way
+    tracemalloc.start()
+    try:
+        dot_on_threads(A, B)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < B.nbytes / 2  # a copy in float64 takes twice as much as B

@@ -1,5 +1,7 @@
 """Sparse batches against dense rows."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -7,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 torch = pytest.importorskip("torch")
 
-from sklrec.neural._data import HalvedBatches, SparseBatches, SparseRows  # noqa: E402
+from sklrec.neural._data import Generators, HalvedBatches, SparseBatches, SparseRows  # noqa: E402
 
 
 @pytest.fixture
@@ -46,14 +48,26 @@ def test_batches_cover_each_row_once_also_where_the_last_is_smaller(X):
     assert_array_equal(rows, X.toarray())
 
 
-def test_shuffled_batches_are_a_permutation_that_the_seed_decides(X):
-    def rows():
-        torch.manual_seed(0)
-        batches = SparseBatches(SparseRows(X), batch_size=3, shuffle=True)
+def test_batches_of_generators_are_a_permutation_that_the_seed_decides(X):
+    generators = Generators(torch.device("cpu"))
+    batches = SparseBatches(SparseRows(X), batch_size=3, generators=generators)
+
+    def rows(seed):
+        generators.seed(0, seed)
         return np.vstack([batch.to_dense().numpy() for batch, _ in batches])
 
-    assert_array_equal(np.sort(rows().sum(axis=1)), np.sort(X.toarray().sum(axis=1)))
-    assert_array_equal(rows(), rows())
+    assert_array_equal(np.unique(rows(1), axis=0), np.unique(X.toarray(), axis=0))
+    assert (rows(1) != X.toarray()).any()
+    assert (rows(1) != rows(2)).any()
+    assert_array_equal(rows(1), rows(1))
+
+
+def test_dropout_drops_a_share_of_the_entries():
+    x = SparseRows(sp.csr_array(np.ones((100, 100), dtype=np.float32)))[torch.arange(100)]
+    x = replace(x, generator=torch.Generator().manual_seed(0))
+    dropped = x.dropout(0.3, training=True).values.numpy()
+    assert_allclose(dropped.mean(), 1, atol=0.03)
+    assert_allclose((dropped == 0).mean(), 0.3, atol=0.03)
 
 
 def test_halves_are_disjoint_and_together_the_rows(X):
@@ -74,12 +88,14 @@ def test_a_half_is_a_batch_like_that_of_its_rows(X):
     half = SparseRows(X)[torch.arange(7)].halved()[0]
     expected = SparseRows(sp.csr_array(half.to_dense().numpy()))[torch.arange(7)]
     for name, value in vars(expected).items():
+        if name in ("generator", "n_in_halves"):  # that of the whole rows
+            continue
         assert_allclose(getattr(half, name), value, rtol=1e-6, err_msg=name)
 
 
 def test_each_entry_is_as_often_in_one_half_as_in_the_other():
     batch = SparseRows(sp.csr_array(np.ones((2000, 4), dtype=np.float32)))[torch.arange(2000)]
-    torch.manual_seed(0)
+    batch = replace(batch, generator=torch.Generator().manual_seed(0))
     share = batch.halved()[0].to_dense().numpy().mean(axis=0)
     assert_allclose(share, 0.5, atol=4 * np.sqrt(0.25 / 2000))
 
@@ -94,14 +110,15 @@ def test_halved_batches_come_both_ways_and_cover_each_row(X):
     assert_array_equal(rows, X.toarray())
 
 
-def test_halves_are_new_in_each_epoch_and_the_seed_decides_them(X):
-    batches = HalvedBatches(SparseRows(X), batch_size=7)
+def test_halves_are_new_in_each_iteration_and_the_seed_decides_them(X):
+    generators = Generators(torch.device("cpu"))
+    batches = HalvedBatches(SparseRows(X), batch_size=7, generators=generators)
 
-    def epochs():
-        torch.manual_seed(0)
+    def iterations():
+        generators.seed(0)
         return [next(iter(batches))[0].to_dense().numpy() for _ in range(2)]
 
-    (one, two), again = epochs(), epochs()
+    (one, two), again = iterations(), iterations()
     assert (one != two).any()
     assert_array_equal([one, two], again)
 

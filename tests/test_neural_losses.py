@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
+import written_out
+from scipy import stats
 
 torch = pytest.importorskip("torch")
 
@@ -20,33 +22,11 @@ from sklrec.neural._losses import (  # noqa: E402
     logistic_nll,
     multinomial_nll,
 )
-from sklrec.neural._modules import SparseLinear  # noqa: E402
+from sklrec.neural._modules import Dense, SparseLinear, reset_parameters  # noqa: E402
 
 
-def dense_multinomial(scores, x):
-    return -(F.log_softmax(scores, dim=1) * x).sum(dim=1).mean()
-
-
-def dense_logistic(scores, x):
-    target = (x > 0).to(scores.dtype)
-    return F.binary_cross_entropy_with_logits(scores, target, reduction="none").sum(dim=1).mean()
-
-
-def dense_gaussian(scores, x):
-    weight = torch.where(x > 0, 3.0, 1.0)
-    return (weight / 2 * (x - scores) ** 2).sum(dim=1).mean()
-
-
-def dense_cosine(scores, x):
-    unit = x.norm(dim=1, keepdim=True)
-    longer = torch.cat([scores, unit], dim=1), torch.cat([x, 0 * unit], dim=1)
-    return 1 - F.cosine_similarity(*longer).mean()
-
-
-def dense_focal(p, x, alpha=0.3, gamma=1.7):
-    p_t = torch.where(x > 0, p, 1 - p)
-    alpha_t = torch.where(x > 0, alpha, 1 - alpha)
-    return -(alpha_t * (1 - p_t) ** gamma * p_t.log()).sum(dim=1).mean()
+def dense_focal(scores, x):
+    return written_out.focal_loss(scores.sigmoid(), x, 0.3, 1.7)
 
 
 @pytest.fixture
@@ -60,11 +40,11 @@ def batch():
 @pytest.mark.parametrize(
     ("likelihood", "dense"),
     [
-        (multinomial_nll, dense_multinomial),
-        (logistic_nll, dense_logistic),
-        (GaussianNLL(3.0), dense_gaussian),
-        (cosine_loss, dense_cosine),
-        (FocalLoss(0.3, 1.7), lambda scores, x: dense_focal(scores.sigmoid(), x)),
+        (multinomial_nll, written_out.multinomial_nll),
+        (logistic_nll, written_out.logistic_nll),
+        (GaussianNLL(3.0), written_out.gaussian_nll(3)),
+        (cosine_loss, written_out.cosine_loss),
+        (FocalLoss(0.3, 1.7), dense_focal),
     ],
 )
 def test_likelihood_and_its_gradients_are_those_of_dense_torch(batch, likelihood, dense):
@@ -73,7 +53,7 @@ def test_likelihood_and_its_gradients_are_those_of_dense_torch(batch, likelihood
         torch.randn(shape, dtype=torch.float64, generator=generator, requires_grad=True)
         for shape in ((6, 4), (15, 4), (15,))
     )
-    expected = dense(F.linear(hidden, weight, bias), batch.to_dense())
+    expected = dense(F.linear(hidden, weight, bias), batch.to_dense()).mean()
     found = ItemScores(hidden, weight, bias).nll(batch, likelihood)
     torch.testing.assert_close(found, expected)
     for ours, theirs in zip(
@@ -87,14 +67,14 @@ def test_likelihood_and_its_gradients_are_those_of_dense_torch(batch, likelihood
 @pytest.mark.parametrize(
     ("likelihood", "dense"),
     [
-        (cosine_loss, dense_cosine),
-        (FocalLoss(0.3, 1.7), lambda scores, x: dense_focal(scores.sigmoid(), x)),
+        (cosine_loss, written_out.cosine_loss),
+        (FocalLoss(0.3, 1.7), dense_focal),
     ],
 )
 def test_gradient_by_dense_scores_is_that_of_dense_torch(batch, likelihood, dense):
     scores = torch.randn(6, 15, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     scores.requires_grad_()
-    expected = 3 * dense(scores, batch.to_dense())
+    expected = 3 * dense(scores, batch.to_dense()).mean()
     found = 3 * DenseScores(scores.clone()).nll(batch, likelihood)
     torch.testing.assert_close(found, expected)
     (gradient,) = torch.autograd.grad(expected, scores)
@@ -108,7 +88,7 @@ def test_focal_loss_of_a_product_and_its_gradients_are_those_of_dense_torch(batc
         for shape in ((6, 4), (15, 4), (15,), (6, 15))
     )
     p = F.linear(hidden, weight, bias).sigmoid() * others.sigmoid()
-    expected = 3 * dense_focal(p, batch.to_dense())
+    expected = 3 * written_out.focal_loss(p, batch.to_dense(), 0.3, 1.7).mean()
     scores = ProductScores(ItemScores(hidden, weight, bias), DenseScores(others.clone()))
     torch.testing.assert_close(scores.dense(), p.log())
     found = 3 * scores.nll(batch, FocalLoss(0.3, 1.7))
@@ -185,3 +165,13 @@ def test_sparse_layer_and_its_gradients_are_those_of_a_dense_one(batch):
         strict=True,
     ):
         torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("layer", [SparseLinear(40, 60), Dense(40, 60)])
+def test_weights_begin_uniform_by_the_rule_of_glorot_and_biases_next_to_zero(layer):
+    with torch.no_grad():
+        reset_parameters(layer, torch.Generator().manual_seed(0))
+    weight, bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
+    bound = np.sqrt(6 / (40 + 60))
+    assert stats.kstest(weight.ravel(), stats.uniform(-bound, 2 * bound).cdf).pvalue > 0.01
+    assert stats.kstest(bias, stats.truncnorm(-2, 2, scale=0.001).cdf).pvalue > 0.01

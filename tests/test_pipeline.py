@@ -7,6 +7,7 @@ import joblib
 import numpy as np
 import pytest
 import scipy.sparse as sp
+import sklearn
 import sklearn.pipeline
 from numpy.testing import assert_array_equal
 from sklearn.base import BaseEstimator, TransformerMixin, clone
@@ -17,11 +18,13 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import LocalOutlierFactor
 from sklearn.preprocessing import Binarizer, FunctionTransformer, Normalizer
 
+from sklrec.base import BaseRecommender
 from sklrec.dummy import PopularityRecommender
 from sklrec.linear import EASE
 from sklrec.metrics import RankingScorer
 from sklrec.model_selection import StrongGeneralizationSplit, split_interactions
-from sklrec.pipeline import Pipeline, make_pipeline
+from sklrec.pipeline import Pipeline, Unsliced, make_pipeline
+from sklrec.preprocessing import InteractionEncoder
 
 
 class Counts(TransformerMixin, BaseEstimator):
@@ -241,3 +244,73 @@ def test_a_pipeline_shows_the_progress_of_its_recommender(X):
     assert any("Pipeline - fit" in bar for bar in bars)
     assert any("EASE - fit" in bar for bar in bars)
     assert [bar for bar in bars if " 100%" not in bar] == []
+
+
+# Validation users, and steps that read tables
+
+
+class KeepsValidationUsers(BaseRecommender):
+    def fit(self, X, y=None, *, X_val=None):
+        self._check_X(X, reset=True)
+        self.X_val_ = X_val
+        return self
+
+    def decision_function(self, X):
+        return np.zeros(X.shape)
+
+
+@pytest.mark.parametrize("hold", [lambda rows: rows, Unsliced], ids=["plain", "held"])
+def test_validation_users_are_transformed_by_the_fitted_steps(ratings, hold):
+    steps = [Binarizer(threshold=3.5), TfidfTransformer(), KeepsValidationUsers()]
+    pipeline = make_pipeline(*steps)
+    pipeline.fit(ratings[:40], keepsvalidationusers__X_val=hold(ratings[40:]))
+    kept = pipeline[-1].X_val_
+    kept = kept.value if isinstance(kept, Unsliced) else kept
+    assert isinstance(pipeline[-1].X_val_, Unsliced) == (hold is Unsliced)
+    expected = pipeline[:-1].transform(ratings[40:])
+    assert_array_equal(kept.toarray(), expected.toarray())
+
+
+@pytest.mark.parametrize("transform_input", [None, ["X_val"]])
+def test_validation_users_are_transformed_once_with_metadata_routing(ratings, transform_input):
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = KeepsValidationUsers().set_fit_request(X_val=True)
+        halve = FunctionTransformer(lambda X: X / 2, accept_sparse=True)
+        pipeline = make_pipeline(halve, model, transform_input=transform_input)
+        pipeline.fit(ratings[:40], X_val=ratings[40:])
+    assert_array_equal(pipeline[-1].X_val_.toarray(), ratings[40:].toarray() / 2)
+
+
+def test_without_validation_users_there_are_none(ratings):
+    pipeline = make_pipeline(Binarizer(), KeepsValidationUsers()).fit(ratings)
+    assert pipeline[-1].X_val_ is None
+
+
+def test_tables_are_encoded_before_a_pipeline():
+    table = (["ann", "bob"], ["tea", "milk"])
+    pipeline = make_pipeline(InteractionEncoder(), EASE())
+    with pytest.raises(
+        ValueError, match=r"encode first, X = InteractionEncoder\(\)\.fit_transform"
+    ):
+        pipeline.fit(table)
+
+
+def test_a_pipeline_ranks_among_candidates_and_returns_scores(ratings):
+    pipeline = make_pipeline(Binarizer(threshold=3.5), EASE(lambda_=5)).fit(ratings)
+    ranking, scores = pipeline.predict_ranking(ratings, k=3, items=[1, 5, 9], return_scores=True)
+    assert set(ranking.ravel()) <= {-1, 1, 5, 9}
+    expected = np.take_along_axis(
+        pipeline.decision_function(ratings), np.maximum(ranking, 0), axis=1
+    )
+    assert_array_equal(scores, np.where(ranking < 0, -np.inf, expected))
+    assert (pipeline.predict_ranking(ratings, k=20, exclude=[1]) != 1).all()
+
+
+def test_a_model_that_ranks_by_itself_is_asked_to_in_a_pipeline(ratings):
+    class Ranks(EASE):
+        def _rank_rows(self, X, k, excluded):
+            assert X.max() == 1
+            return np.full((X.shape[0], k), 7), np.zeros((X.shape[0], k))
+
+    pipeline = make_pipeline(Binarizer(threshold=3.5), Ranks()).fit(ratings)
+    assert (pipeline.predict_ranking(ratings, k=1) == 7).all()

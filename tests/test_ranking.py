@@ -1,11 +1,14 @@
 """Ranking of scores against a stable sort."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_array_equal
 
 from sklrec._ranking import BATCH_BYTES, Excluded, rank_in_batches, row_batches, top_k
+from sklrec.dummy import PopularityRecommender
 
 
 class Scores:
@@ -44,10 +47,11 @@ def test_equals_a_stable_sort_with_few_and_many_ties(k, n_values):
     assert_array_equal(ranks(scores, k, seen=seen), by_stable_sort(scores, k, seen))
 
 
-@pytest.mark.parametrize("n_items", [1, 2, 63, 64, 65, 4099])
+@pytest.mark.parametrize("n_items", [1, 2, 63, 64, 65, 159, 4099])
 def test_equals_a_stable_sort_for_any_number_of_items(n_items):
     scores = np.random.default_rng(n_items).normal(size=(20, n_items))
-    assert_array_equal(ranks(scores, 5), by_stable_sort(scores, 5))
+    for k in (1, 5):
+        assert_array_equal(ranks(scores, k), by_stable_sort(scores, k))
 
 
 def test_catalogue_sorted_by_score_is_ranked_exactly():
@@ -128,3 +132,94 @@ def test_scores_of_another_shape_are_an_error_that_names_both(shape):
     X = sp.csr_array(np.eye(3, 5))
     with pytest.raises(ValueError, match=r"of shape \(3, 5\), got"):
         ranked(lambda rows: np.zeros(shape), X, k=2)
+
+
+# Candidates, exclusions and scores
+
+
+@pytest.fixture
+def popular(X):
+    return PopularityRecommender().fit(X)
+
+
+def test_candidates_by_hand():
+    X = sp.csr_array([[1, 1, 0, 1, 0], [0, 1, 0, 1, 0], [0, 0, 0, 1, 1]])
+    model = PopularityRecommender().fit(X)  # popularity 1, 2, 0, 3, 1
+    rank = partial(model.predict_ranking, X, k=3)
+    assert_array_equal(rank(items=[0, 2, 4]), [[4, 2, -1], [0, 4, 2], [0, 2, -1]])
+    assert_array_equal(rank(exclude=[4]), [[2, -1, -1], [0, 2, -1], [1, 0, 2]])
+    one_each = sp.csr_array([[0, 0, 1, 0, 1], [1, 1, 0, 0, 0], [0, 1, 0, 1, 0]])
+    assert_array_equal(rank(items=one_each), [[4, 2, -1], [0, -1, -1], [1, -1, -1]])
+    assert_array_equal(rank(exclude=one_each), [[-1, -1, -1], [4, 2, -1], [0, 2, -1]])
+    assert_array_equal(rank(items=[1, 3], exclude_seen=False), [[3, 1, -1]] * 3)
+    ranking, scores = rank(items=[0, 2, 4], exclude=one_each, return_scores=True)
+    assert_array_equal(ranking, [[-1, -1, -1], [4, 2, -1], [0, 2, -1]])
+    assert_array_equal(scores, [[-np.inf] * 3, [1, 0, -np.inf], [1, 0, -np.inf]])
+
+
+def test_scores_of_more_ranks_than_items_end_with_minus_infinity(popular, X):
+    ranking, scores = popular.predict_ranking(X, k=25, return_scores=True)
+    assert_array_equal(np.isneginf(scores), ranking < 0)
+    expected = np.take_along_axis(popular.decision_function(X), np.maximum(ranking, 0), axis=1)
+    assert_array_equal(scores[ranking >= 0], expected[ranking >= 0])
+
+
+def test_candidates_of_each_user_stay_with_the_user_in_batches(popular, X, monkeypatch):
+    mask = sp.random_array(X.shape, density=0.4, format="csr", rng=np.random.default_rng(0))
+    whole = popular.predict_ranking(X, k=5, items=mask, exclude=X, exclude_seen=False)
+    monkeypatch.setattr("sklrec._ranking.FEW_ROWS", 1)
+    monkeypatch.setattr("sklrec._ranking.BATCH_BYTES", 8 * 20 * 7)
+    monkeypatch.setattr("sklrec._ranking.CACHED_BYTES", 8 * 20 * 3)
+    assert_array_equal(
+        popular.predict_ranking(X, k=5, items=mask, exclude=X, exclude_seen=False), whole
+    )
+    scores = np.where(mask.toarray() > 0, popular.decision_function(X), -np.inf)
+    assert_array_equal(whole, by_stable_sort(scores, 5, X))
+
+
+def test_stored_zeros_of_a_mask_are_no_candidates(popular, X):
+    mask = sp.csr_array((np.zeros(60), np.zeros(60, dtype=int), np.arange(61)), shape=X.shape)
+    assert (popular.predict_ranking(X, k=2, items=mask) == -1).all()
+
+
+@pytest.mark.parametrize("name", ["items", "exclude"])
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ([0, 20], "must be between 0 and 19, but holds 20"),
+        ([-1], "must be between 0 and 19, but holds -1"),
+        ([0.5], "must be a list of item indices or a sparse array"),
+        (["a"], "must be a list of item indices or a sparse array"),
+        (3, r"must be a list of item indices .* got 3"),
+        (np.ones(20, dtype=bool), "must be a list of item indices or a sparse array"),
+        (np.ones((60, 20)), "must be a list of item indices or a sparse array"),
+        (sp.csr_array(np.ones((2, 20))), r"must have 60 rows, got shape \(2, 20\)"),
+        (sp.csr_array(np.ones((60, 3))), r"must have 20 columns, got shape \(60, 3\)"),
+        (sp.csr_array(np.full((60, 20), np.nan)), "contains NaN"),
+    ],
+)
+def test_what_is_no_list_and_no_mask_is_an_error(popular, X, name, value, message):
+    with pytest.raises(ValueError, match=f"{name} {message}"):
+        popular.predict_ranking(X, **{name: value})
+
+
+def test_no_candidates_are_an_error_and_nothing_to_exclude_is_none(popular, X):
+    with pytest.raises(ValueError, match="items must name at least one item"):
+        popular.predict_ranking(X, items=[])
+    assert_array_equal(popular.predict_ranking(X, exclude=[]), popular.predict_ranking(X))
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_equals_a_stable_sort_on_threads(monkeypatch, n_threads):
+    monkeypatch.setattr("sklrec._linalg.n_threads", lambda: n_threads)
+    monkeypatch.setattr("sklrec._linalg._WORTH_A_THREAD", 0)
+    monkeypatch.setattr("sklrec._ranking.CACHED_BYTES", 4 * 301 * 5)
+    rng = np.random.default_rng(0)
+    scores = rng.integers(9, size=(53, 301)).astype(np.float32)
+    seen = sp.random_array((53, 301), density=0.1, format="csr", rng=rng)
+    before = scores.copy()
+    assert_array_equal(ranks(scores, 20, seen=seen), by_stable_sort(scores, 20, seen))
+    assert_array_equal(scores, before)
+    scores[40, 7] = np.nan
+    with pytest.raises(ValueError, match="row 40 has 1 NaN"):
+        ranks(scores, 5)

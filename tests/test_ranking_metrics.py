@@ -18,6 +18,7 @@ from sklrec.metrics import (
     recall_at_k,
     reciprocal_rank_at_k,
 )
+from sklrec.metrics._names import METRICS, measure_curve
 
 
 def slow_ndcg(relevant, ranked, k):
@@ -65,6 +66,14 @@ PAIRS = {
     ),
     "reciprocal rank": (reciprocal_rank_at_k, slow_reciprocal_rank),
     "hit rate": (hit_rate_at_k, slow_hit_rate),
+}
+PUBLIC = {
+    "ndcg": ndcg_at_k,
+    "recall": recall_at_k,
+    "precision": precision_at_k,
+    "average_precision": average_precision_at_k,
+    "reciprocal_rank": reciprocal_rank_at_k,
+    "hit_rate": hit_rate_at_k,
 }
 every_metric = pytest.mark.parametrize("metric", [m for m, _ in PAIRS.values()], ids=list(PAIRS))
 
@@ -262,3 +271,15 @@ def test_the_same_item_may_come_twice_past_k():
 
 def test_every_public_name_is_there():
     assert all(hasattr(metrics, name) for name in metrics.__all__)
+
+
+@pytest.mark.parametrize("name", [name for name in METRICS if METRICS[name].needs == "held_out"])
+@pytest.mark.parametrize("ks", [[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12], [3], [2, 7, 12]], ids=str)
+def test_all_numbers_of_ranks_at_once_give_what_each_gives_alone(name, ks, random_rankings):
+    held_out, ranking = random_rankings
+    together = measure_curve(name, held_out, ranking, np.array(ks))
+    base, _, of_n = name.partition("/")
+    function = partial(PUBLIC[base], denominator="n") if of_n else PUBLIC[base]
+    for k, values in zip(ks, together, strict=True):
+        alone = function(held_out, ranking, k=k, average=None)
+        assert_allclose(values, alone, rtol=0, atol=1e-15)

@@ -1,6 +1,7 @@
-"""RecVAE against its paper, written out in numpy: what moves when, the prior, the weights."""
+"""RecVAE against its paper: objective, training in turns and scores written out."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,64 +9,185 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import logsumexp
 from scipy.stats import norm
+from written_out import (
+    Draws,
+    PassByHand,
+    assert_trained_as_by_hand,
+    densely_connected_encoder,
+    gaussian_nll,
+    linear,
+    log_normal,
+    logistic_nll,
+    multinomial_nll,
+    some_users,
+    unit_rows,
+    weights_of,
+)
 
 torch = pytest.importorskip("torch")
 
 from skorch.callbacks import Callback  # noqa: E402
 
-from sklrec.datasets import make_interactions  # noqa: E402
 from sklrec.neural import RecVAE  # noqa: E402
 from sklrec.neural._data import SparseRows  # noqa: E402
-from sklrec.neural._criteria import Output  # noqa: E402
-from sklrec.neural._losses import multinomial_nll  # noqa: E402
-from sklrec.neural._rec_vae import RecVAEModule, UserWeightedELBO  # noqa: E402
+from sklrec.neural._modules import reset_parameters  # noqa: E402
+from sklrec.neural._rec_vae import RecVAEModule  # noqa: E402
 
 SMALL = {
-    "n_components": 8,
-    "hidden_size": 16,
+    "n_components": 4,
+    "hidden_size": 6,
     "n_encoder_layers": 3,
     "max_epochs": 2,
-    "batch_size": 50,
+    "batch_size": 12,
     "learning_rate": 1e-2,
     "random_state": 0,
 }
 
 
-@pytest.fixture(scope="module")
-def X():
-    return make_interactions(150, 40, random_state=0).data
+class WrittenOut:
+    """The objective of section 3 of the paper and the passes that minimise it.
+
+    Parameters
+    ----------
+    model : RecVAE
+        Whose parameters are taken.
+    nll : callable
+        Negative log-likelihood of scores and rows, one number a user.
+    """
+
+    def __init__(self, model, nll=multinomial_nll):
+        self.model, self.nll = model, nll
+        self.old = None
+
+    def passes(self):
+        """Return the passes of an epoch."""
+        if not self.model.alternating:
+            return [PassByHand(self.with_kl, before=self.renew)]
+        encoder = PassByHand(self.with_kl, "encoder.", before=self.begin)
+        decoder = PassByHand(self.without_kl, "item_layer.", before=self.renew)
+        return self.model.n_encoder_epochs * [encoder] + self.model.n_decoder_epochs * [decoder]
+
+    def begin(self, w):
+        """Make the untrained posterior the old one."""
+        if self.old is None:
+            self.renew(w)
+
+    def renew(self, w):
+        """Make the posterior the old one."""
+        self.old = {name: weight.detach().clone() for name, weight in w.items()}
+
+    def with_kl(self, w, given, learnt, draws):
+        """Return the loss where the encoder is trained: of a thinned input, with the KL term."""
+        z, mu, logvar = self.posterior(w, given, draws, self.model.dropout)
+        kl = (log_normal(z, mu, logvar) - self.log_prior(z, given)).sum(dim=1)
+        gamma, beta = self.model.gamma, self.model.beta
+        weight = gamma * learnt.sum(dim=1) if beta is None else beta
+        return (self.nll(linear(w, "item_layer", z), learnt) + weight * kl).mean()
+
+    def without_kl(self, w, given, learnt, draws):
+        """Return the loss where the decoder is trained: of a whole input, without KL term."""
+        z = self.posterior(w, given, draws, dropout=0)[0]
+        return self.nll(linear(w, "item_layer", z), learnt).mean()
+
+    def posterior(self, w, given, draws, dropout):
+        """Return a sample of the latent vector, its mean and its log-variance."""
+        x = draws.thinned(unit_rows(given), dropout) if dropout else unit_rows(given)
+        mu, logvar = densely_connected_encoder(w, "encoder", x)
+        return mu + draws.normal(mu.shape) * (logvar / 2).exp(), mu, logvar
+
+    def log_prior(self, z, given):
+        """Return the log-density of the mixture in each dimension."""
+        with torch.no_grad():
+            mu, logvar = densely_connected_encoder(self.old, "encoder", unit_rows(given))
+        standard, old, wide = self.model.prior_weights
+        zero = torch.zeros_like(z)
+        density = (
+            standard * log_normal(z, zero, zero).exp()
+            + old * log_normal(z, mu, logvar).exp()
+            + wide * log_normal(z, zero, zero + 10).exp()
+        )
+        return density.log()
 
 
-@pytest.fixture
-def batch(X):
-    return SparseRows(X)[torch.arange(10)]
+@pytest.mark.parametrize(
+    ("setting", "nll"),
+    [
+        ({"gamma": 0.05, "n_encoder_epochs": 2, "n_decoder_epochs": 2}, multinomial_nll),
+        ({"beta": 0.3, "dropout": 0.2, "prior_weights": (0.2, 0.5, 0.3)}, multinomial_nll),
+        ({"alternating": False, "gamma": 0.05, "likelihood": "logistic"}, logistic_nll),
+        (
+            {
+                "likelihood": "gaussian",
+                "confidence": 3.0,
+                "dropout": 0.0,
+                "prior_weights": (1, 0, 0),
+                "n_encoder_layers": 1,
+                "n_encoder_epochs": 1,
+            },
+            gaussian_nll(3),
+        ),
+    ],
+)
+def test_each_step_of_training_is_that_of_the_paper(setting, nll):
+    model = RecVAE(**{**SMALL, **setting})
+    assert_trained_as_by_hand(model, some_users(), WrittenOut(model, nll).passes())
 
 
-def small_module(weights=(0.2, 0.5, 0.3), dropout=0.5):
-    torch.manual_seed(0)
-    module = RecVAEModule(40, 8, 16, 3, dropout, weights)
-    other = RecVAEModule(40, 8, 16, 3, dropout, weights)
-    if weights[1]:
-        module.prior.renew(other.encoder)  # else old and new posterior are the same
+def small_module(weights=(0.2, 0.5, 0.3)):
+    module = RecVAEModule(12, 4, 6, 3, weights)
+    with torch.no_grad():
+        reset_parameters(module, torch.Generator().manual_seed(0))
+        reset_parameters(module.encoder, torch.Generator().manual_seed(1))  # not the old one
     return module
 
 
-def copied(state):
-    return {name: weight.clone() for name, weight in state.items()}
+@pytest.fixture
+def batch():
+    return SparseRows(some_users())[torch.arange(30)]
+
+
+def test_kl_is_that_of_the_mixture_in_each_dimension(batch):
+    """By scipy: a second method beside the one that training is compared with."""
+    weights = (0.2, 0.5, 0.3)
+    module = small_module(weights)
+    draws = Draws(0)
+    batch = replace(batch, generator=draws.generator)
+    draws.begin_epoch(1)
+    kl = module(batch).kl.detach()
+    draws.begin_epoch(1)
+    mu, logvar = (t.detach().double().numpy() for t in module.encoder(batch))
+    old_mu, old_logvar = (t.double().numpy() for t in module.prior.old_encoder(batch))
+    z = mu + draws.normal((30, 4)).numpy() * np.exp(logvar / 2)
+    prior = [
+        norm.logpdf(z),
+        norm.logpdf(z, old_mu, np.exp(old_logvar / 2)),
+        norm.logpdf(z, 0, np.exp(5)),
+    ]
+    log_p = logsumexp(prior, axis=0, b=np.reshape(weights, (3, 1, 1)))
+    expected = (norm.logpdf(z, mu, np.exp(logvar / 2)) - log_p).sum(axis=1)
+    assert_allclose(kl, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_prior_of_the_standard_normal_alone_has_no_old_encoder(batch):
+    module = small_module((1, 0, 0))
+    assert module.prior.old_encoder is None
+    z = torch.randn(30, 4, generator=torch.Generator().manual_seed(0))
+    assert_allclose(module.prior(z, batch), norm.logpdf(z), rtol=1e-5)
+    module.prior.renew(module.encoder)  # there is nothing to renew
 
 
 class Spy(Callback):
-    """Keeps the weights before each pass and after the last, and what the modules put out."""
+    """Keeps all that the module holds before the first step and after each."""
 
-    def __init__(self):
-        self.passes, self.states = [], []
+    def on_train_begin(self, net, **kwargs):
+        self.states = [self.copy(net)]
 
-    def on_pass_begin(self, net, part, **kwargs):
-        self.passes.append(part)
-        self.states.append(copied(net.module_.state_dict()))
+    def on_batch_end(self, net, **kwargs):
+        self.states.append(self.copy(net))
 
-    def on_epoch_end(self, net, **kwargs):
-        self.states.append(copied(net.module_.state_dict()))
+    @staticmethod
+    def copy(net):
+        return {name: t.clone() for name, t in net.module_.state_dict().items()}
 
 
 def moved(before, after):
@@ -76,187 +198,58 @@ def moved(before, after):
     }
 
 
-def same(state, prefix, other, other_prefix):
+def is_old(state, encoder):
+    prefix = "prior.old_encoder."
     names = [name.removeprefix(prefix) for name in state if name.startswith(prefix)]
     assert names
-    return all(torch.equal(state[prefix + name], other[other_prefix + name]) for name in names)
+    return all(torch.equal(state[prefix + name], encoder["encoder." + name]) for name in names)
 
 
-@pytest.mark.parametrize("n_layers", [1, 2, 5])
-def test_scores_are_those_of_the_network_written_out(X, n_layers):
-    model = RecVAE(**SMALL).set_params(n_encoder_layers=n_layers).fit(X)
-    w = {name: t.double().numpy() for name, t in model.net_.module_.state_dict().items()}
-
-    def swish_norm(a, name):
-        a = a / (1 + np.exp(-a))
-        a = (a - a.mean(axis=1, keepdims=True)) / np.sqrt(a.var(axis=1, keepdims=True) + 1e-5)
-        return a * w[f"{name}.weight"] + w[f"{name}.bias"]
-
-    x = X.toarray()
-    x = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-    hs = [swish_norm(x @ w["encoder.first.weight"] + w["encoder.first.bias"], "encoder.norm")]
-    for i in range(n_layers - 1):
-        linear = f"encoder.rest.linear.{i}"
-        a = hs[-1] @ w[f"{linear}.weight"].T + w[f"{linear}.bias"] + sum(hs)
-        hs.append(swish_norm(a, f"encoder.rest.norm.{i}"))
-    mu = (hs[-1] @ w["encoder.last.weight"].T + w["encoder.last.bias"])[:, :8]
-    assert_allclose(model.transform(X), mu, atol=1e-4)
-    expected = mu @ w["item_layer.weight"].T + w["item_layer.bias"]
-    assert_allclose(model.decision_function(X), expected, atol=1e-4)
-
-
-def test_passes_train_the_encoder_and_then_the_decoder(X):
+def test_old_posterior_is_bit_by_bit_the_encoder_after_its_passes():
     spy = Spy()
-    RecVAE(**SMALL, n_encoder_epochs=3, n_decoder_epochs=2, callbacks=[spy]).fit(X)
-    epoch = ["encoder"] * 3 + ["decoder"] * 2
-    assert spy.passes == 2 * epoch
-    # Weights before each pass: between them lies that pass, and what happens before the next.
+    RecVAE(**{**SMALL, "batch_size": 30}, callbacks=[spy]).fit(some_users())  # 4 steps an epoch
     steps = [moved(a, b) for a, b in zip(spy.states, spy.states[1:], strict=False)]
-    first = [{"encoder"}, {"encoder"}, {"encoder", "prior"}, {"item_layer"}, {"item_layer"}]
-    assert steps == [*first, set(), *first]  # nothing happens between the epochs
+    first_of_decoder = {"item_layer", "prior"}
+    assert steps == 2 * [*(3 * [{"encoder"}]), first_of_decoder]
+    assert all(is_old(state, spy.states[0]) for state in spy.states[:4])  # the untrained one
+    assert all(is_old(state, spy.states[3]) for state in spy.states[4:8])
+    assert is_old(spy.states[8], spy.states[7])
 
 
-def test_old_posterior_is_the_encoder_after_its_passes_bit_by_bit(X):
-    spy = Spy()
-    RecVAE(**SMALL, callbacks=[spy]).fit(X)
-    assert spy.passes[:4] == ["encoder"] * 3 + ["decoder"]
-    for before_decoder in (spy.states[3], spy.states[8]):
-        assert same(before_decoder, "prior.old_encoder.", before_decoder, "encoder.")
-    for before_encoder in spy.states[5:8]:  # all passes of the second epoch
-        assert same(before_encoder, "prior.old_encoder.", spy.states[3], "encoder.")
+@pytest.mark.parametrize("n_layers", [1, 3])
+def test_scores_are_those_of_the_mean_through_the_network_written_out(n_layers):
+    X = some_users()
+    model = RecVAE(**SMALL).set_params(n_encoder_layers=n_layers).fit(X)
+    w = weights_of(model.net_)
+    mu = densely_connected_encoder(w, "encoder", unit_rows(torch.from_numpy(X.toarray())))[0]
+    assert_allclose(model.transform(X), mu, atol=1e-4)
+    known = np.diff(X.indptr) > 0
+    assert_allclose(
+        model.decision_function(X)[known], linear(w, "item_layer", mu)[known], atol=1e-4
+    )
 
 
-def test_old_posterior_is_at_first_the_untrained_encoder(X):
-    spy = Spy()
-    RecVAE(**SMALL, callbacks=[spy]).fit(X)
-    untrained, *later = spy.states[:3]
-    for state in (untrained, *later):
-        assert same(state, "prior.old_encoder.", untrained, "encoder.")
-
-
-def test_without_alternation_a_pass_trains_both_after_the_posterior_is_renewed(X):
-    spy = Spy()
-    RecVAE(**SMALL, alternating=False, callbacks=[spy]).fit(X)
-    assert spy.passes == ["both", "both"]
-    first, _, second, last = spy.states
-    assert moved(first, second) == {"encoder", "item_layer", "prior"}
-    for state in (first, second):
-        assert same(state, "prior.old_encoder.", state, "encoder.")
-    assert same(last, "prior.old_encoder.", second, "encoder.")
-
-
-def test_kl_is_that_of_the_mixture_in_each_dimension(batch):
-    weights = (0.2, 0.5, 0.3)
-    module = small_module(weights)
-    torch.manual_seed(1)
-    kl = module(batch).kl.detach()
-    torch.manual_seed(1)
-    mu, logvar = (t.detach().double().numpy() for t in module.encoder(batch))
-    noise = torch.randn(10, 8).double().numpy()
-    old_mu, old_logvar = (t.double().numpy() for t in module.prior.old_encoder(batch))
-    z = mu + noise * np.exp(logvar / 2)
-    prior = [
-        norm.logpdf(z),
-        norm.logpdf(z, old_mu, np.exp(old_logvar / 2)),
-        norm.logpdf(z, 0, np.exp(5)),
-    ]
-    log_p = logsumexp(prior, axis=0, b=np.reshape(weights, (3, 1, 1)))
-    expected = (norm.logpdf(z, mu, np.exp(logvar / 2)) - log_p).sum(axis=1)
-    assert_allclose(kl, expected, rtol=1e-4)
-
-
-def test_prior_of_the_standard_normal_alone_has_no_old_encoder(batch):
-    module = small_module((1, 0, 0))
-    assert module.prior.old_encoder is None
-    z = torch.randn(10, 8)
-    assert_allclose(module.prior(z, batch), norm.logpdf(z), rtol=1e-5)
-    module.prior.renew(module.encoder)  # there is nothing to renew
-
-
-def test_old_posterior_is_of_the_whole_input_and_not_trained(batch):
-    module = small_module()
-    z = torch.randn(10, 8)
-    assert torch.equal(module.prior(z, batch), module.prior(z, batch))  # no dropout
-    assert not module.prior(z, batch).requires_grad
-    assert all(name.startswith(("encoder.", "item_")) for name, _ in module.named_parameters())
-
-
-@pytest.mark.parametrize("alternating", [True, False])
-def test_only_passes_that_train_the_encoder_thin_its_input(X, alternating):
-    net = RecVAE(**SMALL, alternating=alternating, dropout=0.3).fit(X).net_
-    thinned = {one.part: one.options.get("dropout", 0) for one in net.passes}
-    assert thinned == ({"encoder": 0.3, "item_layer": 0} if alternating else {"": 0.3})
-
-
-@pytest.mark.parametrize("thinned", [True, False])
-def test_the_input_of_the_encoder_is_thinned_and_that_of_the_old_one_is_not(batch, thinned):
-    module = small_module()
-    seen = []
-    for encoder in (module.encoder, module.prior.old_encoder):
-        encoder.first.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].values))
-    module(batch, dropout=0.5 if thinned else 0)
-    whole = batch.normalized().values
-    kept = seen[0] != 0
-    assert kept.all() == (not thinned)
-    assert_allclose(seen[0][kept], (2 if thinned else 1) * whole[kept], rtol=1e-6)
-    assert all(torch.equal(values, whole) for values in seen[1:])  # of the old encoder
-
-
-def test_decoder_passes_have_a_sample_of_the_whole_input_and_no_kl(batch):
-    module = small_module()
-    torch.manual_seed(1)
-    output = module(batch, with_kl=False)
-    torch.manual_seed(1)
-    mu, logvar = module.encoder(batch)
-    z = mu + torch.randn(10, 8) * (logvar / 2).exp()
-    assert torch.equal(output.scores.hidden, z)
-    assert output.kl is None
-
-
-def test_kl_weighs_gamma_for_each_interaction_of_a_user(batch):
-    output = Output(small_module()(batch).scores, torch.arange(10.0))
-    loss = UserWeightedELBO(multinomial_nll, gamma=0.3, beta=None)(output, batch)
-    alone = UserWeightedELBO(multinomial_nll, gamma=0.3, beta=None)(output._replace(kl=None), batch)
-    total = batch.to_dense().sum(dim=1)
-    assert len(set(total.tolist())) > 1
-    assert_allclose((loss - alone).item(), 0.3 * (total @ torch.arange(10.0)) / 10, rtol=1e-4)
-
-
-def test_beta_weighs_the_kl_of_all_users_alike(batch):
-    output = Output(small_module()(batch).scores, torch.arange(10.0))
-    loss = UserWeightedELBO(multinomial_nll, gamma=9.0, beta=0.3)(output, batch)
-    alone = multinomial_nll(output.scores.dense(), batch)[0]
-    assert_allclose((loss - alone).item(), 0.3 * 4.5, rtol=1e-4)
-
-
-@pytest.mark.parametrize("setting", [{}, {"beta": 0.2}, {"alternating": False}])
-def test_users_without_items_are_learned_from_and_scored_alike(X, setting):
-    X = sp.vstack([X, sp.csr_array((60, 40))], format="csr")  # more than a batch of them
-    model = RecVAE(**SMALL, **setting).fit(X)
+def test_batches_of_users_without_items_are_learnt_from():
+    X = sp.vstack([some_users(), sp.csr_array((40, 12))], format="csr")
+    model = RecVAE(**SMALL).fit(X)
     assert np.isfinite(model.loss_curve_).all()
-    scores = model.decision_function(X[-2:])
-    assert np.isfinite(scores).all()
-    assert_array_equal(scores[0], scores[1])
-
-
-@pytest.mark.parametrize("likelihood", ["multinomial", "gaussian", "logistic"])
-def test_loss_goes_down_with_every_likelihood(X, likelihood):
-    model = RecVAE(**SMALL, likelihood=likelihood).set_params(max_epochs=8).fit(X)
-    assert model.loss_curve_[-1] < model.loss_curve_[0]
+    assert np.isfinite(model.decision_function(X)).all()
 
 
 @pytest.mark.parametrize("alternating", [True, False])
-def test_training_goes_on_from_a_pickle_as_without_it(X, alternating):
+def test_training_goes_on_from_a_pickle_as_without_it(alternating):
+    X = some_users()
     half = RecVAE(**SMALL, alternating=alternating, warm_start=True).fit(X)
     loaded = pickle.loads(pickle.dumps(half))
     half.set_params(max_epochs=3).fit(X)
     loaded.set_params(max_epochs=3).fit(X)
     expected, found = (model.net_.module_.state_dict() for model in (half, loaded))
     assert expected.keys() == found.keys()
-    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    for name in expected:
+        assert_array_equal(expected[name], found[name], err_msg=name)
 
 
 @pytest.mark.parametrize("weights", [(0.5, 0.5), (0.5, 0.6, 0.1), (1.2, -0.2, 0.0), (1, np.nan, 0)])
-def test_prior_weights_must_be_three_shares(X, weights):
+def test_prior_weights_must_be_three_shares(weights):
     with pytest.raises(ValueError, match="three non-negative numbers with the sum 1, got"):
-        RecVAE(**SMALL, prior_weights=weights).fit(X)
+        RecVAE(**SMALL, prior_weights=weights).fit(some_users())

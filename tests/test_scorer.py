@@ -10,7 +10,7 @@ from numpy.testing import assert_array_equal
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.feature_extraction.text import TfidfTransformer
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, ValidationCurveDisplay, cross_val_score
 from sklearn.preprocessing import Binarizer, FunctionTransformer
 
 from sklrec import _ranking
@@ -404,3 +404,49 @@ def test_a_scorer_can_be_pickled_cloned_and_read(X):
 def test_metric_that_cannot_be_had_is_refused_before_a_search_takes_it_for_nan(metric):
     with pytest.raises(ValueError, match=metric):
         RankingScorer(metric)
+
+
+# Candidates, repeats, names, and a dense y
+
+
+def test_the_scorer_ranks_candidates_as_evaluate_does(X):
+    model = EASE(lambda_=5).fit(X)
+    for setting in ({"items": [0, 3, 4]}, {"exclude_seen": False}):
+        fold_in, held_out = RankingScorer().hide(X)
+        expected = evaluate(model, fold_in, held_out, "ndcg@2", **setting).mean["ndcg@2"]
+        assert RankingScorer("ndcg@2", **setting)(model, X) == expected
+        assert expected != RankingScorer("ndcg@2")(model, X)
+
+
+def test_the_representation_tells_of_candidates_and_repeats():
+    scorer = RankingScorer(items=[1], exclude_seen=False)
+    assert repr(scorer).endswith("random_state=0, items=..., exclude_seen=False)")
+
+
+def test_scikit_learns_displays_find_a_name():
+    assert RankingScorer("ndcg@10").__name__ == "ndcg@10"
+    assert RankingScorer(["ndcg@10", "recall@5"]).__name__ == "ndcg@10, recall@5"
+    assert RankingScorer.__name__ == "RankingScorer"
+
+
+def test_a_validation_curve_is_drawn(X):
+    plt = pytest.importorskip("matplotlib.pyplot")
+    plt.switch_backend("Agg")
+    display = ValidationCurveDisplay.from_estimator(
+        EASE(), X, None, param_name="lambda_", param_range=[1, 10], cv=2,
+        scoring=RankingScorer("ndcg@5"),
+    )  # fmt: skip
+    assert display.ax_.get_ylabel() == "Ndcg@5"
+    plt.close("all")
+
+
+def test_a_dense_y_of_the_shape_of_X_is_hidden_in_score_and_cross_validation(X):
+    y = X.multiply(np.arange(20) < 5).toarray()
+    model = EASE(lambda_=5).fit(X)
+    expected = RankingScorer()(model, X, sp.csr_array(y))
+    assert expected != model.score(X)
+    assert model.score(X, y) == model.score(X, sp.csr_array(y)) == expected
+    scores = cross_val_score(EASE(lambda_=5), X, y, cv=2)
+    search = GridSearchCV(EASE(lambda_=5), {}, cv=2).fit(X, sp.csr_array(y))
+    assert_array_equal(scores, [search.cv_results_[f"split{i}_test_score"][0] for i in range(2)])
+    assert model.score(X, np.zeros(60)) == model.score(X)  # a target of scikit-learn's checks

@@ -1,122 +1,124 @@
-"""VASP against its two models, and which weights move when."""
+"""VASP against its paper: objective, three ways of training and scores written out."""
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
+from written_out import (
+    PassByHand,
+    assert_trained_as_by_hand,
+    densely_connected,
+    densely_connected_encoder,
+    focal_loss,
+    kl_to_standard,
+    linear,
+    some_users,
+    weights_of,
+)
 
 torch = pytest.importorskip("torch")
 
-from skorch.callbacks import Callback  # noqa: E402
-
 from sklrec.datasets import make_interactions  # noqa: E402
-from sklrec.neural import FLVAE, VASP  # noqa: E402
+from sklrec.neural import VASP  # noqa: E402
 from sklrec.neural._vasp import most_popular  # noqa: E402
 
 SMALL = {
-    "n_components": 8,
-    "hidden_size": 16,
+    "n_components": 4,
+    "hidden_size": 6,
+    "n_encoder_layers": 2,
+    "n_decoder_layers": 1,
     "max_epochs": 2,
-    "batch_size": 50,
+    "batch_size": 12,
     "learning_rate": 1e-2,
     "random_state": 0,
 }
-TRAINING = ["joint", "alternating", "pretrained"]
 
 
-@pytest.fixture(scope="module")
-def X():
-    return make_interactions(200, 60, random_state=0).data
+class WrittenOut:
+    """The objectives of the paper, means over the users of a batch.
 
+    Parameters
+    ----------
+    model : VASP
+        Whose parameters are taken.
+    """
 
-def sigmoid(scores):
-    return 1 / (1 + np.exp(-scores))
+    def __init__(self, model):
+        self.model = model
 
+    def passes(self):
+        """Return the passes of an epoch, of table 2."""
+        ways = {
+            "joint": [(self.product, "")],
+            "alternating": [(self.product, "flvae."), (self.product, "ease.")],
+            "pretrained": [(self.deep, "flvae."), (self.shallow, "ease.")],
+        }
+        halved = self.model.augmentation
+        return [PassByHand(*way, halved=halved) for way in ways[self.model.training]]
 
-def test_probabilities_are_the_product_of_those_of_the_two_models(X):
-    model = VASP(**SMALL).fit(X)
-    module = model.net_.module_
-    linear = sigmoid(X @ module.ease.weight.detach().numpy())
-    deep = FLVAE(**SMALL).fit(X)  # to be given the weights of the deep part
-    deep.net_.module_.load_state_dict(module.flvae.state_dict())
-    expected = sigmoid(deep.decision_function(X)) * linear
-    assert_allclose(np.exp(model.decision_function(X)), expected, rtol=1e-4)
-    parts = model.decision_function_parts(X)
-    assert_allclose(np.exp(parts["ease"]), linear, rtol=1e-4)
-    assert_allclose(parts["flvae"] + parts["ease"], model.decision_function(X), atol=1e-5)
+    def product(self, w, given, learnt, draws):
+        """Return the loss of the product of both probabilities, equations 5, 9 and 10."""
+        p, kl = self.p_deep(w, given, draws)
+        return (self.focal(p * self.p_shallow(w, given), learnt) + self.model.beta * kl).mean()
 
+    def deep(self, w, given, learnt, draws):
+        """Return the loss of FLVAE by itself."""
+        p, kl = self.p_deep(w, given, draws)
+        return (self.focal(p, learnt) + self.model.beta * kl).mean()
 
-class Movements(Callback):
-    """Collects, for each pass or epoch, which of the two parts have moved in it."""
+    def shallow(self, w, given, learnt, draws):
+        """Return the loss of Neural EASE by itself."""
+        return self.focal(self.p_shallow(w, given), learnt).mean()
 
-    def on_train_begin(self, net, **kwargs):
-        self.moved = []
-        self.before = self.copy(net)
+    def focal(self, p, learnt):
+        return focal_loss(p, learnt, self.model.alpha, self.model.gamma)
+
+    def p_deep(self, w, given, draws=None):
+        """Return probabilities, at a sample or at the latent mean, and KL."""
+        mu, logvar = densely_connected_encoder(w, "flvae.encoder", given)
+        z = mu if draws is None else mu + draws.normal(mu.shape) * (logvar / 2).exp()
+        hidden = densely_connected(w, "flvae.decoder", z)
+        return linear(w, "flvae.item_layer", hidden).sigmoid(), kl_to_standard(mu, logvar)
 
     @staticmethod
-    def copy(net):
-        return {name: weight.clone() for name, weight in net.module_.state_dict().items()}
-
-    def on_batch_end(self, net, **kwargs):
-        after = self.copy(net)
-        parts = {name.split(".")[0] for name in after if not after[name].equal(self.before[name])}
-        self.before = after
-        self.moved.append(parts)
+    def p_shallow(w, given):
+        """Return probabilities of a linear model whose diagonal is nothing."""
+        weight = w["ease.weight"]
+        return (given @ (weight * (1 - torch.eye(len(weight))))).sigmoid()
 
 
-@pytest.mark.parametrize("training", ["alternating", "pretrained"])
-def test_each_pass_moves_one_part(X, training):
-    movements = Movements()
-    VASP(training=training, callbacks=[movements], **SMALL).fit(X)
-    assert movements.moved == 2 * (8 * [{"flvae"}] + 8 * [{"ease"}])  # halves of 4 batches
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"training": "joint", "item_share": 0.7, "lambda_": 5.0},
+        {"training": "joint", "augmentation": False, "beta": 0.3, "alpha": 0.4, "gamma": 1.3},
+        {"training": "alternating", "beta": 0.3},
+        {"training": "pretrained", "lambda_": 5.0, "beta": 0.3},
+    ],
+)
+def test_each_step_of_training_is_that_of_the_paper(setting):
+    X = some_users()
+    model = VASP(**SMALL, **setting)
+
+    def penalty(name):
+        """Return the factor of W in the derivative of ``lambda / (2 n_users) ||W||^2``."""
+        return model.lambda_ / 30 if name == "ease.weight" else 0
+
+    items = most_popular(X, model.item_share)
+    assert_trained_as_by_hand(model, X, WrittenOut(model).passes(), penalty=penalty, modelled=items)
+    assert_array_equal(model.net_.module_.ease.weight.detach().diagonal(), 0)
 
 
-def test_joint_training_moves_both_parts_in_each_step(X):
-    movements = Movements()
-    VASP(callbacks=[movements], **SMALL).fit(X)
-    assert movements.moved == 2 * 8 * [{"flvae", "ease"}]
-
-
-class Diagonals(Callback):
-    """Collects the largest entry on the diagonal after each step."""
-
-    def on_train_begin(self, net, **kwargs):
-        self.largest = []
-
-    def on_batch_end(self, net, **kwargs):
-        weight = net.module_.ease.weight.detach()
-        self.largest.append(float(weight.diagonal().abs().max()))
-
-
-@pytest.mark.parametrize("training", TRAINING)
-def test_diagonal_is_zero_after_each_step(X, training):
-    diagonals = Diagonals()
-    VASP(training=training, callbacks=[diagonals], **SMALL).fit(X)
-    assert set(diagonals.largest) == {0.0}
-
-
-def test_pretrained_linear_model_does_not_depend_on_the_deep_one(X):
-    one, other = (
-        VASP(training="pretrained", beta=beta, **SMALL).fit(X).net_.module_ for beta in (0.0, 1.0)
-    )
-    assert (one.flvae.encoder.first.weight != other.flvae.encoder.first.weight).any()
-    assert one.ease.weight.equal(other.ease.weight)
-
-
-@pytest.mark.parametrize("training", TRAINING)
-def test_penalty_is_on_the_linear_weights_alone_and_shared_by_the_users(X, training):
-    net = VASP(training=training, lambda_=30.0, **SMALL).fit(X).net_
-    groups = [group for name in net._optimizers for group in getattr(net, f"{name}_").param_groups]
-    penalties = {id(w): group["weight_decay"] for group in groups for w in group["params"]}
-    found = {name: penalties[id(w)] for name, w in net.module_.named_parameters()}
-    assert found.pop("ease.weight") == 30.0 / 200
-    assert set(found.values()) == {0}
-
-
-@pytest.mark.parametrize("training", TRAINING)
-def test_loss_goes_down(X, training):
-    model = VASP(training=training, **SMALL).set_params(max_epochs=12).fit(X)
-    assert model.loss_curve_[-1] < model.loss_curve_[0]
+def test_scores_are_logarithms_of_the_product_of_the_two_models_written_out():
+    X = some_users()
+    model = VASP(**SMALL).fit(X)
+    x, w, known = torch.from_numpy(X.toarray()), weights_of(model.net_), np.diff(X.indptr) > 0
+    net = WrittenOut(model)
+    deep, shallow = net.p_deep(w, x)[0], net.p_shallow(w, x)
+    assert_allclose(model.decision_function(X)[known], (deep * shallow).log()[known], atol=1e-5)
+    parts = model.decision_function_parts(X)
+    assert_allclose(parts["flvae"], deep.log(), atol=1e-5)
+    assert_allclose(parts["ease"], shallow.log(), atol=1e-5)
 
 
 def test_most_popular_items_with_ties_to_the_lower_index():
@@ -127,41 +129,42 @@ def test_most_popular_items_with_ties_to_the_lower_index():
     assert_array_equal(most_popular(X, 0.01), [0])
 
 
-def test_items_that_are_not_modelled_score_lowest_and_finite(X):
-    model = VASP(item_share=0.5, **SMALL).fit(X)
-    assert_array_equal(model.items_, most_popular(X, 0.5))
-    assert model.net_.module_.ease.weight.shape == (30, 30)
-    others = np.setdiff1d(np.arange(60), model.items_)
-    for scores in (model.decision_function(X), *model.decision_function_parts(X).values()):
+@pytest.fixture(scope="module")
+def X():
+    return make_interactions(60, 20, random_state=0).data
+
+
+@pytest.fixture(scope="module")
+def of_half(X):
+    return VASP(item_share=0.5, **SMALL).fit(X)
+
+
+def test_items_that_are_not_modelled_score_lowest_and_finite(X, of_half):
+    assert_array_equal(of_half.items_, most_popular(X, 0.5))
+    assert of_half.net_.module_.ease.weight.shape == (10, 10)
+    others = np.setdiff1d(np.arange(20), of_half.items_)
+    known = X[:, of_half.items_].sum(axis=1) > 0
+    for scores in (of_half.decision_function(X), *of_half.decision_function_parts(X).values()):
         assert np.isfinite(scores).all()
-        assert (scores[:, others] < scores[:, model.items_].min(axis=1, keepdims=True)).all()
+        lowest = scores[:, of_half.items_].min(axis=1, keepdims=True)
+        assert (scores[:, others] < lowest)[known].all()
 
 
-def test_model_of_some_items_is_that_of_a_matrix_of_these(X):
-    model = VASP(item_share=0.5, **SMALL).fit(X)
-    small = VASP(**SMALL).fit(X[:, model.items_])
-    expected = small.decision_function(X[:, model.items_])
-    assert_array_equal(model.decision_function(X)[:, model.items_], expected)
+def test_model_of_some_items_is_that_of_a_matrix_of_these(X, of_half):
+    small = VASP(**SMALL).fit(X[:, of_half.items_])
+    expected = small.decision_function(X[:, of_half.items_])
+    known = X[:, of_half.items_].sum(axis=1) > 0
+    found = of_half.decision_function(X)[:, of_half.items_]
+    assert_array_equal(found[known], expected[known])
 
 
 def test_validation_is_on_all_items(X):
     """Where all that is hidden is of items which are not modelled, nothing is ranked well."""
-    settings = {**SMALL, "item_share": 0.5, "max_epochs": 1}
-    others = np.setdiff1d(np.arange(60), most_popular(X[:150], 0.5))
-    hidden = sp.lil_array(X[150:].shape)
-    hidden[:, others] = X[150:][:, others]
-    model = VASP(**settings).fit(X[:150], X_val=X[150:], y_val=hidden.tocsr())
-    assert model.validation_scores_[0] < 0.5
-    held_out = VASP(**settings, early_stopping=True).fit(X)
-    assert held_out.net_.module_.ease.weight.shape == (30, 30)
-
-
-@pytest.mark.parametrize("training", TRAINING)
-@pytest.mark.parametrize("augmentation", [True, False])
-def test_users_without_items_and_with_one_are_learnt_from(training, augmentation):
-    X = sp.csr_array(np.vstack([np.zeros((3, 6)), np.eye(6), np.ones((4, 6))]))
-    model = VASP(training=training, augmentation=augmentation, **SMALL).fit(X)
-    assert np.isfinite(model.decision_function(X)).all()
+    others = np.setdiff1d(np.arange(20), most_popular(X[:40], 0.5))
+    hidden = sp.lil_array(X[40:].shape)
+    hidden[:, others] = X[40:][:, others]
+    model = VASP(item_share=0.5, **SMALL).fit(X[:40], X_val=X[40:], y_val=hidden.tocsr())
+    assert max(model.validation_scores_) < 0.5
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Data sets of user-item interactions: published ones, and made ones with a known structure."""
+"""Data sets of user-item interactions: loaders of published ones and a generator."""
 
 from sklrec.datasets._citeulike import fetch_citeulike
 from sklrec.datasets._movielens import fetch_movielens

@@ -1,4 +1,4 @@
-"""Find, download, check and cache the files of a data set."""
+"""Download, verify and cache the files of a data set."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from sklearn.datasets import get_data_home
 from sklrec._files import replacing
 from sklrec._sklearn import Interval
 
-# Raise it when the arrays of a cache change, so that caches of older versions are parsed anew.
+# To be increased when the cached arrays change, so that caches of older versions are ignored.
 _CACHE_FORMAT = 1
-_TIMEOUT = 30.0  # seconds without a byte
+_TIMEOUT = 30.0  # seconds to wait for the next bytes
 _NETWORK_ERRORS = (URLError, TimeoutError, ConnectionError, HTTPException)
 _UNREADABLE = (
     ValueError,
@@ -50,12 +50,12 @@ FETCH_CONSTRAINTS = {
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A published file: where it is kept, where it comes from and how it is known."""
+    """A published file: its local name, its URL and its checksum."""
 
-    filename: str  # below the data folder
+    filename: str  # relative to the data folder
     url: str
-    checksum: str  # "sha256:<hex>", or "git-blob:<hex>" where only git's id is published
-    may_change: bool = False  # a zip archive that its publisher replaces now and then
+    checksum: str  # "sha256:<hex>"; "md5:<hex>" or "git-blob:<hex>" where only these are published
+    may_change: bool = False  # whether the publisher updates it, a zip archive, under the same URL
 
 
 def fetch_arrays(
@@ -68,10 +68,10 @@ def fetch_arrays(
     n_retries: int,
     delay: float,
 ) -> dict[str, np.ndarray]:
-    """Return what `parse` makes of the files, from the cache where it was made of the same files.
+    """Return the arrays parsed from the files, or the cached ones if the files are the same.
 
-    A file is looked for in `data_home` and in its folder ``sklrec``; downloads and the cache
-    go to the latter. ``parse(*paths)`` returns arrays that need no pickle.
+    Files are searched in `data_home` and in its subfolder ``sklrec``, which is where downloads and
+    the cache are stored. ``parse(*paths)`` returns arrays that can be saved without pickle.
     """
     home = _home(data_home)
     paths = [_find(remote, home) for remote in remotes]
@@ -99,8 +99,8 @@ def fetch_arrays(
         arrays = parse(*found)
     except _UNREADABLE as error:
         raise OSError(
-            f"{' and '.join(map(str, found))} cannot be read ({error}): delete what is damaged "
-            "to have it downloaded again."
+            f"{' and '.join(map(str, found))} cannot be read ({error}): delete the damaged file "
+            "to download it again."
         ) from error
     _write_cache(cache, checksums, arrays)
     return arrays
@@ -111,7 +111,7 @@ def _home(data_home: str | os.PathLike | None) -> Path:
         return Path(get_data_home(data_home)).absolute()
     except OSError as error:
         raise OSError(
-            f"data_home={data_home!r} is not a folder and cannot be made one: {error}."
+            f"data_home={data_home!r} is not a folder and cannot be created: {error}."
         ) from error
 
 
@@ -131,26 +131,26 @@ def _check(path: Path, remote: RemoteFile, *, origin: str = "") -> str:
     if not remote.may_change:
         raise OSError(
             f"{origin} has checksum {checksum}, but {remote.checksum} was expected: it is damaged "
-            f"or not the published file. Delete it and get it again from {remote.url}."
+            f"or not the published file. Delete it and download it again from {remote.url}."
         )
     if not zipfile.is_zipfile(path):
         raise OSError(
-            f"{origin} is damaged or not a zip archive: delete it and get it again from "
+            f"{origin} is damaged or not a zip archive: delete it and download it again from "
             f"{remote.url}."
         )
     warnings.warn(
         f"{origin} has checksum {checksum} instead of {remote.checksum}. Its publisher may have "
-        "changed this data set: figures may differ from those published for it.",
+        "changed this data set: results may differ from published ones.",
         stacklevel=2,
     )
     return checksum
 
 
 def _checksum(path: Path, algorithm: str) -> str:
-    if algorithm == "sha256":
-        digest = hashlib.sha256()
-    else:  # the id git gives to a file's content
+    if algorithm == "git-blob":  # the id git gives to a file's content
         digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    else:
+        digest = hashlib.new(algorithm, usedforsecurity=False)
     with open(path, "rb") as file:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
@@ -158,7 +158,7 @@ def _checksum(path: Path, algorithm: str) -> str:
 
 
 def _download(remote: RemoteFile, path: Path, home: Path, n_retries: int, delay: float) -> str:
-    """Download to `path` and return the checksum; on any failure nothing is left behind."""
+    """Download to `path` and return the checksum; a failed download leaves no file."""
     with _writing(path) as file:
         for attempt in range(n_retries + 1):
             try:
@@ -193,7 +193,7 @@ def _writing(path: Path) -> Iterator[BinaryIO]:
     with ExitStack() as stack:
         try:
             existing = next(folder for folder in path.parents if folder.exists())
-            # root may write anywhere, so ask whether anyone is meant to.
+            # os.access would say yes to root, also for a folder that nobody is meant to write.
             if not existing.stat().st_mode & 0o222:
                 raise PermissionError(f"{existing} is read-only")
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -211,9 +211,9 @@ def _key(checksums: list[str]) -> str:
 
 
 def _read_cache(cache: Path, checksums: list[str]) -> dict[str, np.ndarray] | None:
-    """Return the cached arrays, None if there are none, they are stale or damaged."""
+    """Return the cached arrays, or None if they are missing, outdated or damaged."""
     try:
-        # numpy leaves a damaged file open that it opened itself.
+        # Opened here, as numpy does not close a damaged file that it has opened.
         with open(cache, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             if str(arrays["key"]) != _key(checksums):
                 return None
@@ -223,7 +223,7 @@ def _read_cache(cache: Path, checksums: list[str]) -> dict[str, np.ndarray] | No
 
 
 def _write_cache(cache: Path, checksums: list[str], arrays: dict[str, np.ndarray]) -> None:
-    """Write the cache where the folder can be written: without it, parsing is repeated."""
+    """Write the cache if possible; without it, the files are parsed again next time."""
     try:
         with _writing(cache) as file:
             contents: dict[str, Any] = {"key": np.array(_key(checksums)), **arrays}

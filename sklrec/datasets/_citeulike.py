@@ -42,9 +42,9 @@ Regularization for Tag Recommendation. IJCAI.""",
 _DESCR = """\
 citeulike-{variant}
 ===========
-The libraries of {n_users:,} users of CiteULike: {n_interactions:,} times one of {n_items:,}
-scientific articles was put into a user's library. The titles and abstracts are word counts over
-a vocabulary of {n_words:,} words.
+The libraries of {n_users:,} users of CiteULike, with {n_interactions:,} entries of {n_items:,}
+scientific articles. Titles and abstracts are given as word counts over a vocabulary of
+{n_words:,} words.
 
 Published at https://github.com/js05212/citeulike-{variant}
 
@@ -70,7 +70,7 @@ def fetch_citeulike(
     n_retries: int = 3,
     delay: float = 1.0,
 ) -> Bunch:
-    """Load a citeulike data set with the words of its articles, downloading it if necessary.
+    """Load a citeulike data set with the words of the articles, downloading it if necessary.
 
     ======= ===== ======== ============ ======
     variant users articles interactions words
@@ -86,25 +86,26 @@ def fetch_citeulike(
     variant : {"a", "t"}, default="a"
         The data set.
     data_home : str or path-like, default=None
-        The folder for downloads, scikit-learn's data folder by default (see
-        :func:`sklearn.datasets.get_data_home`). Files that already lie in its folder
-        ``citeulike-<variant>`` are used: ``users.dat``, ``mult.dat`` and ``vocabulary.dat``.
-        Downloads, and the parsed result, which makes the next call fast, go to its folder
-        ``sklrec``. Where that cannot be written, the result is not cached.
+        The data folder, by default that of scikit-learn (see
+        :func:`sklearn.datasets.get_data_home`). The files ``users.dat``, ``mult.dat`` and
+        ``vocabulary.dat`` are used if they are in its subfolder ``citeulike-<variant>``.
+        Downloads and the parsed arrays, which make the next call fast, are stored in its
+        subfolder ``sklrec``. If that is not writable, the arrays are not cached.
     download_if_missing : bool, default=True
-        If False, raise an OSError where a file is not in `data_home`.
+        If False, raise an OSError if a file is not in `data_home`.
     n_retries : int, default=3
-        How many times a failed download is tried again.
+        Number of retries of a failed download.
     delay : float, default=1.0
-        Seconds between two tries.
+        Number of seconds between retries.
 
     Returns
     -------
     data : :class:`~sklearn.utils.Bunch`
         data : csr_array of shape (n_users, n_items), float32
-            1 where the article is in the user's library.
+            1 if the article is in the user's library.
         item_features : csr_array of shape (n_items, n_words), float32
-            How often each word occurs in title and abstract. A few articles have no words.
+            Number of times that each word occurs in title and abstract. A few articles have no
+            words.
         feature_names : ndarray of shape (n_words,), str
             The vocabulary.
         user_ids : ndarray of shape (n_users,), int64
@@ -119,8 +120,8 @@ def fetch_citeulike(
     Raises
     ------
     OSError
-        If a file is neither there nor can be downloaded, is damaged, or `data_home` cannot be
-        written when a download is needed. No partial file is left behind.
+        If a file is not found and cannot be downloaded, if it is damaged, or if it has to be
+        downloaded and `data_home` is not writable. No partial file is left behind.
 
     References
     ----------
@@ -180,7 +181,7 @@ def _csr(arrays: dict[str, np.ndarray], name: str, n_columns: int) -> sp.csr_arr
 
 
 def _parse(users: Path, mult: Path, vocabulary: Path) -> dict[str, np.ndarray]:
-    # Split at newlines only: some words hold other characters that Python takes for line ends.
+    # Not splitlines, as some words contain other characters that Python treats as line ends.
     words = vocabulary.read_text("utf-8").removesuffix("\n").split("\n")
     counts = _read_lists(mult, n_columns=len(words))
     data = _read_lists(users, n_columns=counts.shape[0])
@@ -193,7 +194,7 @@ def _parse(users: Path, mult: Path, vocabulary: Path) -> dict[str, np.ndarray]:
 
 
 def _read_lists(path: Path, n_columns: int) -> sp.csr_array:
-    """Read lines of a length and that many entries: ``index``, or ``index:count`` throughout."""
+    """Read lines of a number of entries and the entries, ``index`` or ``index:count``."""
     text = path.read_bytes()
     width = 2 if b":" in text else 1
     text = text.replace(b":", b" ")
@@ -201,7 +202,7 @@ def _read_lists(path: Path, n_columns: int) -> sp.csr_array:
     if n_numbers.size == 0:
         raise ValueError(f"{path.name} is empty")
     with warnings.catch_warnings():
-        warnings.simplefilter("error", DeprecationWarning)  # numpy's word for unreadable text
+        warnings.simplefilter("error", DeprecationWarning)  # raised for invalid text
         try:
             numbers = np.fromstring(text, dtype=np.int64, sep=" ")
         except (DeprecationWarning, ValueError) as error:

@@ -18,35 +18,37 @@ from sklrec._sklearn import StrOptions, validate_params
 from sklrec.datasets._base import FETCH_CONSTRAINTS, RemoteFile, fetch_arrays
 
 _URL = "https://files.grouplens.org/datasets/movielens/"
-_CHUNK = 1 << 23  # bytes of text parsed at once
+_CHUNK = 1 << 23  # number of bytes that are parsed at a time
 _SEPARATORS = bytes.maketrans(b",:\t", b"   ")
 
 
 @dataclass(frozen=True)
 class _Variant:
-    ratings: str  # member of the archive
+    ratings: str  # path in the archive, as is `items`
     items: str
     encoding: str
-    sha256: str
+    checksum: str
     years: str
     redistribution: str
 
 
 _NO_REDISTRIBUTION = "It may not be redistributed without separate permission."
+_REDISTRIBUTION = "It may be redistributed under these same conditions."
+# The MD5 checksums of 25m and 32m are those that the publisher provides beside the archives.
 _VARIANTS = {
     "latest-small": _Variant(
         "ml-latest-small/ratings.csv",
         "ml-latest-small/movies.csv",
         "utf-8",
-        "696d65a3dfceac7c45750ad32df2c259311949efec81f0f144fdfb91ebc9e436",
+        "sha256:696d65a3dfceac7c45750ad32df2c259311949efec81f0f144fdfb91ebc9e436",
         "1996 to 2018, half stars from .5 to 5; a development set that may change over time",
-        "It may be redistributed under these same conditions.",
+        _REDISTRIBUTION,
     ),
     "100k": _Variant(
         "ml-100k/u.data",
         "ml-100k/u.item",
         "latin-1",
-        "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
+        "sha256:50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
         "1997 to 1998, whole stars from 1 to 5",
         _NO_REDISTRIBUTION,
     ),
@@ -54,7 +56,7 @@ _VARIANTS = {
         "ml-1m/ratings.dat",
         "ml-1m/movies.dat",
         "latin-1",
-        "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20",
+        "sha256:a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20",
         "2000 to 2003, whole stars from 1 to 5",
         _NO_REDISTRIBUTION,
     ),
@@ -62,7 +64,7 @@ _VARIANTS = {
         "ml-10M100K/ratings.dat",
         "ml-10M100K/movies.dat",
         "utf-8",
-        "813c411ccb6122564edfe752e7f80c4dcc5aa25fa94c93622f6877a7ba252862",
+        "sha256:813c411ccb6122564edfe752e7f80c4dcc5aa25fa94c93622f6877a7ba252862",
         "1995 to 2009, half stars from .5 to 5",
         _NO_REDISTRIBUTION,
     ),
@@ -70,9 +72,25 @@ _VARIANTS = {
         "ml-20m/ratings.csv",
         "ml-20m/movies.csv",
         "utf-8",
-        "96f243c338a8665f6bcc89c53edf6ee39162a846940de6b7c8c48aeada765ff3",
+        "sha256:96f243c338a8665f6bcc89c53edf6ee39162a846940de6b7c8c48aeada765ff3",
         "1995 to 2015, half stars from .5 to 5",
         _NO_REDISTRIBUTION,
+    ),
+    "25m": _Variant(
+        "ml-25m/ratings.csv",
+        "ml-25m/movies.csv",
+        "utf-8",
+        "md5:6b51fb2759a8657d3bfcbfc42b592ada",
+        "1995 to 2019, half stars from .5 to 5",
+        _NO_REDISTRIBUTION,
+    ),
+    "32m": _Variant(
+        "ml-32m/ratings.csv",
+        "ml-32m/movies.csv",
+        "utf-8",
+        "md5:d472be332d4daa821edc399621853b57",
+        "1995 to 2023, half stars from .5 to 5",
+        _REDISTRIBUTION,
     ),
 }
 
@@ -122,36 +140,39 @@ def fetch_movielens(
     1m               6,040   3,706  1,000,209
     10m             69,878  10,677 10,000,054
     20m            138,493  26,744 20,000,263
+    25m            162,541  59,047 25,000,095
+    32m            200,948  84,432 32,000,204
     ============ ========= ======= ==========
 
-    The columns are the films that somebody rated, as in the papers that use these data; the
-    archives list some more. See ``DESCR`` for the licence: research, no commercial use.
+    The columns are the films with at least one rating, as in papers that use these data; the
+    archives also list films without any. See ``DESCR`` for the licence, which allows research but
+    no commercial use.
 
     Parameters
     ----------
-    variant : {"latest-small", "100k", "1m", "10m", "20m"}, default="latest-small"
-        The data set, by the name of its archive ``ml-<variant>.zip``. ``"latest-small"`` is for
-        trying things out: its publisher may change it, which gives a warning.
+    variant : {"latest-small", "100k", "1m", "10m", "20m", "25m", "32m"}, default="latest-small"
+        The data set, by the name of its archive ``ml-<variant>.zip``. ``"latest-small"`` is meant
+        for development: its publisher may change it, which raises a warning.
     data_home : str or path-like, default=None
-        The folder for downloads, scikit-learn's data folder by default (see
-        :func:`sklearn.datasets.get_data_home`). An archive that already lies there is used.
-        A download, and the parsed result, which makes the next call fast, go to its folder
-        ``sklrec``. Where that cannot be written, the result is not cached.
+        The data folder, by default that of scikit-learn (see
+        :func:`sklearn.datasets.get_data_home`). An archive that is already in it is used.
+        Downloads and the parsed arrays, which make the next call fast, are stored in its
+        subfolder ``sklrec``. If that is not writable, the arrays are not cached.
     download_if_missing : bool, default=True
-        If False, raise an OSError where the archive is not in `data_home`.
+        If False, raise an OSError if the archive is not in `data_home`.
     n_retries : int, default=3
-        How many times a failed download is tried again.
+        Number of retries of a failed download.
     delay : float, default=1.0
-        Seconds between two tries.
+        Number of seconds between retries.
 
     Returns
     -------
     data : :class:`~sklearn.utils.Bunch`
         data : csr_array of shape (n_users, n_items), float32
-            The ratings in stars. A zero means no rating.
+            The ratings in stars. Zero means that there is no rating.
         timestamps : csr_array of shape (n_users, n_items), int64
-            When each rating of `data` was given, in seconds since 1970, with the entries in
-            the same order.
+            The time of each rating of `data` in seconds since 1970, with the same sparsity
+            structure.
         user_ids : ndarray of shape (n_users,), int64
             The publisher's id of each row.
         item_ids : ndarray of shape (n_items,), int64
@@ -166,8 +187,8 @@ def fetch_movielens(
     Raises
     ------
     OSError
-        If the archive is neither there nor can be downloaded, is damaged, or `data_home` cannot
-        be written when a download is needed. No partial file is left behind.
+        If the archive is not found and cannot be downloaded, if it is damaged, or if it has to
+        be downloaded and `data_home` is not writable. No partial file is left behind.
 
     References
     ----------
@@ -185,7 +206,7 @@ def fetch_movielens(
     archive = RemoteFile(
         filename=f"ml-{variant}.zip",
         url=f"{_URL}ml-{variant}.zip",
-        checksum=f"sha256:{source.sha256}",
+        checksum=source.checksum,
         may_change=variant == "latest-small",
     )
     arrays = fetch_arrays(
@@ -201,7 +222,7 @@ def fetch_movielens(
     shape = (len(arrays["user_ids"]), len(arrays["item_ids"]))
     return Bunch(
         data=sp.csr_array((arrays["ratings"], indices, indptr), shape=shape),
-        # Copies, or changing one matrix in place would break the other.
+        # Copies, so that a change of one matrix in place does not affect the other.
         timestamps=sp.csr_array((arrays["timestamps"], indices.copy(), indptr.copy()), shape=shape),
         user_ids=arrays["user_ids"],
         item_ids=arrays["item_ids"],
@@ -231,7 +252,7 @@ def _parse(path: Path, source: _Variant) -> dict[str, np.ndarray]:
     pairs = np.searchsorted(user_ids, users) * n_items
     pairs += np.searchsorted(item_ids, items)
     del users, items
-    order = np.argsort(pairs, kind="stable")  # no work where the archive is sorted, as 20m is
+    order = np.argsort(pairs, kind="stable")  # fast for sorted archives, such as 20m
     pairs = pairs[order]
     if (repeated := np.flatnonzero(pairs[1:] == pairs[:-1])).size:
         row, column = divmod(int(pairs[repeated[0]]), n_items)
@@ -263,7 +284,7 @@ def _read_ratings(file: IO[bytes]) -> list[np.ndarray]:
         lines, _, rest = (rest + block).rpartition(b"\n")
         _append_rows(chunks, lines, types)
     _append_rows(chunks, rest, types)
-    columns = [np.concatenate(chunks.pop(0)) for _ in types]  # frees the chunks as it goes
+    columns = [np.concatenate(chunks.pop(0)) for _ in types]  # pop frees memory early
     if len(columns[0]) == 0:
         raise ValueError("it holds no ratings")
     return columns
@@ -279,9 +300,9 @@ def _parse_rows(text: bytes) -> np.ndarray:
     text = text.strip()
     if not text:
         return np.empty((4, 0))
-    # numpy's text parser takes any run of white space as one separator.
+    # numpy's text parser treats any run of white space as one separator.
     with warnings.catch_warnings():
-        warnings.simplefilter("error", DeprecationWarning)  # numpy's word for unreadable text
+        warnings.simplefilter("error", DeprecationWarning)  # raised for invalid text
         try:
             values = np.fromstring(text.translate(_SEPARATORS), sep=" ")
         except (DeprecationWarning, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Recommenders made of other recommenders."""
+"""Ensembles of recommenders."""
 
 from ._hadamard import HadamardEnsemble
 

@@ -1,4 +1,4 @@
-"""Product of the calibrated scores of several recommenders."""
+"""Ensemble of recommenders by the product of calibrated scores."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ..base import BaseRecommender, RecommenderTags
 from ..metrics import RankingScorer
 from ..model_selection._split import hold_out_users
 
-# At most this many users calibrate; two parameters per member need no more.
+# At most this many users are used for calibration, which fits two parameters per member.
 MAX_CALIBRATION_USERS = 10_000
 
 # Number of items drawn at random for each hidden item. They are weighted to stand for all items
@@ -33,62 +33,63 @@ OTHERS_PER_HIDDEN = 10
 class HadamardEnsemble(_BaseComposition, BaseRecommender):
     r"""Element-wise product of the calibrated scores of several recommenders.
 
-    An item is recommended where all members agree on it, a logical and [1]_. The scores
-    :math:`f_n(x)` of member n are mapped to a probability, and these are multiplied (equation 6 of
+    An item is recommended if all members agree on it, like a logical and [1]_. The scores
+    :math:`f_n(x)` of each member are mapped to probabilities, which are multiplied (equation 6 of
     [1]_):
 
     .. math:: \hat{x} = \sigma(a_1 f_1(x) + b_1) \odot \dots \odot \sigma(a_N f_N(x) + b_N)
 
-    In [1]_ two networks are trained through this product. Here the members are any fitted
-    recommenders, and the slope a and the intercept b of each are found afterwards, as Platt does
-    for classifiers [2]_: a part of the rows of calibration users is hidden, and a logistic
-    regression tells, from a member's score of an item, the probability that a user's hidden part
-    has it. The members have not seen these users: they are held out of the fit. A member that
-    learns its users by heart would else be trusted too much.
+    In [1]_ two networks are trained jointly on this product. Here the members are arbitrary
+    recommenders. The slope a and the intercept b of each member are fitted after its training, as
+    in Platt's calibration of classifiers [2]_: a part of the interactions of calibration users is
+    hidden, and a logistic regression predicts from a member's score of an item whether it is
+    hidden. The calibration users are held out, as the scores of a member that overfits would be
+    too high for its training users.
 
     Parameters
     ----------
     estimators : list of (str, estimator)
-        Names and recommenders, which are cloned and fitted. A fitted one, wrapped in
-        :class:`sklearn.frozen.FrozenEstimator`, is taken as it is. Parameters of the members are
-        those of the ensemble, after the name and two underscores, as in
-        :class:`sklearn.ensemble.VotingClassifier`.
+        Names and recommenders. Clones of the recommenders are fitted, unless they are wrapped in a
+        :class:`sklearn.frozen.FrozenEstimator`. As in :class:`sklearn.ensemble.VotingClassifier`,
+        parameters of members can be set as ``<name>__<parameter>``, and a member can be set to
+        ``"drop"`` to exclude it.
     validation_fraction : float, default=0.1
-        Share of the users with at least two interactions that are held out for calibration,
-        rounded up; the members are not fitted on them. If all members are frozen, X holds
-        calibration users only and none is held out.
+        Proportion of the users with at least two interactions to hold out for calibration, rounded
+        up. If all members are frozen, all users are used for calibration.
     n_jobs : int or None, default=None
-        Number of members to fit at a time; -1 means all processors.
+        Number of members to fit in parallel. ``-1`` means using all processors.
     random_state : int, RandomState instance or None, default=None
-        Seed of the calibration users and of what is hidden of them. The members have their own.
+        Controls the draws of calibration users and of their hidden interactions. Members have
+        their own `random_state`.
 
     Attributes
     ----------
     estimators_ : list of estimators
-        The fitted members.
+        The fitted members, without dropped ones.
     named_estimators_ : Bunch
-        The fitted members by name.
+        The fitted members by name, and ``"drop"`` for dropped ones.
     slopes_ : ndarray of shape (n_estimators,)
-        Slope a of each member. 0 if the member's scores are constant or are not higher for hidden
-        items than for others: such a member has no say in the ranking.
+        Slope a of each member. It is 0, so that the member has no effect on the ranking, if the
+        member's scores are constant or not higher for hidden items than for others.
     intercepts_ : ndarray of shape (n_estimators,)
         Intercept b of each member.
     n_features_in_ : int
         Number of items.
     feature_names_in_ : ndarray of shape (n_items,)
-        Names of the items where X is a DataFrame with names.
+        Names of the items. Defined only if X is a DataFrame with string column names.
 
     Notes
     -----
-    Few items are hits, so probabilities are small, and the logarithm of the product is nearly the
-    sum of the scores, each in units in which one means a factor of e in the odds.
+    The probabilities are small, as few items are hidden. The logarithm of the product is then
+    close to the sum of the calibrated scores, the logits.
 
-    All members have their say in a product, so that one which is much worse than the others makes
-    the ensemble worse than the best of them. Members of nearly the same accuracy that err in
-    different ways, as a linear model and a deep one, gain most.
+    Each member affects the product, so that a member that is much worse than the others makes the
+    ensemble worse than its best member. Ensembles of members with similar accuracy and different
+    errors, such as a linear and a deep model, improve most.
 
-    Where nothing but hits is left to compare, as in rows that hold all items, scores are only
-    standardized. :func:`sklrec.persistence.save` takes the members, one by one.
+    If calibration users have interacted with all items, so that there are no others to compare
+    the hidden ones with, scores are only standardized. Use :func:`sklrec.persistence.save` on each
+    member to save an ensemble.
 
     References
     ----------
@@ -109,7 +110,7 @@ class HadamardEnsemble(_BaseComposition, BaseRecommender):
     >>> ensemble.predict_ranking(X[:2], k=3).shape
     (2, 3)
 
-    Members that are fitted already:
+    With members that have been fitted before:
 
     >>> from sklearn.frozen import FrozenEstimator
     >>> frozen = [(name, FrozenEstimator(model.fit(X[:150]))) for name, model in members]
@@ -137,27 +138,28 @@ class HadamardEnsemble(_BaseComposition, BaseRecommender):
         self.random_state = random_state
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the parameters, with those of the members.
+        """Get the parameters of the ensemble and of its members.
 
         Parameters
         ----------
         deep : bool, default=True
-            Whether to return the members by name and their parameters too.
+            If True, return the members and their parameters as well.
 
         Returns
         -------
         params : dict
-            Values by name.
+            Parameter names mapped to their values.
         """
         return self._get_params("estimators", deep=deep)
 
     def set_params(self, **params: Any) -> HadamardEnsemble:
-        """Set parameters, of a member by its name, two underscores and the parameter's name.
+        """Set the parameters of the ensemble and of its members.
 
         Parameters
         ----------
         **params : dict
-            Values by name; the name of a member replaces it.
+            Parameter names mapped to values. Members are replaced by their name, and their
+            parameters are set as ``<name>__<parameter>``.
 
         Returns
         -------
@@ -168,7 +170,7 @@ class HadamardEnsemble(_BaseComposition, BaseRecommender):
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: MatrixLike, y: Any = None) -> HadamardEnsemble:
-        """Fit the members, then calibrate them on users that they have not seen.
+        """Fit the members and calibrate their scores on held-out users.
 
         Parameters
         ----------
@@ -185,8 +187,8 @@ class HadamardEnsemble(_BaseComposition, BaseRecommender):
         Raises
         ------
         ValueError
-            If a member is no recommender, names are not unique, or there are too few users with
-            something to hide.
+            If a member is not a recommender, if names are not unique, or if there are too few users
+            with at least two interactions.
         """
         members = self._check_members()
         X = self._check_X(X, reset=True)
@@ -203,8 +205,13 @@ class HadamardEnsemble(_BaseComposition, BaseRecommender):
             maps = [_platt(scores, entries) for scores in entries.scores(self.estimators_)]
             self.slopes_, self.intercepts_ = np.array(maps).T
             step("calibration")
-        names = [name for name, _ in self.estimators]
-        self.named_estimators_ = Bunch(**dict(zip(names, self.estimators_, strict=True)))
+        fitted = iter(self.estimators_)
+        self.named_estimators_ = Bunch(
+            **{
+                name: "drop" if member == "drop" else next(fitted)
+                for name, member in self.estimators
+            }
+        )
         return self
 
     def decision_function(self, X: MatrixLike) -> np.ndarray:
@@ -218,7 +225,7 @@ class HadamardEnsemble(_BaseComposition, BaseRecommender):
         Returns
         -------
         scores : ndarray of shape (n_users, n_items)
-            Logarithm of the product of the members' probabilities.
+            Logarithm of the product of the probabilities.
         """
         X = self._check_X(X, reset=False)
         log_product = np.zeros(X.shape, dtype=X.dtype)
@@ -239,13 +246,16 @@ class HadamardEnsemble(_BaseComposition, BaseRecommender):
         tags: Any = super().__sklearn_tags__()
         found = [
             getattr(get_tags(member), "recommender_tags", RecommenderTags())
-            for _, member in self.estimators
+            for member in self._kept_members()
         ]
         tags.recommender_tags.personalized = any(member.personalized for member in found)
         tags.recommender_tags.learns_from_values = any(
             member.learns_from_values for member in found
         )
         return tags
+
+    def _kept_members(self) -> list[Any]:
+        return [member for _, member in self.estimators if member != "drop"]
 
     def _check_members(self) -> list[BaseEstimator]:
         try:
@@ -257,17 +267,23 @@ class HadamardEnsemble(_BaseComposition, BaseRecommender):
             ) from None
         self._validate_names(names)
         for name, member in zip(names, members, strict=True):
-            if not (hasattr(member, "fit") and hasattr(member, "decision_function")):
+            is_recommender = hasattr(member, "fit") and hasattr(member, "decision_function")
+            if not is_recommender and member != "drop":
                 raise ValueError(
-                    "estimators must be recommenders, with fit and decision_function, "
+                    "estimators must be recommenders, with fit and decision_function, or 'drop', "
                     f"but {name!r} is {member!r}."
                 )
-        return list(members)
+        if not self._kept_members():
+            raise ValueError(
+                "estimators must hold at least one recommender that is not dropped, "
+                f"got {self.estimators!r}."
+            )
+        return self._kept_members()
 
     def _split(self, X: sp.csr_array, rng: RandomState) -> tuple[sp.csr_array, sp.csr_array]:
-        """Return the users to fit the members on, and those to calibrate on."""
+        """Return the rows to fit the members on and those to calibrate on."""
         n_eligible = int(np.count_nonzero(np.diff(X.indptr) >= 2))
-        if all(isinstance(member, FrozenEstimator) for _, member in self.estimators):
+        if all(isinstance(member, FrozenEstimator) for member in self._kept_members()):
             return X, _some_eligible_users(X, min(n_eligible, MAX_CALIBRATION_USERS), rng)
         share = min(self.validation_fraction, MAX_CALIBRATION_USERS / max(1, n_eligible))
         chosen = hold_out_users(X, share, rng, name="validation_fraction")
@@ -275,7 +291,7 @@ class HadamardEnsemble(_BaseComposition, BaseRecommender):
 
 
 def _some_eligible_users(X: sp.csr_array, n_users: int, rng: RandomState) -> sp.csr_array:
-    """Return the rows of so many users with at least 2 interactions, drawn at random."""
+    """Return the rows of `n_users` random users with at least 2 interactions."""
     eligible = np.flatnonzero(np.diff(X.indptr) >= 2)
     if not n_users:
         raise ValueError(
@@ -286,11 +302,11 @@ def _some_eligible_users(X: sp.csr_array, n_users: int, rng: RandomState) -> sp.
 
 
 def _fit_clone(member: BaseEstimator, X: sp.csr_array) -> BaseEstimator:
-    return clone(member).fit(X, None)  # of a frozen one the same, unchanged
+    return clone(member).fit(X, None)  # clone and fit return a frozen member unchanged
 
 
 class _CalibrationEntries:
-    """All hidden entries of some users, and other items drawn at random that they never met."""
+    """All hidden entries of the calibration users, and random items without interaction."""
 
     def __init__(self, fold_in: sp.csr_array, held_out: sp.csr_array, rng: RandomState) -> None:
         self.fold_in = fold_in
@@ -305,7 +321,7 @@ class _CalibrationEntries:
         self.weight = np.where(self.is_hidden, 1.0, n_others / max(1, others.size))
 
     def scores(self, models: list[BaseEstimator]) -> np.ndarray:
-        """Return the scores of the entries by each model, of shape (n_models, n_entries)."""
+        """Return the score of each entry by each model, of shape (n_models, n_entries)."""
         n_rows, n_items = self.fold_in.shape
         found = np.empty((len(models), self.flat.size))
         for rows in row_batches(n_rows, n_items):
@@ -321,9 +337,9 @@ def _flat_indices(X: sp.csr_array) -> np.ndarray:
 
 
 def _platt(scores: np.ndarray, entries: _CalibrationEntries) -> tuple[float, float]:
-    """Return slope and intercept of the logit of being hidden, as a function of the score."""
+    """Return slope and intercept of the logit of being hidden as a function of the score."""
     mean, deviation = scores.mean(), scores.std()
-    if deviation <= 1e-6 * abs(mean):  # differences of rounding
+    if deviation <= 1e-6 * abs(mean):  # constant up to rounding errors
         return 0.0, 0.0
     slope, intercept = 1.0, 0.0
     if not entries.is_hidden.all():

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from numpy.random import RandomState
+from scipy.stats import loguniform
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags, check_random_state
 
@@ -130,6 +131,7 @@ class LFM(FactorRecommender):
         "tol": [Interval(Real, 0, None, closed="left")],
         "random_state": ["random_state"],
     }
+    _suggested_distributions: dict = {"lambda_": loguniform(1, 100)}
 
     def __init__(
         self,

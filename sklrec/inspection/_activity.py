@@ -238,7 +238,7 @@ class ActivityDisplay:
         scorer = RankingScorer(threshold=threshold, test_size=test_size, random_state=random_state)
         fold_in, held_out = scorer.hide(X, y)
         told = type(X)(fold_in.toarray(), columns=X.columns) if hasattr(X, "iloc") else fold_in
-        beyond = {"interactions": interactions, "item_features": item_features}
+        beyond: dict[str, Any] = {"interactions": interactions, "item_features": item_features}
         return cls.from_evaluations(
             {
                 name: evaluate(one, told, held_out, metric, **beyond)

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._matrix import stored_entries
+from .._ranking import rank_unseen
 from .._typing import MatrixLike
 from ..metrics._ranking import check_ranking
-from ..metrics._scorer import rank_unseen
 from ._plotting import (
     CURVE,
     GREY,

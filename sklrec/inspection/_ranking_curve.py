@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._matrix import stored_entries
+from .._ranking import rank_unseen
 from .._typing import MatrixLike
 from ..metrics import RankingEvaluation, RankingScorer
-from ..metrics._names import METRICS, parse_metrics
-from ..metrics._scorer import rank_unseen
+from ..metrics._names import METRICS, measure_curve
 from ._plotting import (
     CURVE,
     axes_or_new,
@@ -280,17 +280,12 @@ class RankingCurveDisplay:
                 f"metric must be one of {', '.join(of_held_out)}, without '@' and a number, "
                 f"got {metric!r}."
             )
-        parsed = parse_metrics([f"{metric}@{at}" for at in ks])
-        found = RankingEvaluation(
-            {
-                key: metric_at.function(held_out=held_out, ranking=ranking, k=at)
-                for key, (metric_at, at) in parsed.items()
-            }
-        )
+        values = measure_curve(metric, held_out, ranking, ks)
+        curve = RankingEvaluation(dict(zip(map(str, ks), values, strict=True)))
         return cls(
             k=ks,
-            mean=np.array(list(found.mean.values())),
-            standard_error=np.array(list(found.standard_error.values())),
+            mean=np.array(list(curve.mean.values())),
+            standard_error=np.array(list(curve.standard_error.values())),
             n_users=n_users,
             metric=metric,
             name=name,

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.stats import loguniform, uniform
 
 from .._linalg import BLOCK, add_gram, dot_on_threads, invert_positive_definite
 from .._memory import check_memory
@@ -93,6 +94,10 @@ class EASE(ExplainMixin, SimilarItemsMixin, BaseRecommender):
         "lambda_": [Interval(Real, 0, None, closed="neither")],
         "dropout": [Interval(Real, 0, 1, closed="left")],
     }
+    _suggested_distributions: dict = {
+        "lambda_": loguniform(10, 10_000),
+        "dropout": uniform(0.1, 0.5),  # from 0.1, of length 0.5
+    }
 
     def __init__(self, lambda_: float = 500.0, *, dropout: float = 0.0) -> None:
         self.lambda_ = lambda_
@@ -176,6 +181,8 @@ class EASE(ExplainMixin, SimilarItemsMixin, BaseRecommender):
             self._check_memory(X, n_matrices=2)
             self.gram_ = np.zeros((X.shape[1], X.shape[1]), dtype=X.dtype)
             self.n_samples_seen_ = 0
+        elif not self.gram_.flags.writeable:  # memory-mapped by joblib.load
+            self.gram_ = self.gram_.copy()
         self._learn_popularity(X, reset=first)
         with fit_progress(self, X, max_subtasks=1) as step:
             add_gram(X, self.gram_)

@@ -12,11 +12,13 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
 from sklearn.preprocessing import normalize
-from sklearn.utils import check_array
 
-from .._matrix import stored_entries
+from .._matrix import check_matrix
 from .._ranking import BATCH_BYTES
 from ._ranking import check_ranking, per_user
+
+# The types of features that are kept; every other becomes the first.
+FEATURES = (np.float64, np.float32)
 
 
 def catalogue_coverage_at_k(ranking: ArrayLike, n_items: int, *, k: int | None = None) -> float:
@@ -154,7 +156,7 @@ def novelty_at_k(
     >>> novelty_at_k([[0, 1]], interactions=[[1, 1], [1, 0], [1, 0], [1, 0]])
     1.0
     """
-    interactions = stored_entries(interactions)
+    interactions = check_matrix(interactions, "interactions", dtype="numeric")
     n_users_of_item = np.maximum(_popularity(interactions), 1)
     return _mean_of_items(-np.log2(n_users_of_item / interactions.shape[0]), ranking, k, average)
 
@@ -197,7 +199,7 @@ def average_popularity_at_k(
     >>> average_popularity_at_k([[0, 1]], interactions=[[1, 1], [1, 0], [1, 0], [1, 0]])
     0.625
     """
-    interactions = stored_entries(interactions)
+    interactions = check_matrix(interactions, "interactions", dtype="numeric")
     return _mean_of_items(_popularity(interactions) / interactions.shape[0], ranking, k, average)
 
 
@@ -256,7 +258,7 @@ def intra_list_diversity_at_k(
     >>> intra_list_diversity_at_k([[0, 1], [0, 2]], topics, average=None)
     array([0., 1.])
     """
-    features = check_array(item_features, accept_sparse="csr", dtype=(np.float64, np.float32))
+    features = check_matrix(item_features, "item_features", dtype=FEATURES, signed=True)
     ranking = check_ranking(ranking, k, n_items=features.shape[0])
     if ranking.shape[1] < 2:
         raise ValueError("Diversity is one of pairs of items, so k must be at least 2, got 1.")

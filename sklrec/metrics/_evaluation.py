@@ -10,10 +10,10 @@ import numpy as np
 from scipy.stats import sem, t
 from sklearn.utils import Bunch
 
-from .._matrix import stored_entries
+from .._matrix import check_matrix, stored_entries
+from .._ranking import exclusions, rank_like
 from ._names import measure, parse_metrics
 from ._ranking import mean_over_users
-from ._scorer import rank_unseen
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +101,8 @@ def evaluate(
     *,
     interactions: Any = None,
     item_features: Any = None,
+    items: Any = None,
+    exclude_seen: bool = True,
 ) -> RankingEvaluation:
     """Evaluate a fitted estimator on users split into a fold-in and a held-out part.
 
@@ -109,7 +111,7 @@ def evaluate(
     estimator : estimator
         Fitted, with ``decision_function``.
     fold_in : {array-like, sparse array} of shape (n_users, n_items)
-        What the model is told of each user; never ranked.
+        What the model is told of each user; never ranked, unless ``exclude_seen=False``.
     held_out : {array-like, sparse array} of shape (n_users, n_items)
         Nonzero at the items to find.
     metrics : str or list of str, default=("ndcg@100", "recall@20", "recall@50")
@@ -120,6 +122,12 @@ def evaluate(
         training users.
     item_features : {array-like, sparse array} of shape (n_items, n_features) or None, default=None
         Content of the items, for "intra_list_diversity".
+    items : array-like of int, sparse array of shape (n_users, n_items) or None, default=None
+        The only candidates: of all users, such as new items, or of each. Held-out items that are
+        not among them do not count.
+    exclude_seen : bool, default=True
+        Whether the fold-in is never ranked. Without it, `held_out` may hold items of the fold-in:
+        what users will do again, such as their next purchases, is found too.
 
     Returns
     -------
@@ -152,19 +160,25 @@ def evaluate(
     gini@5: 0.35...
     """
     parsed = parse_metrics(metrics)
-    given, fold_in, held_out = fold_in, stored_entries(fold_in), stored_entries(held_out)
+    given, fold_in = fold_in, stored_entries(fold_in, "fold_in")
+    held_out = check_matrix(held_out, "held_out", dtype="numeric")
     if fold_in.shape != held_out.shape:
         raise ValueError(
             f"fold_in and held_out must have one shape, got {fold_in.shape} and {held_out.shape}."
         )
     overlap = (fold_in != 0).multiply(held_out != 0).nnz
-    if overlap:
+    if overlap and exclude_seen:
         raise ValueError(
-            f"{overlap} held-out interactions are in the fold-in too, where they are given away."
+            f"{overlap} held-out interactions are in the fold-in too, where they are given away; "
+            "use exclude_seen=False if they are to be found again."
         )
+    excluded = exclusions(fold_in.shape, seen=fold_in if exclude_seen else None, items=items)
+    held_out = excluded.among_candidates(held_out)
     if not held_out.nnz:
-        raise ValueError("No user has an item held out, so there is nothing to evaluate.")
-    ranking = rank_unseen(estimator, fold_in, k=max(k for _, k in parsed.values()), like=given)
+        among = "" if items is None else " among the candidates"
+        raise ValueError(f"No user has an item held out{among}, so there is nothing to evaluate.")
+    k = max(k for _, k in parsed.values())
+    ranking = rank_like(estimator, fold_in, k=k, like=given, excluded=excluded)
     values = measure(
         parsed,
         ranking,

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
-from sklearn.utils import check_array
 
-from .._matrix import stored_entries
+from .._matrix import check_matrix
 from ._beyond_accuracy import (
+    FEATURES,
     average_popularity_at_k,
     catalogue_coverage_at_k,
     gini_at_k,
@@ -20,12 +20,14 @@ from ._beyond_accuracy import (
     novelty_at_k,
 )
 from ._ranking import (
-    average_precision_at_k,
-    hit_rate_at_k,
-    ndcg_at_k,
-    precision_at_k,
-    recall_at_k,
-    reciprocal_rank_at_k,
+    average_precision,
+    found,
+    hit_rate,
+    ndcg,
+    per_user,
+    precision,
+    recall,
+    reciprocal_rank,
 )
 
 
@@ -36,7 +38,8 @@ class Metric(NamedTuple):
     ----------
     function : callable
         Called with ``ranking``, ``k`` and what it needs. Returns the value of each user, an
-        ndarray of shape (n_users,), or a float where it looks at all users together.
+        ndarray of shape (n_users,), or a float where it looks at all users together. One that
+        needs "held_out" is called with hits and their numbers instead, see :mod:`._ranking`.
     needs : {"held_out", "n_items", "interactions", "item_features"}
         What it reads besides the ranking.
     lower_is_better : bool, default=False
@@ -51,13 +54,19 @@ class Metric(NamedTuple):
     smallest_k: int = 1
 
 
-def _each_user(function: Callable[..., Any], needs: str = "held_out", **options: Any) -> Metric:
-    return Metric(partial(function, average=None, **options), needs)
+def _of_hits(function: Callable[..., Any], **options: Any) -> Metric:
+    return Metric(partial(function, **options), "held_out")
+
+
+def _each_user(function: Callable[..., Any], needs: str) -> Metric:
+    return Metric(partial(function, average=None), needs)
 
 
 def _co_occurrence_diversity(ranking: ArrayLike, interactions: Any, k: int) -> np.ndarray:
     """Compare items by their users, as by any other feature."""
-    users_of_items = sp.csr_array((stored_entries(interactions) != 0).T)
+    users_of_items = sp.csr_array(
+        (check_matrix(interactions, "interactions", dtype="numeric") != 0).T
+    )
     return intra_list_diversity_at_k(  # type: ignore[return-value]
         ranking, users_of_items, k=k, average=None
     )
@@ -72,14 +81,14 @@ _POPULARITY = _each_user(average_popularity_at_k, "interactions")._replace(lower
 
 # "recall@20" has the default denominator, "recall/n@20" the other one.
 METRICS: dict[str, Metric] = {
-    "ndcg": _each_user(ndcg_at_k),
-    "recall": _each_user(recall_at_k),
-    "recall/n": _each_user(recall_at_k, denominator="n"),
-    "precision": _each_user(precision_at_k),
-    "average_precision": _each_user(average_precision_at_k),
-    "average_precision/n": _each_user(average_precision_at_k, denominator="n"),
-    "reciprocal_rank": _each_user(reciprocal_rank_at_k),
-    "hit_rate": _each_user(hit_rate_at_k),
+    "ndcg": _of_hits(ndcg),
+    "recall": _of_hits(recall),
+    "recall/n": _of_hits(recall, denominator="n"),
+    "precision": _of_hits(precision),
+    "average_precision": _of_hits(average_precision),
+    "average_precision/n": _of_hits(average_precision, denominator="n"),
+    "reciprocal_rank": _of_hits(reciprocal_rank),
+    "hit_rate": _of_hits(hit_rate),
     "catalogue_coverage": Metric(catalogue_coverage_at_k, "n_items"),
     "gini": _GINI,
     "neg_gini": _negative(_GINI),
@@ -138,9 +147,41 @@ def check_needs(parsed: Mapping[str, tuple[Metric, int]], inputs: Mapping[str, A
             continue
         if inputs[metric.needs] is None:
             raise ValueError(f"{name} needs {metric.needs}, got None.")
-        check_array(
-            inputs[metric.needs], accept_sparse=True, dtype="numeric", input_name=metric.needs
-        )
+        _checked(inputs, metric.needs, n_items=None)
+
+
+def _checked(inputs: Mapping[str, Any], name: str, *, n_items: int | None) -> Any:
+    if name == "item_features":
+        return check_matrix(inputs[name], name, shape=(n_items, None), dtype=FEATURES, signed=True)
+    return check_matrix(inputs[name], name, shape=(None, n_items), dtype="numeric")
+
+
+def measure_curve(metric: str, held_out: Any, ranking: ArrayLike, ks: np.ndarray) -> np.ndarray:
+    """Return a metric at several numbers of ranks, from hits that are looked up once.
+
+    Parameters
+    ----------
+    metric : str
+        Name of a metric that needs what was held out, without "@" and number.
+    held_out : {array-like, sparse array} of shape (n_users, n_items)
+        Nonzero where an item of the user was held out.
+    ranking : array-like of int of shape (n_users, n_ranks)
+        Item indices, best first, -1 where there is no item.
+    ks : ndarray of int of shape (n_points,)
+        Numbers of ranks, increasing.
+
+    Returns
+    -------
+    values : ndarray of shape (n_points, n_users)
+        Of each user, NaN where nothing was held out.
+    """
+    hits, n_held_out = found(held_out, ranking, int(ks[-1]))
+    return _value_of_each(METRICS[metric], hits, n_held_out, ks)
+
+
+def _value_of_each(metric: Metric, *hits: Any) -> np.ndarray:
+    numerator, denominator = metric.function(*hits)
+    return per_user(numerator, denominator, None)  # type: ignore[return-value]
 
 
 def measure(
@@ -177,21 +218,22 @@ def measure(
         If a metric needs what is None, or it is of another number of items.
     """
     n_items = held_out.shape[1]
-    inputs = {
+    inputs: dict[str, Any] = {
         "held_out": held_out,
         "n_items": n_items,
         "interactions": interactions,
         "item_features": item_features,
     }
     check_needs(parsed, inputs)
-    for name, axis in (("interactions", 1), ("item_features", 0)):
-        shape = np.shape(inputs[name])
-        if inputs[name] is not None and (len(shape) != 2 or shape[axis] != n_items):
-            raise ValueError(
-                f"{name} must have a {'column' if axis else 'row'} for each of the {n_items} "
-                f"items, got shape {shape}."
-            )
+    for name in ("interactions", "item_features"):
+        if inputs[name] is not None:
+            inputs[name] = _checked(inputs, name, n_items=n_items)
+    largest = [k for metric, k in parsed.values() if metric.needs == "held_out"]
+    if largest:
+        hits, n_held_out = found(held_out, ranking, max(largest))
     return {
-        name: metric.function(ranking=ranking, k=k, **{metric.needs: inputs[metric.needs]})
+        name: _value_of_each(metric, hits[:, :k], n_held_out)
+        if metric.needs == "held_out"
+        else metric.function(ranking=ranking, k=k, **{metric.needs: inputs[metric.needs]})
         for name, (metric, k) in parsed.items()
     }

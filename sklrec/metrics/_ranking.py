@@ -11,10 +11,12 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike
 from sklearn.exceptions import UndefinedMetricWarning
 
-from .._matrix import stored_entries
+from .._matrix import check_matrix
 
 # What a rank's share of the hits is divided by.
 Denominator = Literal["min(k, n)", "n"]
+
+Parts = tuple[np.ndarray, np.ndarray]
 
 
 def ndcg_at_k(
@@ -57,10 +59,7 @@ def ndcg_at_k(
     >>> ndcg_at_k([[0, 1, 0, 1]], [[1, 0, 2]])
     0.613...
     """
-    hits, n_held_out = _hits(held_out, ranking, k)
-    discount = 1 / np.log2(np.arange(2, hits.shape[1] + 2))
-    ideal = np.concatenate([[0.0], np.cumsum(discount)])
-    return per_user(hits @ discount, ideal[np.minimum(n_held_out, discount.size)], average)
+    return per_user(*ndcg(*found(held_out, ranking, k)), average)
 
 
 def recall_at_k(
@@ -97,8 +96,8 @@ def recall_at_k(
     >>> recall_at_k([[0, 1, 0, 1]], [[1, 0, 2]], k=1, denominator="n")
     0.5
     """
-    hits, n_held_out = _hits(held_out, ranking, k)
-    return per_user(hits.sum(axis=1), _denominator(denominator, hits.shape[1], n_held_out), average)
+    parts = recall(*found(held_out, ranking, k), denominator=denominator)
+    return per_user(*parts, average)
 
 
 def precision_at_k(
@@ -127,8 +126,7 @@ def precision_at_k(
     >>> precision_at_k([[0, 1, 0, 1]], [[1, 0, 2, -1]])
     0.25
     """
-    hits, n_held_out = _hits(held_out, ranking, k)
-    return per_user(hits.sum(axis=1), np.where(n_held_out > 0, hits.shape[1], 0), average)
+    return per_user(*precision(*found(held_out, ranking, k)), average)
 
 
 def average_precision_at_k(
@@ -159,12 +157,8 @@ def average_precision_at_k(
     >>> average_precision_at_k([[0, 1, 0, 1]], [[1, 0, 3]])
     0.833...
     """
-    hits, n_held_out = _hits(held_out, ranking, k)
-    ranks = np.arange(1, hits.shape[1] + 1)
-    precision = hits.cumsum(axis=1) / ranks
-    return per_user(
-        (precision * hits).sum(axis=1), _denominator(denominator, ranks.size, n_held_out), average
-    )
+    parts = average_precision(*found(held_out, ranking, k), denominator=denominator)
+    return per_user(*parts, average)
 
 
 def reciprocal_rank_at_k(
@@ -191,9 +185,7 @@ def reciprocal_rank_at_k(
     >>> reciprocal_rank_at_k([[0, 1, 0, 1]], [[0, 1, 3]])
     0.5
     """
-    hits, n_held_out = _hits(held_out, ranking, k)
-    first = np.where(hits.any(axis=1), 1 / (1 + hits.argmax(axis=1)), 0.0)
-    return per_user(first, n_held_out > 0, average)
+    return per_user(*reciprocal_rank(*found(held_out, ranking, k)), average)
 
 
 def hit_rate_at_k(
@@ -220,25 +212,92 @@ def hit_rate_at_k(
     >>> hit_rate_at_k([[0, 1, 0, 1], [1, 0, 0, 0]], [[0, 1, 3], [1, 2, 3]])
     0.5
     """
-    hits, n_held_out = _hits(held_out, ranking, k)
-    return per_user(hits.max(axis=1), n_held_out > 0, average)
+    return per_user(*hit_rate(*found(held_out, ranking, k)), average)
 
 
-def _hits(held_out: Any, ranking: ArrayLike, k: int | None) -> tuple[np.ndarray, np.ndarray]:
+# What the functions above divide by what: two arrays of shape (n_users,), of hits and the number
+# held out as `found` returns them; with `ks`, increasing numbers of ranks, two of shape
+# (len(ks), n_users). Hits are summed up once, from one number of ranks to the next.
+
+
+def ndcg(hits: np.ndarray, n_held_out: np.ndarray, ks: np.ndarray | None = None) -> Parts:
+    discount = 1 / np.log2(np.arange(2, hits.shape[1] + 2))
+    ideal = np.concatenate([[0.0], np.cumsum(discount)])
+    gain = _cumulated(hits, ks, discount)
+    return gain, ideal[np.minimum(_column(hits, ks), n_held_out)]
+
+
+def recall(
+    hits: np.ndarray,
+    n_held_out: np.ndarray,
+    ks: np.ndarray | None = None,
+    *,
+    denominator: Denominator = "min(k, n)",
+) -> Parts:
+    return _cumulated(hits, ks), _denominator(denominator, _column(hits, ks), n_held_out)
+
+
+def precision(hits: np.ndarray, n_held_out: np.ndarray, ks: np.ndarray | None = None) -> Parts:
+    return _cumulated(hits, ks), _column(hits, ks) * (n_held_out > 0)
+
+
+def average_precision(
+    hits: np.ndarray,
+    n_held_out: np.ndarray,
+    ks: np.ndarray | None = None,
+    *,
+    denominator: Denominator = "min(k, n)",
+) -> Parts:
+    at_hits = hits.cumsum(axis=1) / np.arange(1, hits.shape[1] + 1) * hits
+    return _cumulated(at_hits, ks), _denominator(denominator, _column(hits, ks), n_held_out)
+
+
+def reciprocal_rank(
+    hits: np.ndarray, n_held_out: np.ndarray, ks: np.ndarray | None = None
+) -> Parts:
+    first = np.where(hits.any(axis=1), 1 + hits.argmax(axis=1), np.inf)
+    value = np.where(first <= _column(hits, ks), 1 / first, 0.0)
+    return value, np.broadcast_to(n_held_out > 0, value.shape)
+
+
+def hit_rate(hits: np.ndarray, n_held_out: np.ndarray, ks: np.ndarray | None = None) -> Parts:
+    value = _cumulated(hits, ks) > 0
+    return value, np.broadcast_to(n_held_out > 0, value.shape)
+
+
+def _cumulated(
+    gain: np.ndarray, ks: np.ndarray | None, weight: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the weighted sums over the first k ranks, for all of them or for each of `ks`."""
+    if ks is None:
+        return gain.sum(axis=1) if weight is None else gain @ weight
+    weight = np.ones(gain.shape[1]) if weight is None else weight
+    sums = [
+        gain[:, start:end] @ weight[start:end] for start, end in zip([0, *ks[:-1]], ks, strict=True)
+    ]
+    return np.cumsum(sums, axis=0)
+
+
+def _column(hits: np.ndarray, ks: np.ndarray | None) -> Any:
+    """Return the number of ranks, or the several as a column."""
+    return hits.shape[1] if ks is None else np.asarray(ks)[:, None]
+
+
+def found(held_out: Any, ranking: ArrayLike, k: int | None) -> Parts:
     """Return whether each of the first k ranks holds a held-out item, and how many were held out.
 
     Two ndarrays of shape (n_users, k), bool, and (n_users,).
     """
-    held_out = stored_entries(held_out)
+    held_out = check_matrix(held_out, "held_out", dtype="numeric")
     ranking = check_ranking(ranking, k, n_items=held_out.shape[1])
     n_users, k = ranking.shape
     if n_users != held_out.shape[0]:
         raise ValueError(f"ranking has {n_users} users, but held_out has {held_out.shape[0]}.")
     users = np.repeat(np.arange(n_users), k)
-    found = held_out[users, np.maximum(ranking, 0).ravel()]
-    if sp.issparse(found):
-        found = found.toarray()
-    hits = (np.reshape(found, ranking.shape) != 0) & (ranking >= 0)
+    values = held_out[users, np.maximum(ranking, 0).ravel()]
+    if sp.issparse(values):
+        values = values.toarray()
+    hits = (np.reshape(values, ranking.shape) != 0) & (ranking >= 0)
     return hits, np.diff(held_out.indptr)
 
 
@@ -278,11 +337,11 @@ def check_ranking(ranking: ArrayLike, k: int | None, *, n_items: int) -> np.ndar
     return ranking
 
 
-def _denominator(name: str, k: int, n_held_out: np.ndarray) -> np.ndarray:
+def _denominator(name: str, k: Any, n_held_out: np.ndarray) -> np.ndarray:
     if name == "min(k, n)":
         return np.minimum(k, n_held_out)
     if name == "n":
-        return n_held_out
+        return n_held_out + 0 * k  # one for each k
     raise ValueError(f"denominator must be 'min(k, n)' or 'n', got {name!r}.")
 
 

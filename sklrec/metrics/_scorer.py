@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
-from .._matrix import canonical_csr, stored_entries, take_entries
-from .._ranking import Excluded, rank_batch, rank_in_batches
-from ..model_selection import split_interactions
+from .._ranking import exclusions, rank_like
+from ..model_selection._hide import hide_interactions
 from ._names import Metric, check_needs, measure, parse_metrics
 from ._ranking import mean_over_users
 
@@ -50,6 +48,11 @@ class RankingScorer:
         item's popularity, and every candidate and fold is measured by the same.
     item_features : {array-like, sparse array} of shape (n_items, n_features) or None, default=None
         Content of the items, for "intra_list_diversity".
+    items : array-like of int or None, default=None
+        The only candidates, such as new items. Only hidden entries among them count as held out.
+    exclude_seen : bool, default=True
+        Whether what is left of a row is never ranked. Of users who repeat what they did, see
+        :func:`evaluate`.
 
     Raises
     ------
@@ -83,6 +86,8 @@ class RankingScorer:
         random_state: int = 0,
         interactions: Any = None,
         item_features: Any = None,
+        items: Any = None,
+        exclude_seen: bool = True,
     ) -> None:
         self.metrics = metrics
         self.threshold = threshold
@@ -90,11 +95,19 @@ class RankingScorer:
         self.random_state = random_state
         self.interactions = interactions
         self.item_features = item_features
+        self.items = items
+        self.exclude_seen = exclude_seen
         self._parsed()  # at once, as a search takes an error in a call for a score of NaN
 
+    @property
+    def __name__(self) -> str:
+        """What scikit-learn's displays call the score."""
+        return self.metrics if isinstance(self.metrics, str) else ", ".join(self.metrics)
+
     def __repr__(self) -> str:
-        matrices = {"interactions": self.interactions, "item_features": self.item_features}
-        given = "".join(f", {name}=..." for name, value in matrices.items() if value is not None)
+        matrices = ("interactions", "item_features", "items")
+        given = "".join(f", {name}=..." for name in matrices if getattr(self, name) is not None)
+        given += "" if self.exclude_seen else ", exclude_seen=False"
         return (
             f"RankingScorer({self.metrics!r}, threshold={self.threshold!r}, "
             f"test_size={self.test_size!r}, random_state={self.random_state!r}{given})"
@@ -123,7 +136,13 @@ class RankingScorer:
         """
         parsed = self._parsed()
         fold_in, held_out = self.hide(X, y)
-        ranking = rank_unseen(estimator, fold_in, k=max(k for _, k in parsed.values()), like=X)
+        excluded = exclusions(
+            fold_in.shape, seen=fold_in if self.exclude_seen else None, items=self.items
+        )
+        held_out = excluded.among_candidates(held_out)
+        ranking = rank_like(
+            estimator, fold_in, k=max(k for _, k in parsed.values()), like=X, excluded=excluded
+        )
         values = measure(
             parsed,
             ranking,
@@ -166,58 +185,10 @@ class RankingScorer:
         held_out : CSR array of shape (n_users, n_items)
             The relevant part of what is hidden.
         """
-        # bool is an int, but True as a seed is a mistake.
-        if not isinstance(self.random_state, Integral) or isinstance(self.random_state, bool):
-            raise ValueError(
-                "random_state must be an int, so that all candidates meet the same hidden "
-                f"entries, got {self.random_state!r}."
-            )
-        X = stored_entries(X)
-        if y is None:
-            return split_interactions(
-                X, self.test_size, threshold=self.threshold, random_state=int(self.random_state)
-            )
-        y = stored_entries(y)
-        if y.shape != X.shape:
-            raise ValueError(f"y must have the shape of X, {X.shape}, got {y.shape}.")
-        position = sp.csr_array((np.arange(1, X.nnz + 1), X.indices, X.indptr), shape=X.shape)
-        hidden = canonical_csr(position * (y != 0)).data - 1
-        if y.nnz and not hidden.size:  # X holds what came before, and nothing has to be hidden
-            return X, take_entries(y, y.data > self.threshold)
-        if hidden.size < y.nnz:
-            raise ValueError(
-                f"y hides {y.nnz - hidden.size} interactions that are not in X, of {y.nnz}; "
-                "all of them must be in X, or none."
-            )
-        held = np.zeros(X.nnz, dtype=bool)
-        held[hidden] = True
-        return take_entries(X, ~held), take_entries(X, held & (X.data > self.threshold))
-
-
-def rank_unseen(estimator: Any, fold_in: sp.csr_array, *, k: int, like: Any) -> np.ndarray:
-    """Rank k items that are not in `fold_in` by any estimator that has ``decision_function``.
-
-    Where `like` is a pandas DataFrame, the estimator gets batches of `fold_in` as DataFrames with
-    its columns: one that was fitted with names compares them.
-    """
-    if not hasattr(estimator, "decision_function"):
-        raise TypeError(
-            f"A ranking needs an estimator with decision_function, got {type(estimator).__name__}."
+        return hide_interactions(
+            X,
+            y,
+            test_size=self.test_size,
+            threshold=self.threshold,
+            random_state=self.random_state,
         )
-    if hasattr(like, "iloc"):
-        estimator = _OfFrames(estimator, like)
-    return rank_in_batches(estimator, fold_in, k=k, excluded=Excluded(entries=fold_in))
-
-
-class _OfFrames:
-    """An estimator that is given sparse rows as DataFrames like the one it was fitted with."""
-
-    def __init__(self, estimator: Any, like: Any) -> None:
-        self.estimator = estimator
-        self.like = like
-
-    def _rank_rows(
-        self, X: sp.csr_array, k: int, excluded: Excluded
-    ) -> tuple[np.ndarray, np.ndarray]:
-        frame = type(self.like)(X.toarray(), columns=self.like.columns)
-        return rank_batch(self.estimator, frame, k, excluded)

@@ -1,5 +1,6 @@
-"""Splits of users and interactions for honest evaluation."""
+"""Splits of users and interactions, and parameter ranges for searches."""
 
+from ._distributions import suggested_distributions
 from ._interactions import split_interactions
 from ._published import strong_generalization_split
 from ._split import StrongGeneralizationSplit
@@ -10,4 +11,5 @@ __all__ = [
     "TimeSplit",
     "split_interactions",
     "strong_generalization_split",
+    "suggested_distributions",
 ]

@@ -28,9 +28,9 @@ def split_interactions(
 ) -> tuple[sp.csr_array, sp.csr_array]:
     """Split each user's interactions into a fold-in and a held-out part.
 
-    By default a share of each user is held out, at random or, with `time`, the latest. At least
-    one relevant entry of each user stays in the fold-in; a user with fewer than two has nothing
-    held out:
+    By default a share of each user's interactions is held out: random ones or, with `time`, the
+    latest ones. At least one relevant entry of each user stays in the fold-in, so that nothing is
+    held out of a user with a single one:
 
     ========== ======================= =====================
     row of X   fold_in                 held_out
@@ -39,8 +39,8 @@ def split_interactions(
     0 4 0 0 0  0 4 0 0 0               0 0 0 0 0
     ========== ======================= =====================
 
-    With `cutoff` the whole table is split at one date, before and after. Users whose interactions
-    are all on one side have an empty row on the other. With ``cutoff=6``:
+    With `cutoff` all interactions are split at one date. Users with interactions on one side only
+    have an empty row on the other side. With ``cutoff=6``:
 
     ========== =========== ======================= =====================
     row of X   time        fold_in                 held_out
@@ -54,35 +54,36 @@ def split_interactions(
     X : {array-like, sparse array} of shape (n_users, n_items)
         Interactions, non-negative.
     test_size : float or int, default=0.2
-        Share of each user's relevant entries to hold out, rounded up, or their number; not used
-        with `cutoff`.
+        If float, the proportion of each user's relevant entries to hold out, rounded up. If int,
+        the number of entries to hold out. Ignored if `cutoff` is given.
     threshold : float, default=0.0
-        Entries above it are relevant, and only they are held out. With `cutoff`, later entries
-        that are not relevant are in neither part.
+        Entries above the threshold are relevant, and only these are held out. If `cutoff` is
+        given, later entries that are not relevant are in neither part.
     time : sparse array of shape (n_users, n_items) or None, default=None
-        When each interaction took place. Where it is given, each user's latest entries are held
-        out, of equal times those of the higher item index; else random ones.
+        The time of each interaction. If given, each user's latest entries are held out; of equal
+        times, the entry with the higher item index counts as later. If None, random entries are
+        held out.
     cutoff : int, float, str, datetime or None, default=None
-        The date that separates the two parts: entries before it stay in the fold-in, those at
-        this time or later are held out. A number is compared with `time` as it is. A date, such
-        as ``"2020-12-31"``, a datetime or a Timestamp, is in UTC without a time zone.
+        Entries before this date are in the fold-in, entries at this date or later are held out.
+        A number is compared with `time` directly. A date is a datetime, a Timestamp of pandas or
+        a string such as ``"2020-12-31"``, in UTC if it has no time zone.
     time_unit : {"s", "ms", "us", "ns"}, default="ns"
-        What `time` counts since 1970, where `cutoff` is a date. Nanoseconds are what
-        :class:`~sklrec.preprocessing.InteractionEncoder` makes of datetimes;
-        :func:`~sklrec.datasets.fetch_movielens` has seconds.
+        The unit of `time`, which counts from 1970, if `cutoff` is a date.
+        :class:`~sklrec.preprocessing.InteractionEncoder` encodes datetimes in nanoseconds,
+        :func:`~sklrec.datasets.fetch_movielens` returns seconds.
     random_state : int, RandomState instance or None, default=None
-        Seed of the draw; not used with `time`.
+        Controls which entries are drawn. Ignored if `time` is given.
 
     Returns
     -------
     fold_in, held_out : CSR arrays of shape (n_users, n_items)
-        They add up to X, but for what `cutoff` leaves out.
+        Their sum is X, except for later entries that are not relevant if `cutoff` is given.
 
     Raises
     ------
     ValueError
-        If `test_size` is neither a share nor a count, `time` has not the entries of X, or nothing
-        is before or after `cutoff`.
+        If `test_size` is neither a proportion nor a count, if `time` lacks entries of X, or if
+        there are no interactions before or after `cutoff`.
 
     See Also
     --------
@@ -118,8 +119,8 @@ def split_interactions(
     n_relevant = np.bincount(row[relevant], minlength=X.shape[0])
     n_held_out = np.minimum(number_of(test_size, n_relevant), np.maximum(n_relevant - 1, 0))
 
-    # Sorted by user and then by key, the first n_held_out of each user are held out. Reversed
-    # before and after, so that of equal keys the higher item index comes first.
+    # The first n_held_out entries of each user in the order of the keys are held out. The arrays
+    # are reversed so that the stable sort puts the higher item index first if keys are equal.
     order = relevant.size - 1 - np.lexsort((key[::-1], row[relevant][::-1]))
     first = np.concatenate([[0], np.cumsum(n_relevant)[:-1]])
     rank = np.arange(relevant.size) - first[row[relevant][order]]
@@ -153,7 +154,7 @@ def _times_of(X: sp.csr_array, time: Any) -> np.ndarray:
             f"time must be a sparse array of shape {X.shape}, like X, got "
             f"{getattr(time, 'shape', time)!r}."
         )
-    if time.dtype.kind == "M":  # of which scipy makes CSR and CSC arrays, but does nothing more
+    if time.dtype.kind == "M":  # scipy can store datetimes in CSR and CSC arrays, but no more
         numbers = as_times(time.data)
         time = type(time)((numbers, time.indices, time.indptr), shape=time.shape)
     n_stored = time.nnz
@@ -168,7 +169,7 @@ def _times_of(X: sp.csr_array, time: Any) -> np.ndarray:
         )
     if not np.isfinite(time.data).all():
         raise ValueError("time must be finite, but it has NaN or infinite entries.")
-    # A time of zero is a time: positions are compared, not values. X may have lost stored zeros.
+    # Positions are compared instead of values, as a time may be zero.
     n_items = X.shape[1]
     key_x, key_time = (
         np.repeat(np.arange(M.shape[0], dtype=np.int64), np.diff(M.indptr)) * n_items + M.indices
@@ -186,5 +187,5 @@ def _times_of(X: sp.csr_array, time: Any) -> np.ndarray:
 
 
 def _latest_first(times: np.ndarray) -> np.ndarray:
-    """Return keys in the opposite order. They keep their type, as float64 rounds nanoseconds."""
-    return -times if times.dtype.kind == "f" else ~times  # -1 - t, which cannot overflow
+    """Return keys whose order is reversed; integers are not converted, as float64 rounds them."""
+    return -times if times.dtype.kind == "f" else ~times  # -1 - t cannot overflow

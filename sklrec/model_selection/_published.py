@@ -1,4 +1,4 @@
-"""The split of published results."""
+"""The split of users and interactions of published results."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ def strong_generalization_split(
     min_interactions: int = 5,
     random_state: int = 98765,
 ) -> Bunch:
-    """Split a data set as published results on implicit feedback do.
+    """Split a data set in the same way as published results on implicit feedback.
 
-    The split of [1]_, entry for entry: users with fewer than `min_interactions` are dropped, the
-    last `n_heldout` of a random permutation are test users, those before them validation users.
-    Items without training users are dropped. Of each held-out user ``int(test_size * n)`` of n
-    entries are held out, none where n < 5. The generator is seeded anew for the validation users
-    and for the test users.
+    This is the split of [1]_, which holds out the same entries. Users with fewer than
+    `min_interactions` are dropped. The last `n_heldout` users of a random permutation are test
+    users, the `n_heldout` users before them validation users. Items without training users are
+    dropped. ``int(test_size * n)`` of the n entries of each held-out user are held out, and none
+    if n < 5. The generator is seeded again for the validation users and for the test users.
 
-    Use it to compare with published numbers; :class:`StrongGeneralizationSplit` for a search.
+    Use it to compare with published results, and :class:`StrongGeneralizationSplit` for a search.
 
     Parameters
     ----------
     X : {array-like, sparse array} of shape (n_users, n_items)
-        Positive interactions: binarize ratings first.
+        Positive interactions; ratings have to be binarized before.
     n_heldout : int
-        Number of validation users, and of test users.
+        Number of validation users and number of test users.
     test_size : float, default=0.2
-        Share of a held-out user's entries that are held out, rounded down.
+        Proportion of a held-out user's entries that are held out, rounded down.
     min_interactions : int, default=5
         Users with fewer nonzero entries are dropped.
     random_state : int, default=98765
-        Seed; the default is the one of [1]_.
+        Seed of the generator; the default is that of [1]_.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def strong_generalization_split(
     Raises
     ------
     ValueError
-        If there are too few users for `n_heldout`, or an argument is out of range.
+        If there are too few users for `n_heldout`, or a parameter is out of range.
 
     References
     ----------
@@ -104,7 +104,7 @@ def strong_generalization_split(
 
 
 def _hide(X: sp.csr_array, test_size: float, seed: int) -> tuple[sp.csr_array, sp.csr_array]:
-    """Draw each user's held-out entries as the published split does, user by user."""
+    """Draw each user's held-out entries in the same way as the published split."""
     rng = RandomState(seed)
     held = np.zeros(X.nnz, dtype=bool)
     for start, end in zip(X.indptr[:-1], X.indptr[1:], strict=True):

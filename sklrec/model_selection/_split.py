@@ -1,4 +1,4 @@
-"""Splits of users, and of each user's interactions."""
+"""Random splits of users."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from .._typing import MatrixLike
 
 
 class StrongGeneralizationSplit(BaseCrossValidator):
-    """Hold out whole users: no user of a test set has a part in training.
+    """Random splits of users into training and test users.
 
-    Strong generalization [1]_ asks what a model does for users it has never seen. A test user's
-    row stays whole here; :class:`sklrec.metrics.RankingScorer` hides a part of it and ranks it
-    back from the rest, the fold-in::
+    Strong generalization [1]_ evaluates a model on users that it has not been trained on. The rows
+    of test users are not split here: :class:`sklrec.metrics.RankingScorer` hides a part of each
+    row and ranks all items given the rest, the fold-in::
 
                      items
         users   1 . 1 1 . . 1      train: fitted on whole rows
@@ -32,15 +32,15 @@ class StrongGeneralizationSplit(BaseCrossValidator):
     Parameters
     ----------
     n_splits : int, default=5
-        Number of random draws of test users, each from all users.
+        Number of splits. Each draws its test users from all users.
     test_size : float or int, default=0.2
-        Share of the users with at least `min_interactions` to hold out, rounded up, or their
-        number.
+        If float, the proportion of the users with at least `min_interactions` to hold out, rounded
+        up. If int, the number of users to hold out.
     min_interactions : int, default=2
-        Users with fewer nonzero entries are never held out: a single one cannot be split into
-        fold-in and held-out part. They stay in training.
+        Users with fewer nonzero entries are training users in all splits, as a single entry cannot
+        be split into a fold-in and a held-out part.
     random_state : int, RandomState instance or None, default=None
-        Seed of the draws.
+        Controls which users are drawn. Pass an int for the same splits in every call.
 
     References
     ----------
@@ -91,9 +91,9 @@ class StrongGeneralizationSplit(BaseCrossValidator):
         Yields
         ------
         train : ndarray of int
-            Row indices of training users, in order.
+            Sorted row indices of the training users.
         test : ndarray of int
-            Row indices of test users, in order; none of them is in train.
+            Sorted row indices of the test users, which are not training users.
 
         Raises
         ------
@@ -115,20 +115,21 @@ def hold_out_users(
     min_interactions: int = 2,
     name: str = "test_size",
 ) -> np.ndarray:
-    """Draw users to hold out, at random from those with enough interactions.
+    """Draw the users to hold out from those with enough interactions.
 
     Parameters
     ----------
     X : csr_array of shape (n_users, n_items)
         Interactions in canonical form, see :func:`sklrec._matrix.canonical_csr`.
     size : float or int
-        Share of the users with at least `min_interactions`, rounded up, or number of users.
+        If float, the proportion of the users with at least `min_interactions`, rounded up. If int,
+        the number of users.
     rng : RandomState or Generator
         The generator to draw with.
     min_interactions : int, default=2
         Users with fewer nonzero entries are never held out.
     name : str, default="test_size"
-        The parameter that `size` comes from, for errors.
+        Name of the parameter that `size` is the value of, for error messages.
 
     Returns
     -------
@@ -177,8 +178,8 @@ def check_share_or_count(test_size: Any) -> None:
 
 
 def number_of(test_size: float | int, n: np.ndarray) -> np.ndarray:
-    """Return how many of `n` the size means; a share is rounded up."""
+    """Return `test_size` as a number of the `n` available ones; a share is rounded up."""
     if isinstance(test_size, Integral):
         return np.full(n.shape, test_size)
-    # Rounded first: 0.28 * 25 is 7.000000000000001, which is meant to be 7.
+    # Rounded first, as 0.28 * 25 is 7.000000000000001 instead of 7.
     return np.ceil(np.round(test_size * n, 9)).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Searches that train on what came before a date and test on what came after it."""
+"""The split of users into those before and those after a date."""
 
 from __future__ import annotations
 
@@ -15,37 +15,38 @@ _USERS = ("all", "known", "new")
 
 
 class TimeSplit(BaseCrossValidator):
-    """Train on what came before a date and test on what came after it.
+    """Train on interactions before a date and test on interactions after it.
 
-    A model that is tested by interactions of one year must not have seen those of the next, of
-    any user. The date is given to :func:`split_interactions`, which cuts the matrix in two. What
-    came before it is the X of a search, and what came after it the y, so that neither training
-    nor the final fit on all of X meets anything later::
+    A model that is tested on a date must not be trained on later interactions, of any user.
+    :func:`split_interactions` splits a matrix at a date. Pass the interactions before it to a
+    search as X and those after it as y, so that no fit, including the final one, uses later
+    interactions::
 
                  X: before     y: after
-        users    1 . 1 . .     . . . 1 .     known: in training, and tested
-                 . 1 . . 1     . . . . .     in training only: nothing came after
-                 . . . . .     1 . 1 . .     new: tested only
+        users    1 . 1 . .     . . . 1 .     known: training and test user
+                 . 1 . . 1     . . . . .     training user
+                 . . . . .     1 . 1 . .     new: test user
 
-    :class:`sklrec.metrics.RankingScorer` ranks from a user's row of X and looks for that of y. Of
-    new users nothing is known at the date: every model recommends the most popular items to them.
+    :class:`sklrec.metrics.RankingScorer` ranks all items given a test user's row of X and looks
+    for the items of the row of y. Nothing is known of new users at the date, so that all models
+    recommend the most popular items to them.
 
     Parameters
     ----------
     users : {"all", "known", "new"}, default="all"
-        Which users are tested: all who have interactions after the date, those of them who have
-        some before it, or those who have not.
+        The test users: all users with interactions after the date, those of them with interactions
+        before it, or those without.
 
     See Also
     --------
-    split_interactions : With a `cutoff`, splits a matrix at a date.
-    StrongGeneralizationSplit : Holds out users whatever the time.
+    split_interactions : Split a matrix at a date with the parameter `cutoff`.
+    StrongGeneralizationSplit : Random splits of users.
 
     Notes
     -----
-    There is one split. To see how a model does at several dates, loop over them with
-    :func:`split_interactions` and :func:`sklrec.metrics.evaluate`. For the final model, with all
-    that is known today, fit ``best_estimator_`` on the sum of both parts.
+    There is one split. To evaluate a model at several dates, loop over them with
+    :func:`split_interactions` and :func:`sklrec.metrics.evaluate`. For a model of all
+    interactions, fit a clone of ``best_estimator_`` on ``X + y``.
 
     Examples
     --------
@@ -89,15 +90,15 @@ class TimeSplit(BaseCrossValidator):
         Yields
         ------
         train : ndarray of int
-            Row indices of users with interactions in X, in order.
+            Sorted row indices of the users with interactions in X.
         test : ndarray of int
-            Row indices of users with interactions in y, in order. Known users are in train too.
+            Sorted row indices of the test users. Known users are also in `train`.
 
         Raises
         ------
         ValueError
-            If y is missing, is not of the shape of X or has entries of X, or if there are no
-            users to train on or to test.
+            If y is None, has another shape than X or has common entries with X, or if there are no
+            training or test users.
         """
         if y is None:
             raise ValueError(
@@ -110,8 +111,8 @@ class TimeSplit(BaseCrossValidator):
         n_common = ((X != 0) * (y != 0)).nnz
         if n_common:
             raise ValueError(
-                f"y must hold what came after the date and X what came before it, but {n_common} "
-                "interactions are in both: a model would be trained on what it is tested by."
+                f"X must hold interactions before the date and y those after it, but {n_common} "
+                "interactions are in both, so that models would be trained on test data."
             )
         is_known = np.diff(X.indptr) > 0
         is_tested = np.diff(y.indptr) > 0

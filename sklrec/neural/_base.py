@@ -13,6 +13,7 @@ import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.utils import check_random_state
+from skorch.callbacks import BatchScoring, EpochScoring
 
 from .._memory import check_memory
 from .._ranking import Excluded
@@ -23,7 +24,14 @@ from ..metrics import RankingScorer
 from ..model_selection._split import hold_out_users
 from ._data import SparseRows
 from ._net import TorchNet, blank_module
-from ._prediction import batch_of, explained_out_of_memory, outputs_of, rank_on_device
+from ._prediction import (
+    batch_of,
+    explained_out_of_memory,
+    outputs_of,
+    rank_on_device,
+    rows_at_once,
+    spare_threads_after_fork,
+)
 from ._state import net_from_arrays, net_to_arrays
 from ._validation import ValidationCallback
 
@@ -56,6 +64,8 @@ class BaseTorchRecommender(BaseRecommender):
     }
 
     net_: TorchNet
+    _seed: int
+    _seed_source: str
 
     # What a model's __init__ assigns; scikit-learn asks that every class spells them out.
     max_epochs: int
@@ -192,6 +202,7 @@ class BaseTorchRecommender(BaseRecommender):
     ) -> BaseTorchRecommender:
         device = self._training_device()
         self._check_callbacks()
+        spare_threads_after_fork()
         before = self.net_ if goes_on else None
         if before is None:
             for name in [name for name in vars(self) if name == "net_" or name.startswith("best_")]:
@@ -259,7 +270,7 @@ class BaseTorchRecommender(BaseRecommender):
                 )
 
     def _check_callbacks(self) -> None:
-        """Refuse callbacks that watch a loss that nobody computes."""
+        """Refuse callbacks that watch what is not computed."""
         for callback in self.callbacks or []:
             callback = callback[1] if isinstance(callback, tuple) else callback
             monitor = getattr(callback, "monitor", None)
@@ -268,6 +279,12 @@ class BaseTorchRecommender(BaseRecommender):
                     f"{type(callback).__name__} watches {monitor!r}, which is not computed; use "
                     "monitor='validation_score' with lower_is_better=False and validation users, "
                     "or monitor='train_loss'."
+                )
+            if isinstance(callback, (EpochScoring, BatchScoring)):
+                raise ValueError(
+                    f"{type(callback).__name__} compares predictions with labels, which users "
+                    "have none of; with X_val or early_stopping=True the history has their "
+                    "'validation_score'."
                 )
 
     def _check_network_memory(self, net: TorchNet, device: torch.device) -> None:
@@ -327,10 +344,10 @@ class BaseTorchRecommender(BaseRecommender):
             if y_val is not None:
                 raise ValueError("y_val says what to hide of X_val, which is missing.")
             return None
-        try:
-            X_val = self._check_rows(X_val, reset=False)
-        except ValueError as error:
-            raise ValueError(f"X_val cannot be used to validate on. {error}") from error
+        n_items = getattr(X_val, "shape", (0, 0))[-1]
+        if n_items not in (0, self.n_features_in_):
+            raise ValueError(f"X_val has {n_items} items, but X has {self.n_features_in_}.")
+        X_val = self._check_rows(X_val, "X_val", reset=False)
         return RankingScorer().hide(X_val, y_val)
 
     def _hold_out_users(
@@ -355,6 +372,9 @@ class BaseTorchRecommender(BaseRecommender):
         if torch.device(self.net_.device).type == "cpu":
             return super()._rank_rows(X, k, excluded)
         return self._rank_on_device(self.net_, self._check_X(X, reset=False), k, excluded)
+
+    def _rows_at_once(self) -> int | None:
+        return rows_at_once(torch.device(self.net_.device), self.n_features_in_)
 
     def _rank_on_device(
         self, net: TorchNet, X: sp.csr_array, k: int, excluded: Excluded

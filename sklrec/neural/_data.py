@@ -6,6 +6,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -160,7 +161,7 @@ class SparseBatch:
         return self._map(torch.Tensor.pin_memory)
 
     def _map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> SparseBatch:
-        tensors = {
+        tensors: dict[str, Any] = {
             name: function(value)
             for name, value in vars(self).items()
             if isinstance(value, torch.Tensor)

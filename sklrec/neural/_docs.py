@@ -24,8 +24,9 @@ n_iter_no_change : int
 warm_start : bool
     When True, ``fit`` continues where the last call ended, up to `max_epochs` in all, as the
     ensembles of scikit-learn do: raise `max_epochs` to train for longer. Parameters of the
-    network must stay as they were; changes of all others take effect. The optimizer's state is
-    then kept, also in pickles, where it is up to twice the size of the weights.
+    network must stay as they were; changes of all others take effect. The state of the optimizer,
+    up to twice the size of the weights, is then kept, also in pickles, as it is by
+    ``partial_fit``.
 callbacks : list of skorch callbacks or None
     Callbacks of training, as in :class:`skorch.NeuralNet`.
 device : str or torch.device

@@ -7,11 +7,14 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from numpy.random import RandomState
+from scipy.stats import randint
 from torch import nn
 
 from .._sklearn import Interval
+from ..base import ExplainMixin
 from ._base import BaseTorchRecommender, EmbeddingMixin
 from ._criteria import Output
 from ._data import SparseBatch
@@ -25,7 +28,7 @@ LEAST_LENGTH = 1e-6
 
 
 @with_training_docs
-class ELSA(EmbeddingMixin, BaseTorchRecommender):
+class ELSA(ExplainMixin, EmbeddingMixin, BaseTorchRecommender):
     r"""Linear item-to-item autoencoder of low rank, for catalogues too large for EASE.
 
     The weights of :class:`~sklrec.linear.EASE` are replaced by :math:`A A^\top - I`, with a unit
@@ -44,16 +47,15 @@ class ELSA(EmbeddingMixin, BaseTorchRecommender):
     Parameters
     ----------
     n_components : int, default=256
-        Length of the item vectors. Worth a search between 64 and 1,024: the accuracy of large
-        catalogues grows with it.
+        Length of the item vectors. Typical range: 64 to 1,024; larger catalogues profit from
+        longer vectors.
     max_epochs : int, default=25
-        Number of passes over the users. Few are enough: worth a search between 5 and 50, or
-        ``early_stopping=True``.
+        Number of passes over the users. Typical range: 5 to 50, or use ``early_stopping=True``.
     batch_size : int, default=256
-        Users in a gradient step. Worth a search between 32 and 1,024; the time of a step hardly
+        Number of users in a gradient step. Typical range: 32 to 1,024; the time of a step hardly
         depends on it.
     learning_rate : float, default=0.1
-        Of the optimizer, Nesterov's Adam.
+        Learning rate of the optimizer, Adam with Nesterov momentum.
 
     Attributes
     ----------
@@ -87,6 +89,12 @@ class ELSA(EmbeddingMixin, BaseTorchRecommender):
     >>> elsa.transform(X).shape
     (200, 16)
     """
+
+    _suggested_distributions: dict = {
+        "n_components": [64, 128, 256, 512, 1024],
+        "max_epochs": randint(5, 51),
+        "batch_size": [32, 64, 128, 256, 512, 1024],
+    }
 
     _parameter_constraints: dict = {
         **BaseTorchRecommender._parameter_constraints,
@@ -132,6 +140,12 @@ class ELSA(EmbeddingMixin, BaseTorchRecommender):
         module: Any = self.net_.plain_module
         with torch.inference_mode():
             return module.item_vectors().cpu().numpy()
+
+    def _contributions(self, X: sp.csr_array, item: int) -> np.ndarray:
+        vectors = self.item_embeddings_
+        weight = vectors @ vectors[item]  # (n_items,)
+        weight[item] = 0
+        return X.data * weight[X.indices].astype(X.dtype)
 
     def _make_net(self, n_items: int) -> TorchNet:
         params = self._net_params()

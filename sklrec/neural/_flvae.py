@@ -7,6 +7,7 @@ from numbers import Integral, Real
 
 import torch
 from numpy.random import RandomState
+from scipy.stats import loguniform
 from torch import nn
 
 from .._sklearn import Interval
@@ -59,12 +60,11 @@ class FLVAE(EmbeddingMixin, BaseTorchRecommender):
         How much less an item counts the better it is predicted; 0 is the logistic loss.
     beta : float, default=0.01
         Weight of the KL term, which is a sum over the latent dimensions. The authors of [1]_ take
-        the mean over these, that is ``beta = 1 / n_components``. Worth a search between 0.002 and
-        0.05.
+        the mean over these, that is ``beta = 1 / n_components``. Typical range: 0.002 to 0.05.
     batch_size : int, default=200
-        Users in a gradient step; 1024 in [1]_, for 117,000 users.
+        Number of users in a gradient step; 1024 in [1]_, for 117,000 users.
     learning_rate : float, default=1e-3
-        Of the optimizer, Adam; [1]_ takes 5e-5 for 50 epochs, then 1e-5 and 1e-6 for 20 each.
+        Adam's learning rate; [1]_ uses 5e-5 for 50 epochs, then 1e-5 and 1e-6 for 20 each.
 
     Attributes
     ----------
@@ -101,6 +101,8 @@ class FLVAE(EmbeddingMixin, BaseTorchRecommender):
     >>> vae.transform(X).shape
     (200, 8)
     """
+
+    _suggested_distributions: dict = {"beta": loguniform(0.002, 0.05)}
 
     _parameter_constraints: dict = {
         **BaseTorchRecommender._parameter_constraints,

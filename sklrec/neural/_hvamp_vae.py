@@ -8,6 +8,7 @@ from numbers import Integral, Real
 import torch
 import torch.nn.functional as F
 from numpy.random import RandomState
+from scipy.stats import loguniform, randint
 from torch import nn
 
 from .._sklearn import Interval, StrOptions
@@ -50,7 +51,7 @@ class HVampVAE(EmbeddingMixin, BaseTorchRecommender):
     Parameters
     ----------
     n_components : int, default=200
-        Dimension of the latent vector, or of each of the two. Worth a search between 50 and 400.
+        Dimension of the latent vector, or of each of the two. Typical range: 50 to 400.
     hidden_layer_sizes : sequence of int, default=(600,)
         Sizes of the hidden layers of each encoder.
     decoder_hidden_layer_sizes : sequence of int or None, default=None
@@ -66,26 +67,26 @@ class HVampVAE(EmbeddingMixin, BaseTorchRecommender):
         Number K of pseudo-inputs. They are dense: with two moments of the optimizer and what a
         step makes of them they take 36 bytes times K times the number of items at the peak, 720 MB
         for 1,000 and 20,000 items.
-        Worth a search between 50 and 1,000; no effect with the standard prior.
+        Typical range: 50 to 1,000. Ignored with the standard prior.
     dropout : float, default=0.5
         Probability with which an interaction is left out of an encoder's input in training.
     likelihood : {"multinomial", "gaussian", "logistic"}, default="multinomial"
-        Of the interactions given the latent vectors, as in :class:`MultVAE`. The authors of [1]_
-        train with the last, a Bernoulli likelihood, on their largest data.
+        Likelihood of the interactions given the latent vectors, as in :class:`MultVAE`. The
+        authors of [1]_ use the last, a Bernoulli likelihood, on their largest data.
     confidence : float, default=10.0
-        Weight of a stored entry beside one of any other, for the Gaussian likelihood.
+        Weight of a stored entry in the Gaussian likelihood; all other entries have weight 1.
     beta : float, default=0.3
-        Weight of the KL term at the end of the annealing. Worth a search between 0.05 and 1.
+        Weight of the KL term at the end of the annealing. Typical range: 0.05 to 1.
     n_annealing_steps : int, default=20_000
-        Number of gradient steps in which the weight of the KL term would rise linearly from 0 to
-        1; it stops at `beta`. 0 means no annealing.
+        Number of gradient steps over which the weight of the KL term would rise linearly from 0
+        to 1; it stops at `beta`. 0 means no annealing.
 
     Attributes
     ----------
     item_embeddings_ : ndarray of shape (n_items, n_hidden)
         Weights of the last layer.
     best_beta_ : float
-        Weight of the KL term in the best epoch; only with validation users.
+        Weight of the KL term in the best epoch. Only with validation users.
 
     See Also
     --------
@@ -128,6 +129,12 @@ class HVampVAE(EmbeddingMixin, BaseTorchRecommender):
     >>> vae.transform(X).shape
     (200, 32)
     """
+
+    _suggested_distributions: dict = {
+        "n_components": randint(50, 401),
+        "n_pseudo_inputs": randint(50, 1001),
+        "beta": loguniform(0.05, 1),
+    }
 
     _parameter_constraints: dict = {
         **BaseTorchRecommender._parameter_constraints,
@@ -227,8 +234,8 @@ class HVampVAE(EmbeddingMixin, BaseTorchRecommender):
 
     @property
     def _n_features_out(self) -> int:
-        hierarchical = self._made_with["prior"] == "hierarchical-vamp"
-        return self._made_with["n_components"] * (2 if hierarchical else 1)
+        hierarchical = self._trained_with["prior"] == "hierarchical-vamp"
+        return self._trained_with["n_components"] * (2 if hierarchical else 1)
 
 
 class HVampVAEModule(nn.Module):

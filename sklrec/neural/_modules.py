@@ -245,9 +245,7 @@ def reset_parameters(module: nn.Module, generator: torch.Generator) -> None:
         In main memory, so that a seed gives the same weights on every device.
     """
     for part in reversed(list(module.modules())):
-        if not hasattr(part, "reset_parameters"):
-            continue
-        if "generator" in inspect.signature(part.reset_parameters).parameters:
-            part.reset_parameters(generator)
-        else:
-            part.reset_parameters()
+        reset: Any = getattr(part, "reset_parameters", None)
+        if reset is not None:
+            takes_generator = "generator" in inspect.signature(reset).parameters
+            reset(generator) if takes_generator else reset()

@@ -7,6 +7,7 @@ from numbers import Integral, Real
 
 import torch
 from numpy.random import RandomState
+from scipy.stats import randint
 from torch import nn
 
 from .._sklearn import Interval, StrOptions
@@ -30,27 +31,27 @@ class MultDAE(EmbeddingMixin, BaseTorchRecommender):
     Parameters
     ----------
     n_components : int, default=200
-        Size of the bottleneck. Worth a search between 50 and 400.
+        Size of the bottleneck. Typical range: 50 to 400.
     hidden_layer_sizes : sequence of int, default=(600,)
         Sizes of the layers before the bottleneck; those after it mirror them. ``()`` is the
         network that [1]_ found best on MovieLens-20M.
     dropout : float, default=0.5
         Probability with which an interaction is left out of the input in training.
     likelihood : {"multinomial", "gaussian", "logistic"}, default="multinomial"
-        Of the interactions given the bottleneck: equations 2, 3 and 4 of [1]_.
+        Likelihood of the interactions given the bottleneck: equations 2, 3 and 4 of [1]_.
     confidence : float, default=10.0
-        Weight of a stored entry beside one of any other, for the Gaussian likelihood.
+        Weight of a stored entry in the Gaussian likelihood; all other entries have weight 1.
     lambda_ : float, default=0.0
-        L2 penalty on the weights, without the biases, beside the mean loss of a user:
-        ``loss + lambda_ * sum(W ** 2)``. The authors of [1]_ state .01 for a loss summed over a
-        batch of 500 users, which is 2e-5 here.
+        L2 penalty on the weights, not on the biases: ``loss + lambda_ * sum(W ** 2)``, where the
+        loss is a mean over users. The authors of [1]_ use 0.01 with a loss summed over a batch of
+        500 users, which is 2e-5 here.
 
     Attributes
     ----------
     item_embeddings_ : ndarray of shape (n_items, n_hidden)
         Weights of the last layer.
     loss_curve_ : list of float
-        Mean loss over each epoch, without the penalty.
+        Mean loss in each epoch, without the penalty.
 
     See Also
     --------
@@ -69,6 +70,8 @@ class MultDAE(EmbeddingMixin, BaseTorchRecommender):
     >>> dae.predict_ranking(X[:2], k=3).shape
     (2, 3)
     """
+
+    _suggested_distributions: dict = {"n_components": randint(50, 401)}
 
     _parameter_constraints: dict = {
         **BaseTorchRecommender._parameter_constraints,

@@ -8,6 +8,7 @@ from numbers import Integral, Real
 import scipy.sparse as sp
 import torch
 from numpy.random import RandomState
+from scipy.stats import randint
 from sklearn.base import clone
 from torch import nn
 
@@ -44,23 +45,23 @@ class MultVAE(EmbeddingMixin, BaseTorchRecommender):
     Parameters
     ----------
     n_components : int, default=200
-        Dimension of the latent vector. Worth a search between 50 and 400.
+        Dimension of the latent vector. Typical range: 50 to 400.
     hidden_layer_sizes : sequence of int, default=(600,)
         Sizes of the encoder's hidden layers; the decoder mirrors them.
     dropout : float, default=0.5
         Probability with which an interaction is left out of the encoder's input in training.
     likelihood : {"multinomial", "gaussian", "logistic"}, default="multinomial"
-        Of the interactions given the latent vector: equations 2, 3 and 4 of [1]_.
+        Likelihood of the interactions given the latent vector: equations 2, 3 and 4 of [1]_.
     confidence : float, default=10.0
-        Weight of a stored entry beside one of any other, for the Gaussian likelihood.
+        Weight of a stored entry in the Gaussian likelihood; all other entries have weight 1.
     beta : float or "peak", default=0.2
-        Weight of the KL term at the end of the annealing. "peak" does what [1]_ recommends: train
-        once with annealing towards 1, take the value at the epoch with the best validation score,
-        and train again with it. That needs ``early_stopping=True`` or validation users;
-        ``partial_fit``, which has none, anneals towards 1.
+        Weight of the KL term at the end of the annealing. With "peak", as [1]_ recommends, the
+        network is first trained with the weight annealed to 1, then trained again up to the weight
+        of the epoch with the best validation score. This needs ``early_stopping=True`` or `X_val`;
+        ``partial_fit``, which has no validation users, anneals to 1.
     n_annealing_steps : int, default=20_000
-        Number of gradient steps in which the weight of the KL term would rise linearly from 0 to
-        1; it stops at `beta`. 0 means no annealing. The default is about that of figure 1 in
+        Number of gradient steps over which the weight of the KL term would rise linearly from 0
+        to 1; it stops at `beta`. 0 means no annealing. The default is about that of figure 1 in
         [1]_; the authors' code has 200,000 for MovieLens-20M.
 
     Attributes
@@ -68,9 +69,9 @@ class MultVAE(EmbeddingMixin, BaseTorchRecommender):
     item_embeddings_ : ndarray of shape (n_items, n_hidden)
         Weights of the last layer.
     beta_ : float
-        Weight of the KL term at the end of the annealing: `beta`, or what "peak" has found.
+        Weight of the KL term at the end of the annealing: `beta`, or the one found by "peak".
     best_beta_ : float
-        Weight of the KL term in the best epoch; only with validation users.
+        Weight of the KL term in the best epoch. Only with validation users.
 
     See Also
     --------
@@ -91,6 +92,8 @@ class MultVAE(EmbeddingMixin, BaseTorchRecommender):
     >>> vae.transform(X).shape
     (200, 16)
     """
+
+    _suggested_distributions: dict = {"n_components": randint(50, 401)}
 
     _parameter_constraints: dict = {
         **BaseTorchRecommender._parameter_constraints,

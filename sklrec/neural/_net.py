@@ -92,6 +92,8 @@ class TorchNet(skorch.NeuralNet):
         self.mixed_precision = mixed_precision
         self.predecessor: TorchNet | None = None
 
+    history_: Any
+
     @property
     def plain_module(self) -> nn.Module:
         """The module as it was before ``torch.compile``, under which its names change."""
@@ -118,14 +120,15 @@ class TorchNet(skorch.NeuralNet):
         self.initialize()
         self.predecessor = None
         self.plain_criterion.load_state_dict(trained.plain_criterion.state_dict())
-        self.history = trained.history
+        self.history_ = trained.history_
         if trained.optimizer_.state:
             rates = [group["lr"] for group in self.optimizer_.param_groups]
             self.optimizer_.load_state_dict(trained.optimizer_.state_dict())
             if self.lr != trained.lr:
                 for group, rate in zip(self.optimizer_.param_groups, rates, strict=True):
-                    group["lr"] = rate
-                    group.pop("initial_lr", None)  # that of a scheduler
+                    group["lr"] = group["initial_lr"] = rate
+        for group in self.optimizer_.param_groups:
+            group.setdefault("initial_lr", group["lr"])  # schedulers ask for it after an epoch
         return self
 
     def initialize_module(self) -> TorchNet:
@@ -134,10 +137,16 @@ class TorchNet(skorch.NeuralNet):
             self.module_ = self.predecessor.plain_module
             return self
         module = blank_module(self)
-        module._apply(lambda t: torch.empty_like(t, device="cpu") if t.is_meta else t)
+        module._apply(_allocated)
         self.generators.seed(self.seed, 0)
         with torch.no_grad():
             reset_parameters(module, self.generators.cpu)
+        for name, weight in module.state_dict().items():
+            if weight.isnan().any():
+                raise TypeError(
+                    f"{type(module).__name__} does not set {name!r} in "
+                    "reset_parameters(generator), where the weights of a network begin."
+                )
         self.module_ = module
         return self
 
@@ -254,6 +263,14 @@ def blank_module(net: TorchNet) -> nn.Module:
     """
     with torch.device("meta"):
         return net.module(**net.get_params_for("module")).float()
+
+
+def _allocated(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor with memory for one that has none, filled with what nobody can overlook."""
+    if not tensor.is_meta:
+        return tensor
+    fill = torch.nan if tensor.is_floating_point() else 0
+    return torch.full_like(tensor, fill, device="cpu")
 
 
 def cpu_multiplies_bfloat16() -> bool:

@@ -9,10 +9,11 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from numpy.random import RandomState
+from scipy.stats import loguniform, uniform
 from torch import nn
 
 from .._sklearn import Interval, StrOptions
-from ..base import SimilarItemsMixin
+from ..base import ExplainMixin, SimilarItemsMixin
 from ._base import BaseTorchRecommender
 from ._criteria import NegativeLogLikelihood, Output
 from ._data import SparseBatch
@@ -23,7 +24,7 @@ from ._net import TorchNet
 
 
 @with_training_docs
-class NeuralEASE(SimilarItemsMixin, BaseTorchRecommender):
+class NeuralEASE(ExplainMixin, SimilarItemsMixin, BaseTorchRecommender):
     r"""Linear item-to-item autoencoder with a zero diagonal, for losses without a closed form.
 
     Scores are ``x @ W`` as those of :class:`~sklrec.linear.EASE`, and the diagonal of W is zero
@@ -47,30 +48,29 @@ class NeuralEASE(SimilarItemsMixin, BaseTorchRecommender):
         What training minimises.
     lambda_ : float, default=0.5
         L2 penalty on the weights, in EASE's units: for "mse" the objective is that of EASE,
-        divided by twice the number of users, and worth a search are values between 10 and 10,000.
-        The other losses are a small part of the squared error; for these, search between 0.05
-        and 10.
+        divided by twice the number of users, with a typical range of 10 to 10,000. The other
+        losses are much smaller than the squared error; their typical range is 0.05 to 10.
     dropout : float, default=0.0
         Probability with which an interaction is left out of the input in training, while it
-        remains in what is learnt, as in :class:`~sklrec.linear.EASE`. Not in [1]_. Worth a search
-        between 0.2 and 0.5.
+        remains in what is learnt, as in :class:`~sklrec.linear.EASE`. Not in [1]_. Typical range:
+        0.2 to 0.5.
     alpha : float, default=0.25
         Weight of the items a user has in the focal loss; that of all others is ``1 - alpha``.
     gamma : float, default=2.0
         How much less an item counts in the focal loss the better it is predicted.
     learning_rate : float, default=1.0
-        Of the optimizer, gradient descent with Nesterov's momentum of 0.9, in units in which the
-        squared error of all users at once can be followed down with a rate of 1 whatever the data:
-        the inverse of the mean of ``||x||^2``, and 1 for the cosine loss. Where the loss becomes
-        NaN take a smaller one: for batches of a few users, for values of which a few are far
-        larger than all others, and for a `lambda_` as large as the sum of all ``||x||^2``.
+        Learning rate of gradient descent with a Nesterov momentum of 0.9, relative to 1 over the
+        largest curvature of the objective, for which the mean of ``||x||^2`` is a bound (1 for the
+        cosine loss). Use a smaller rate if the loss becomes NaN, which can happen with batches of
+        a few users, with a few values far larger than all others, and with a `lambda_` as large as
+        the sum of all ``||x||^2``.
 
     Attributes
     ----------
     coef_ : ndarray of shape (n_items, n_items)
         Weight of each item (row) in the score of each item (column), float32.
     loss_curve_ : list of float
-        Mean loss over each epoch, without the penalty.
+        Mean loss in each epoch, without the penalty.
 
     See Also
     --------
@@ -105,6 +105,12 @@ class NeuralEASE(SimilarItemsMixin, BaseTorchRecommender):
     >>> nease.coef_.shape
     (50, 50)
     """
+
+    @property
+    def _suggested_distributions(self) -> dict:
+        # The objective of "mse" is that of EASE.
+        penalty = loguniform(10, 10_000) if self.loss == "mse" else loguniform(0.05, 10)
+        return {"lambda_": penalty, "dropout": uniform(0.2, 0.3)}
 
     _parameter_constraints: dict = {
         **BaseTorchRecommender._parameter_constraints,
@@ -193,6 +199,9 @@ class NeuralEASE(SimilarItemsMixin, BaseTorchRecommender):
         # their norms, and of the penalty.
         mean_square = 1.0 if self.loss == "cosine" else sp.linalg.norm(X) ** 2 / X.shape[0]
         self._curvature = float(mean_square + self.lambda_ / X.shape[0]) or 1.0
+
+    def _contributions(self, X: sp.csr_array, item: int) -> np.ndarray:
+        return X.data * self.coef_[X.indices, item].astype(X.dtype)
 
     def _item_similarity(self, items: np.ndarray) -> np.ndarray:
         return self.coef_[items]

@@ -28,6 +28,16 @@ TENSORS_OF_A_RANKING = 4
 _IMPORTED_IN = os.getpid()
 
 
+def spare_threads_after_fork() -> None:
+    """Compute on one thread in a process that was forked after torch had started threads.
+
+    The threads do not live on in the child, which would wait for them forever (pytorch issue
+    49555).
+    """
+    if os.getpid() != _IMPORTED_IN:
+        torch.set_num_threads(1)
+
+
 def outputs_of(
     net: TorchNet,
     X: sp.csr_array,
@@ -53,9 +63,7 @@ def batch_of(X: sp.csr_array, net: TorchNet) -> SparseBatch:
 @contextmanager
 def predicting(net: TorchNet, n_rows: int) -> Iterator[None]:
     """Put a net into evaluation and compute no gradients inside the block."""
-    if os.getpid() != _IMPORTED_IN:
-        # The threads of OpenMP are not there in a forked process, and would be waited for forever.
-        torch.set_num_threads(1)
+    spare_threads_after_fork()
     net.plain_module.eval()
     with torch.inference_mode(), explained_out_of_memory(n_rows):
         yield
@@ -92,7 +100,7 @@ def rank_on_device(
     """
     ranking = np.empty((X.shape[0], k), dtype=np.int64)
     values = np.empty((X.shape[0], k), dtype=np.float32)
-    n_rows = rows_at_once(torch.device(net.device), X.shape[1])
+    n_rows = rows_at_once(torch.device(net.device), X.shape[1]) or PREDICTION_ROWS
     with predicting(net, n_rows):
         for rows in gen_batches(X.shape[0], n_rows):
             scores = function(X[rows]).float()
@@ -102,10 +110,10 @@ def rank_on_device(
     return ranking, values
 
 
-def rows_at_once(device: torch.device, n_items: int) -> int:
-    """Return for how many rows there is memory to rank at once."""
+def rows_at_once(device: torch.device, n_items: int) -> int | None:
+    """Return for how many rows a GPU has the memory to rank at once, None on a CPU."""
     if device.type != "cuda":
-        return PREDICTION_ROWS
+        return None
     free = torch.cuda.mem_get_info(device)[0]
     return max(1, int(SHARE_OF_DEVICE * free) // (4 * TENSORS_OF_A_RANKING * n_items))
 

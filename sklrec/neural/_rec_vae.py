@@ -11,6 +11,7 @@ from typing import cast
 import numpy as np
 import torch
 from numpy.random import RandomState
+from scipy.stats import loguniform, randint
 from torch import nn
 
 from .._sklearn import Interval, StrOptions
@@ -43,7 +44,7 @@ class RecVAE(EmbeddingMixin, BaseTorchRecommender):
     Parameters
     ----------
     n_components : int, default=200
-        Dimension of the latent vector. Worth a search between 50 and 400.
+        Dimension of the latent vector. Typical range: 50 to 400.
     hidden_size : int, default=600
         Size of each layer of the encoder.
     n_encoder_layers : int, default=5
@@ -52,12 +53,13 @@ class RecVAE(EmbeddingMixin, BaseTorchRecommender):
         Probability with which an interaction is left out of the encoder's input when the encoder
         is trained.
     likelihood : {"multinomial", "gaussian", "logistic"}, default="multinomial"
-        Of the interactions given the latent vector, as in :class:`MultVAE`; [1]_ has the first.
+        Likelihood of the interactions given the latent vector, as in :class:`MultVAE`; [1]_ uses
+        the first.
     confidence : float, default=10.0
-        Weight of a stored entry beside one of any other, for the Gaussian likelihood.
+        Weight of a stored entry in the Gaussian likelihood; all other entries have weight 1.
     gamma : float, default=0.005
-        Weight of a user's KL term for each interaction, or each unit of them where they are
-        weighted. Worth a search between 0.002 and 0.02.
+        Weight of a user's KL term per interaction, or per unit where interactions are weighted.
+        Typical range: 0.002 to 0.02.
     beta : float or None, default=None
         Weight of the KL term for all users alike, instead of `gamma`.
     prior_weights : sequence of 3 floats, default=(0.15, 0.75, 0.1)
@@ -113,6 +115,11 @@ class RecVAE(EmbeddingMixin, BaseTorchRecommender):
     >>> vae.transform(X).shape
     (200, 16)
     """
+
+    _suggested_distributions: dict = {
+        "n_components": randint(50, 401),
+        "gamma": loguniform(0.002, 0.02),
+    }
 
     _parameter_constraints: dict = {
         **BaseTorchRecommender._parameter_constraints,

@@ -34,7 +34,7 @@ def net_from_arrays(net: TorchNet, arrays: dict[str, Any]) -> TorchNet:
     net.initialize()
     net.plain_module.load_state_dict(_to_tensors(arrays["module"]))
     net.plain_criterion.load_state_dict(_to_tensors(arrays["criterion"]))
-    net.history = History({**epoch, "batches": []} for epoch in arrays["history"])
+    net.history_ = History({**epoch, "batches": []} for epoch in arrays["history"])
     if "optimizer" in arrays:
         net.optimizer_.load_state_dict(_to_tensors(arrays["optimizer"]))
     return net

@@ -12,6 +12,7 @@ import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
 from numpy.random import RandomState
+from scipy.stats import loguniform
 from torch import nn
 
 from .._sklearn import Interval, StrOptions
@@ -56,15 +57,13 @@ class VASP(BaseTorchRecommender):
     training : {"joint", "alternating", "pretrained"}, default="joint"
         The three ways of table 2 in [1]_. "joint" trains all weights for the product in each step.
         "alternating" passes over the users twice in an epoch: in the first pass the weights of the
-        linear model are held, in the second those of FLVAE, each with an optimizer of its own;
-        [1]_ takes turns from step to step.
+        linear model are held, in the second those of FLVAE; [1]_ takes turns from step to step.
         "pretrained" also passes twice, and trains each model for its own focal loss, as if the
         other did not exist; only then are they multiplied.
     lambda_ : float, default=16.0
         L2 penalty on the weights of the linear model, ``lambda_ / (2 n_users) * ||W||^2`` beside
         the mean loss of a user; the number of users is that of the first call. Not in [1]_:
-        without it, thousands of users are too few for the linear model. Worth a search between 1
-        and 100.
+        without it, thousands of users are too few for the linear model. Typical range: 1 to 100.
     item_share : float, default=1.0
         Share of the items that are modelled, the most popular ones; all others score below these.
         The authors of [1]_ report results of a third, which the paper does not say.
@@ -76,12 +75,11 @@ class VASP(BaseTorchRecommender):
         How much less an item counts the better it is predicted; 0 is the logistic loss.
     beta : float, default=0.01
         Weight of the KL term, which is a sum over the latent dimensions. The authors of [1]_ take
-        the mean over these, that is ``beta = 1 / n_components``. Worth a search between 0.002 and
-        0.05.
+        the mean over these, that is ``beta = 1 / n_components``. Typical range: 0.002 to 0.05.
     batch_size : int, default=200
-        Users in a gradient step; 1024 in [1]_, for 117,000 users.
+        Number of users in a gradient step; 1024 in [1]_, for 117,000 users.
     learning_rate : float, default=1e-3
-        Of the optimizer, Adam; [1]_ takes 5e-5 for 50 epochs, then 1e-5 and 1e-6 for 20 each.
+        Adam's learning rate; [1]_ uses 5e-5 for 50 epochs, then 1e-5 and 1e-6 for 20 each.
 
     Attributes
     ----------
@@ -114,6 +112,11 @@ class VASP(BaseTorchRecommender):
     >>> sorted(vasp.decision_function_parts(X[:2]))
     ['ease', 'flvae']
     """
+
+    _suggested_distributions: dict = {
+        "lambda_": loguniform(1, 100),
+        "beta": loguniform(0.002, 0.05),
+    }
 
     _parameter_constraints: dict = {
         **BaseTorchRecommender._parameter_constraints,

@@ -1,9 +1,9 @@
-"""From interaction tables to matrices, and the weights of their entries.
+"""Encoding of interaction tables as matrices, filtering and weighting.
 
-scikit-learn's own transformers work on the sparse arrays of this package as they are:
+Transformers of scikit-learn can be applied to the sparse arrays of this package:
 :class:`~sklearn.preprocessing.Binarizer` turns ratings into positives,
 :class:`~sklearn.preprocessing.Normalizer` gives every user the same weight, and
-:class:`~sklearn.feature_extraction.text.TfidfTransformer` weighs items down that everybody has.
+:class:`~sklearn.feature_extraction.text.TfidfTransformer` reduces the weight of popular items.
 """
 
 from ._encoder import InteractionEncoder

@@ -20,55 +20,55 @@ from ._table import assemble, read_table
 class InteractionEncoder(  # type: ignore[call-arg]
     TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
 ):
-    """Turn a table of interactions into a matrix of users by items, and rankings back into ids.
+    """Encode a table of interactions as a matrix, and decode rankings to ids.
 
-    The table has one row for each interaction. It is one of
+    The table has one row per interaction. It is one of
 
     - a DataFrame, of pandas, polars or another library with columns by name, or an Arrow table;
     - a numpy structured array;
-    - a tuple of arrays or lists, ``(users, items)``, ``(users, items, values)`` or
-      ``(users, items, values, times)``, where values or times may be None.
+    - a tuple of arrays or lists: ``(users, items)``, ``(users, items, values)`` or
+      ``(users, items, values, times)``, where values and times may be None.
 
     Ids are integers, strings, tuples or other hashable objects. All ids of users are of one kind,
     and so are all ids of items: ``1`` and ``"1"`` in the same column are an error.
 
-    ``fit`` learns the items, which are the columns, and the users, which are the rows of
-    ``transform`` unless it is told others. A recommender has no use for the identity of a user:
-    for users that ``fit`` has not seen, name them, ``transform(table, users=ids)``, and they are
-    the rows, in the order named.
+    ``fit`` learns the items, which are the columns of the matrix, and the users, which are its
+    rows by default. Recommenders accept rows of any users: to encode interactions of users that
+    were not seen during ``fit``, pass their ids in the order of the rows,
+    ``transform(table, users=ids)``.
 
     Parameters
     ----------
     user : str or int, default="user"
-        Name of the column of user ids; names are not used where the table is a tuple.
+        Name of the column of user ids. Names are ignored if the table is a tuple.
     item : str or int, default="item"
         Name of the column of item ids.
     value : str, int or None, default=None
-        Name of the column of values, such as ratings or counts: finite and non-negative, where
-        zero means no interaction. Without one, each row of the table counts 1.
+        Name of the column of values, such as ratings or counts. They must be finite and
+        non-negative; zero means no interaction. If None, each row of the table has the value 1.
     time : str, int or None, default=None
         Name of the column of times: finite numbers, or datetimes, which are taken to be in UTC
         if they have no time zone.
     duplicates : {"sum", "last", "binary"}, default="sum"
-        What to store where a user has several interactions with an item: the sum of the values,
-        the value with the latest time (of equal times, or without times, that of the last row),
-        or 1. ``"binary"`` stores 1 for single interactions too.
+        What to store if a user has several interactions with an item: the sum of the values, the
+        value with the latest time (if times are equal or there are none, the value of the last
+        row), or 1. ``"binary"`` also stores 1 for single interactions.
     unknown_users : {"error", "ignore"}, default="error"
         Whether ``transform`` raises an error for interactions of users that have no row, or
-        leaves them out.
+        ignores them.
     unknown_items : {"error", "ignore"}, default="error"
-        Whether ``transform`` raises an error for interactions with items that ``fit`` has not
-        seen, or leaves them out.
+        Whether ``transform`` raises an error for interactions with items that were not seen
+        during ``fit``, or ignores them.
     dtype : {numpy.float32, numpy.float64}, default=numpy.float32
-        Type of the matrix.
+        Data type of the matrix.
 
     Attributes
     ----------
     user_ids_ : ndarray of shape (n_users,)
-        The id of each row: int64 where all are integers, else objects. In increasing order where
-        ids can be compared with each other, else in the order in which they first occur.
+        The id of each row, int64 if all ids are integers and object otherwise. Ids are sorted if
+        they can be compared with each other, and otherwise in the order of their occurrence.
     item_ids_ : ndarray of shape (n_items,)
-        The id of each column, likewise.
+        The id of each column, in the same form.
 
     See Also
     --------
@@ -77,8 +77,9 @@ class InteractionEncoder(  # type: ignore[call-arg]
 
     Notes
     -----
-    Encode a table once, before a search: its rows are interactions, so cross-validation of a
-    pipeline that begins with this encoder would split interactions and not users.
+    Encode a table once, before a search. The rows of the table are interactions, so the
+    cross-validation of a pipeline that starts with this encoder would split interactions instead
+    of users.
 
     Examples
     --------
@@ -91,12 +92,12 @@ class InteractionEncoder(  # type: ignore[call-arg]
     array([[0., 1.],
            [1., 1.]], dtype=float32)
 
-    New users get rows of their own:
+    Rows of users that were not seen during ``fit``:
 
     >>> encoder.transform((["eve", "eve"], ["jam", "rum"]), users=["eve"]).toarray()
     array([[1., 0.]], dtype=float32)
 
-    Rankings of items become ids:
+    Rankings of items are decoded to ids:
 
     >>> encoder.decode_ranking([[1, 0], [0, -1]])
     array([['tea', 'jam'],
@@ -142,7 +143,7 @@ class InteractionEncoder(  # type: ignore[call-arg]
         Parameters
         ----------
         X : DataFrame, structured array or tuple of arrays
-            One row for each interaction.
+            One row per interaction.
         y : None
             Ignored.
 
@@ -175,21 +176,22 @@ class InteractionEncoder(  # type: ignore[call-arg]
         Parameters
         ----------
         X : DataFrame, structured array or tuple of arrays
-            One row for each interaction. It may be empty.
+            One row per interaction. It may be empty.
         users : array-like of shape (n_users,) or None, default=None
-            The ids of the rows, each once, whether ``fit`` has seen them or not. Users without
-            interactions get an empty row. By default the rows are ``user_ids_``.
+            The ids of the rows, without repetition. They may but need not have been seen during
+            ``fit``. Users without interactions get an empty row. By default ``user_ids_``.
         return_time : bool, default=False
-            Whether to return the times of the interactions too.
+            Whether to return the times of the interactions as well.
 
         Returns
         -------
         matrix : csr_array of shape (n_users, n_items)
-            The interactions, with sorted indices and without stored zeros.
+            The interactions, with sorted indices and without explicit zeros.
         times : csr_array of shape (n_users, n_items)
-            Only where `return_time` is True: for each stored entry of the matrix, in the same
-            order, the latest time of its interactions, which may be zero. int64 for integers
-            and for datetimes, in nanoseconds since 1970 (UTC); else float64.
+            The latest time of the interactions of each stored entry of the matrix, which may be
+            zero, with the same sparsity structure. Integers are int64, datetimes are int64 in
+            nanoseconds since 1970 (UTC), and floats are float64. Only returned if `return_time`
+            is True.
 
         Raises
         ------
@@ -198,8 +200,8 @@ class InteractionEncoder(  # type: ignore[call-arg]
         TypeError
             If X is no such table or ids cannot be hashed.
         ValueError
-            As for ``fit``; if users or items are unknown and not to be ignored; if `users`
-            holds an id twice; if times are asked for and X has none.
+            As for ``fit``; also if users or items are unknown and not ignored, if `users` holds an
+            id twice, or if `return_time` is True and X has no times.
         """
         check_is_fitted(self)
         user_column, item_column, values, times = read_table(
@@ -247,18 +249,18 @@ class InteractionEncoder(  # type: ignore[call-arg]
         Parameters
         ----------
         X : DataFrame, structured array or tuple of arrays
-            One row for each interaction.
+            One row per interaction.
         y : None
             Ignored.
         return_time : bool, default=False
-            Whether to return the times of the interactions too.
+            Whether to return the times of the interactions as well.
 
         Returns
         -------
         matrix : csr_array of shape (n_users, n_items)
             The interactions.
         times : csr_array of shape (n_users, n_items)
-            Only where `return_time` is True; see ``transform``.
+            Only returned if `return_time` is True; see ``transform``.
         """
         return self.fit(X).transform(X, return_time=return_time)
 
@@ -325,19 +327,19 @@ class InteractionEncoder(  # type: ignore[call-arg]
         Parameters
         ----------
         ranking : array-like of int, such as of shape (n_users, k)
-            Item indices, or -1 for none, as ``predict_ranking`` gives them.
+            Item indices, or -1 for none, as returned by ``predict_ranking``.
 
         Returns
         -------
         ids : ndarray of the shape of `ranking`, dtype object
-            Item ids, None in the place of -1.
+            Item ids, and None in the place of -1.
 
         Raises
         ------
         NotFittedError
             If the encoder is not fitted.
         ValueError
-            If `ranking` holds anything else than -1 and indices of items.
+            If `ranking` holds values other than -1 and item indices.
         """
         check_is_fitted(self)
         ranking = np.asarray(ranking)
@@ -351,7 +353,7 @@ class InteractionEncoder(  # type: ignore[call-arg]
             )
         ids = np.empty(n_items + 1, dtype=object)
         ids[:-1] = self.item_ids_
-        return ids[ranking]  # the last of them, None, is at -1
+        return ids[ranking]  # index -1 is the last one, None
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the names of the columns: the item ids as strings.
@@ -371,8 +373,8 @@ class InteractionEncoder(  # type: ignore[call-arg]
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        # A table of ids is no matrix of numbers: scikit-learn's checks do not apply, and with
-        # this tag check_estimator says so, as it does of a DictVectorizer.
+        # A table of ids is not a numeric matrix, so that scikit-learn's checks do not apply. This
+        # tag makes check_estimator skip them, as for DictVectorizer.
         tags.input_tags.two_d_array = False
         return tags
 

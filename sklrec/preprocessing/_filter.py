@@ -27,36 +27,36 @@ def filter_interactions(
 ) -> tuple[sp.csr_array, np.ndarray, np.ndarray]:
     """Drop users and items with few interactions.
 
-    By default this is done once, as for the data sets of published results: first the items with
-    fewer than `min_per_item` users go, then the users with fewer than `min_per_user` of the items
-    left. An item may then have lost some of its users again. With ``iterate=True`` both steps are
-    repeated until every user and every item has its minimum: what is left is the largest such
-    part of X, its k-core.
+    By default this is done once, as in most published results: first, items with fewer than
+    `min_per_item` users are dropped, then users with fewer than `min_per_user` of the remaining
+    items, so that items may have fewer than `min_per_item` users left. With ``iterate=True`` both
+    steps are repeated until all users and items have their minimum. The result is the largest
+    such part of X, its k-core.
 
     Parameters
     ----------
     X : {array-like, sparse array or DataFrame} of shape (n_users, n_items)
-        Interactions, non-negative. Stored zeros do not count.
+        Interactions, non-negative. Stored zeros are not interactions.
     min_per_user : int, default=1
         Users with fewer interactions are dropped.
     min_per_item : int, default=1
         Items with fewer interactions are dropped.
     iterate : bool, default=False
-        Whether to go on until nothing changes.
+        Whether to repeat until nothing changes.
 
     Returns
     -------
     filtered : csr_array of shape (n_kept_users, n_kept_items)
-        The interactions left, with their values in the type of X.
+        The remaining interactions, with the values and the dtype of X.
     users : ndarray of shape (n_kept_users,)
-        The rows of X that were kept, in order.
+        The rows of X that are kept, in order.
     items : ndarray of shape (n_kept_items,)
-        The columns of X that were kept, in order.
+        The columns of X that are kept, in order.
 
     Raises
     ------
     ValueError
-        If no user or no item is left, or an argument is out of range.
+        If no user or no item is left, or a parameter is out of range.
 
     Examples
     --------
@@ -80,7 +80,7 @@ def filter_interactions(
         row, col = row[kept], col[kept]
         keep_user = np.bincount(row, minlength=n_users) >= min_per_user
         kept = keep_user[row]
-        # Where no user goes, no item has lost any, and both have their minimum.
+        # If no user was dropped, no item has lost a user: both have their minimum.
         if not iterate or kept.all():
             break
         row, col = row[kept], col[kept]

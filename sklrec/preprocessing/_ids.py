@@ -1,8 +1,8 @@
-"""Ids of any hashable kind: the distinct ones, and the position of an id among them.
+"""Distinct ids of any hashable kind, and the position of ids among them.
 
-Ids are int64 arrays, which have a fast path, or arrays of anything else, which go through a dict
-of Python objects, so that a tuple stays one id. The ids of a column are of one kind: of ``1`` and
-``"1"`` in the same column, one is a mistake.
+Integer ids are int64 arrays and have a fast path. All others are hashed as Python objects, so that
+a tuple stays one id. The ids of a column must be of one kind: if it holds both ``1`` and ``"1"``,
+one of them is a mistake.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-_CHUNK = 1 << 18  # ids that are Python objects at the same time, where the array holds none
-_FREE_SPAN = 1 << 16  # a table over so many integers costs nothing
+_CHUNK = 1 << 18  # number of ids that are converted to Python objects at a time
+_FREE_SPAN = 1 << 16  # range of integers for which a lookup table is always cheap
 
 
 def as_ids(values: Any, name: str) -> np.ndarray:
@@ -100,7 +100,7 @@ def _is_missing(id_: Any) -> bool:
 
 def _narrow(ids: list) -> np.ndarray:
     """Return int64 where all ids are integers that fit, else an array of the objects."""
-    # numpy would turn [1, "a"] into strings and tuples into a second dimension.
+    # numpy would convert [1, "a"] to strings, and tuples to a second dimension.
     if all(kind is int or issubclass(kind, np.integer) for kind in set(map(type, ids))):
         try:
             return np.array(ids, dtype=np.int64)
@@ -112,14 +112,14 @@ def _narrow(ids: list) -> np.ndarray:
 def _objects(ids: np.ndarray) -> Iterator[Any]:
     """Yield ids as Python objects, which are hashed faster than numpy's scalars."""
     chunks = (ids[start : start + _CHUNK] for start in range(0, ids.size, _CHUNK))
-    if ids.dtype.kind in "mM":  # nanoseconds would become plain integers
+    if ids.dtype.kind in "mM":  # tolist would convert nanoseconds to integers
         return chain.from_iterable(chunks)
     return chain.from_iterable(chunk.tolist() for chunk in chunks)
 
 
 @contextmanager
 def _hashing(name: str) -> Iterator[None]:
-    """Say which column holds ids that cannot be hashed."""
+    """Name the column in the error about ids that cannot be hashed."""
     try:
         yield
     except TypeError as error:
@@ -153,5 +153,5 @@ def _positions_of_integers(ids: np.ndarray, vocabulary: np.ndarray) -> np.ndarra
 
 
 def _is_dense(ids: np.ndarray, n_lookups: int) -> bool:
-    """Tell whether a table over the whole range of the ids is cheap, beside so many look-ups."""
+    """Return whether a table over the range of the ids is cheap relative to `n_lookups`."""
     return int(ids.max()) - int(ids.min()) < max(_FREE_SPAN, 4 * n_lookups)

@@ -1,4 +1,4 @@
-"""The columns of an interaction table, and the matrix made of them."""
+"""Reading the columns of an interaction table, and assembling the matrix."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Name = str | int | None
 def read_table(
     X: Any, names: tuple[Name, Name, Name, Name]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """Return the users, items, values and times of a table, checked; the last two may be None.
+    """Return the validated users, items, values and times of a table; the last two may be None.
 
-    `names` are those of the four columns, for tables that have names.
+    `names` are the names of these four columns, which are ignored for a tuple.
     """
     columns = X if isinstance(X, tuple) else _named_columns(X, names)
     if not 2 <= len(columns) <= 4:
         raise ValueError(
-            "A tuple must hold users, items and perhaps values and times, "
+            "A tuple must hold users, items and optionally values and times, "
             f"got {len(columns)} columns."
         )
     users, items, values, times = (*columns, None, None)[:4]
@@ -48,9 +48,9 @@ def assemble(
     duplicates: str,
     dtype: type,
 ) -> tuple[sp.csr_array, sp.csr_array | None]:
-    """Return the matrix and, where there are times, the matrix of the latest ones.
+    """Return the matrix and the matrix of the latest times, None without times.
 
-    `rows` and `cols` are the position of each interaction in the matrix.
+    `rows` and `cols` hold the row and the column of each interaction.
     """
     if values is None:
         values = np.ones(rows.size)
@@ -59,10 +59,10 @@ def assemble(
     cell = rows[order] * shape[1] + cols[order]
     starts = np.ones(cell.size, dtype=bool)
     np.not_equal(cell[1:], cell[:-1], out=starts[1:])
-    first = np.flatnonzero(starts)  # interaction of each cell
+    first = np.flatnonzero(starts)  # position in `order` of the first interaction of each cell
     cell = cell[first]
     latest: Any = None if times is None else np.maximum.reduceat(times[order], first)
-    with np.errstate(over="ignore"):  # an error below
+    with np.errstate(over="ignore"):  # checked below
         if duplicates == "sum":
             data = np.add.reduceat(values[order], first)
         elif duplicates == "binary":
@@ -85,7 +85,7 @@ def assemble(
     )
     if latest is None:
         return matrix, None
-    # Copies, as a change of structure in one matrix must not reach the other.
+    # Copies, so that a change of one matrix in place does not affect the other.
     structure = matrix.indices.copy(), matrix.indptr.copy()
     return matrix, sp.csr_array((latest[kept], *structure), shape=shape)
 
@@ -130,9 +130,9 @@ def _as_values(values: Any) -> np.ndarray:
 
 
 def _stable_order(codes: np.ndarray, n_codes: int) -> np.ndarray:
-    """Return what sorts integers from 0 to n_codes - 1, equal ones as they come.
+    """Return the stable order of integers from 0 to n_codes - 1.
 
-    scipy turns columns of one entry each into rows by counting, faster than any sort compares.
+    The conversion from CSC to CSR is a counting sort, which is faster than sorting by comparison.
     """
     n = codes.size
     index_dtype = _index_dtype(max(n, n_codes))
@@ -142,5 +142,5 @@ def _stable_order(codes: np.ndarray, n_codes: int) -> np.ndarray:
 
 
 def _index_dtype(largest: int) -> np.dtype:
-    """Return the smaller type of scipy's two for indices, which it would not choose by itself."""
+    """Return the smaller of scipy's two index types that holds `largest`."""
     return np.dtype(np.int32 if largest <= np.iinfo(np.int32).max else np.int64)

@@ -1,4 +1,4 @@
-"""Weights of interactions that scikit-learn does not have."""
+"""Weighting of interactions by BM25."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.stats import loguniform, uniform
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, check_non_negative, validate_data
@@ -19,7 +20,7 @@ from .._typing import MatrixLike
 class BM25Transformer(  # type: ignore[call-arg]
     OneToOneFeatureMixin, TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
 ):
-    r"""Weigh interactions by BM25, with users as documents and items as terms.
+    r"""Weight interactions by BM25, with users as documents and items as terms.
 
     An entry :math:`x_{ui}` becomes [1]_ (section 3.4)
 
@@ -28,46 +29,46 @@ class BM25Transformer(  # type: ignore[call-arg]
         \; \log \left( 1 + \frac{N - n_i + 0.5}{n_i + 0.5} \right)
 
     where :math:`l_u` is the sum of the user's row, :math:`\bar l` the mean of these sums, N the
-    number of users and :math:`n_i` the number of those who have the item, the last three as
-    ``fit`` has seen them. Large values saturate, active users weigh less, and so do popular items.
+    number of users and :math:`n_i` the number of users of the item. The last three are computed in
+    ``fit``. Large values saturate, and interactions of active users and with popular items have a
+    lower weight.
 
-    Two conventions differ between sources. The 1 in the logarithm, as in Lucene, keeps the weight
-    of an item that most users have positive. The factor :math:`k_1 + 1`, which [1]_ leaves out,
-    gives a value of 1 in a row of average length the weight of its item alone, so that weights
-    for different :math:`k_1` are of one size.
+    Two conventions differ between sources. The 1 in the logarithm, as in Lucene, keeps the weights
+    of items that most users have positive. With the factor :math:`k_1 + 1`, which [1]_ omits, a
+    value of 1 in a row of average length has the weight of its item, whatever :math:`k_1` is.
 
     Parameters
     ----------
     k1 : float, default=1.2
-        How slowly large values saturate, non-negative: 0 makes the weight of an entry independent
-        of its value, a large `k1` makes it proportional to the value. Worth a search between 0.1
-        and 100 on a logarithmic scale.
+        Saturation of large values, non-negative: with 0 the weight of an entry does not depend on
+        its value, with a large `k1` it is proportional to the value. Typical range: 0.1 to 100,
+        on a logarithmic scale.
     b : float, default=0.75
-        How far the length of the row counts, between 0 (not at all) and 1 (in full).
+        Effect of the length of the row, from 0 (none) to 1 (full). Typical range: 0 to 1.
 
     Attributes
     ----------
     idf_ : ndarray of shape (n_items,), float64
-        The logarithm above for each item, never negative.
+        The logarithm in the formula above for each item, non-negative.
     average_length_ : float
-        Mean of the row sums in ``fit``.
+        Mean of the row sums of the X that was passed to ``fit``.
     n_features_in_ : int
         Number of items.
     feature_names_in_ : ndarray of shape (n_items,)
-        Names of the items where X is a DataFrame with names.
+        Names of the items. Defined only if X is a DataFrame with string column names.
 
     See Also
     --------
-    sklearn.feature_extraction.text.TfidfTransformer : Weigh popular items less; no saturation.
+    sklearn.feature_extraction.text.TfidfTransformer : Reduce the weight of popular items.
     sklearn.preprocessing.Normalizer : Scale every row to the same norm.
     sklearn.preprocessing.Binarizer : Turn ratings above a threshold into ones.
 
     Notes
     -----
-    The transformers of scikit-learn named above take the same sparse arrays. A weight depends on
-    the row of the user and on what ``fit`` has learnt, so that users ``fit`` has not seen are
-    weighed in the same way, whatever the batch. An item that ``fit`` has seen with no user has
-    the highest weight. Where X had no entries at all in ``fit``, row sums are compared with 1.
+    A weight depends on the row of the user and on the statistics computed in ``fit`` only. Rows of
+    users that were not seen during ``fit`` are transformed in the same way. An item that had no
+    users in ``fit`` has the highest weight. If X had no interactions in ``fit``, the average
+    length is taken to be 1.
 
     References
     ----------
@@ -88,6 +89,7 @@ class BM25Transformer(  # type: ignore[call-arg]
         "k1": [Interval(Real, 0, None, closed="left")],
         "b": [Interval(Real, 0, 1, closed="both")],
     }
+    _suggested_distributions: dict = {"k1": loguniform(0.1, 100), "b": uniform(0, 1)}
 
     def __init__(self, *, k1: float = 1.2, b: float = 0.75) -> None:
         self.k1 = k1
@@ -95,7 +97,7 @@ class BM25Transformer(  # type: ignore[call-arg]
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: MatrixLike, y: Any = None) -> BM25Transformer:
-        """Learn how frequent each item is, and the mean length of a row.
+        """Compute the weights of the items and the mean length of a row.
 
         Parameters
         ----------
@@ -122,7 +124,7 @@ class BM25Transformer(  # type: ignore[call-arg]
         return self
 
     def transform(self, X: MatrixLike) -> sp.csr_array:
-        """Weigh interactions.
+        """Weight interactions.
 
         Parameters
         ----------
@@ -132,7 +134,7 @@ class BM25Transformer(  # type: ignore[call-arg]
         Returns
         -------
         weights : csr_array of shape (n_users, n_items)
-            The weights: float32 or float64 as X, float32 where X is of another type.
+            The weights, in float64 if X is, and otherwise in float32.
 
         Raises
         ------
@@ -146,7 +148,9 @@ class BM25Transformer(  # type: ignore[call-arg]
         row = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
         x = X.data.astype(np.float64)
         length = np.bincount(row, weights=x, minlength=X.shape[0]) / (self.average_length_ or 1.0)
-        half = self.k1 * (1 - self.b + self.b * length)  # the x that weighs half of the most
+        half = self.k1 * (
+            1 - self.b + self.b * length
+        )  # the value that has half of the maximum weight
         weights = (self.k1 + 1) * (x / (half[row] + x)) * self.idf_[X.indices]
         return sp.csr_array(
             (weights.astype(X.dtype), X.indices.copy(), X.indptr.copy()), shape=X.shape

@@ -82,6 +82,11 @@ def with_reversed_rows(X: sp.csr_array) -> sp.csr_array:
     return sp.csr_array((X.data[order], X.indices[order], X.indptr.copy()), shape=X.shape)
 
 
+def by_popularity(X: np.ndarray) -> np.ndarray:
+    """Return all items of dense interactions, the most popular first, ties to the lower index."""
+    return np.argsort(-X.sum(axis=0), kind="stable")
+
+
 def assert_raises(error: type[Exception], function: Callable, argument: Any) -> None:
     try:
         function(argument)

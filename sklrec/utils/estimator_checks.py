@@ -25,6 +25,7 @@ from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import check_estimator, estimator_checks_generator
 
+from ..base import BaseRecommender
 from ..metrics import RankingScorer, evaluate
 from ..model_selection import StrongGeneralizationSplit, split_interactions
 from ..pipeline import make_pipeline
@@ -32,6 +33,7 @@ from ._check_data import (
     ByChance,
     CountTasks,
     assert_raises,
+    by_popularity,
     change_parameters,
     fitted,
     planted_groups,
@@ -120,6 +122,7 @@ def recommender_checks(estimator: BaseEstimator) -> Iterator[Callable[[BaseEstim
     yield check_never_ranks_what_was_seen
     yield check_ends_with_minus_one
     yield check_ranking_follows_the_scores
+    yield check_candidates
     if not tags.poor_score:
         yield check_beats_a_random_ranking
         if tags.personalized:
@@ -178,6 +181,25 @@ def check_ranking_follows_the_scores(estimator: BaseEstimator) -> None:
     n_left = X.shape[1] - np.diff(X.indptr).max()
     expected = np.argsort(-scores, axis=1, kind="stable")[:, :n_left]
     assert_array_equal(model.predict_ranking(X, k=n_left), expected)
+
+
+def check_candidates(estimator: BaseEstimator) -> None:
+    """Check that only candidates are ranked, nothing excluded is, and that scores come along."""
+    model, X = fitted(estimator)
+    n_users, n_items = X.shape
+    shuffled = np.random.default_rng(0).permutation(n_items)
+    items, exclude = shuffled[:12], shuffled[10:15]
+    candidate = np.zeros(n_items, dtype=bool)
+    candidate[items[:10]] = True
+    scores = np.where(candidate & (X.toarray() == 0), model.decision_function(X), -np.inf)
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :12]
+    best = np.take_along_axis(scores, order, axis=1)
+    for given in (items, sp.csr_array(np.tile(np.isin(np.arange(n_items), items), (n_users, 1)))):
+        ranking, found = model.predict_ranking(
+            X, k=12, items=given, exclude=exclude, return_scores=True
+        )
+        assert_array_equal(ranking, np.where(np.isneginf(best), -1, order))
+        assert_allclose(found, best, rtol=1e-6)
 
 
 def check_beats_a_random_ranking(estimator: BaseEstimator) -> None:
@@ -247,6 +269,9 @@ def check_input_types_agree(estimator: BaseEstimator) -> None:
         refitted = seeded(estimator).fit(other)
         assert_allclose(refitted.decision_function(other), scores, rtol=1e-6, atol=1e-9)
         assert_array_equal(refitted.predict_ranking(other), refitted.predict_ranking(X))
+    half = X.toarray().astype(np.float16)
+    ranking = seeded(estimator).fit(half).predict_ranking(half)
+    assert_array_equal(ranking, seeded(estimator).fit(X.astype(np.float32)).predict_ranking(X))
     if find_spec("pandas"):
         import pandas as pd
 
@@ -337,13 +362,23 @@ def check_X_is_unchanged(estimator: BaseEstimator) -> None:
 
 
 def check_users_without_items(estimator: BaseEstimator) -> None:
-    """Check that users without items and items without users give finite scores."""
-    tags = tags_of(estimator)
-    X = planted_groups(tags).toarray()
+    """Check that who holds nothing known is ranked by popularity of the training users.
+
+    That is a user without items, and one with nothing but an item that no training user has.
+    """
+    X = planted_groups(tags_of(estimator)).toarray()
     X[5] = 0
     X[:, 7] = 0
-    scores = seeded(estimator).fit(sp.csr_array(X)).decision_function(sp.csr_array(X[:6]))
-    assert np.isfinite(scores).all()
+    model = seeded(estimator).fit(sp.csr_array(X))
+    assert np.isfinite(model.decision_function(sp.csr_array(X[:6]))).all()
+    unknown = np.zeros((2, X.shape[1]))
+    unknown[1, 7] = X.max()
+    assert np.isfinite(model.decision_function(sp.csr_array(unknown))).all()
+    if not tags_of(estimator).poor_score:
+        popular = by_popularity(X)
+        ranking = model.predict_ranking(sp.csr_array(unknown), k=X.shape[1])
+        assert_array_equal(ranking[0], popular)
+        assert_array_equal(ranking[1], [*popular[popular != 7], -1])
 
 
 def check_one_user(estimator: BaseEstimator) -> None:
@@ -424,9 +459,18 @@ def check_set_callbacks(estimator: BaseEstimator) -> None:
 
 
 def check_similar_items(estimator: BaseEstimator) -> None:
-    """Check that no item is similar to itself and that an unknown item is an error."""
+    """Check that no item is similar to itself, that one without users has popular ones beside it.
+
+    An index that is none is an error.
+    """
     model, X = fitted(estimator)
     n_items = X.shape[1]
+    if isinstance(model, BaseRecommender):
+        without = X.toarray()
+        without[:, 7] = 0
+        popular = by_popularity(without)
+        ranking = seeded(estimator).fit(sp.csr_array(without)).similar_items(7, k=n_items)
+        assert_array_equal(ranking, [*popular[popular != 7], -1])
     ranking = model.similar_items([4, 0], k=n_items)
     assert_array_equal(np.sort(ranking[0, :-1]), np.delete(np.arange(n_items), 4))
     assert_array_equal(ranking[:, -1], -1)
