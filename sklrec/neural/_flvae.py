@@ -58,9 +58,9 @@ class FLVAE(EmbeddingMixin, BaseTorchRecommender):
         Weight of the items a user has; that of all others is ``1 - alpha``.
     gamma : float, default=2.0
         How much less an item counts the better it is predicted; 0 is the logistic loss.
-    beta : float, default=0.01
+    beta : float, default=0.05
         Weight of the KL term, which is a sum over the latent dimensions. The authors of [1]_ take
-        the mean over these, that is ``beta = 1 / n_components``. Typical range: 0.002 to 0.05.
+        the mean over these, that is ``beta = 1 / n_components``. Typical range: 0.002 to 0.1.
     batch_size : int, default=200
         Number of users in a gradient step; 1024 in [1]_, for 117,000 users.
     learning_rate : float, default=1e-3
@@ -102,7 +102,7 @@ class FLVAE(EmbeddingMixin, BaseTorchRecommender):
     (200, 8)
     """
 
-    _suggested_distributions: dict = {"beta": loguniform(0.002, 0.05)}
+    _suggested_distributions: dict = {"beta": loguniform(0.002, 0.1)}
 
     _parameter_constraints: dict = {
         **BaseTorchRecommender._parameter_constraints,
@@ -126,8 +126,8 @@ class FLVAE(EmbeddingMixin, BaseTorchRecommender):
         augmentation: bool = True,
         alpha: float = 0.25,
         gamma: float = 2.0,
-        beta: float = 0.01,
-        max_epochs: int = 100,
+        beta: float = 0.05,
+        max_epochs: int = 60,
         batch_size: int = 200,
         learning_rate: float = 1e-3,
         early_stopping: bool = False,
