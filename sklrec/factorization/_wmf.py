@@ -108,6 +108,12 @@ class WMF(FactorRecommender):
         "unobserved_weight": loguniform(0.01, 1),
     }
 
+    _suggested_distributions: dict = {
+        "n_components": [64, 128, 256, 512, 1024],
+        "lambda_": loguniform(1e-4, 0.1),
+        "unobserved_weight": loguniform(0.01, 1),
+    }
+
     def __init__(
         self,
         n_components: int = 64,
