@@ -159,9 +159,9 @@ class ELSA(ExplainMixin, EmbeddingMixin, BaseTorchRecommender):
             **params,
         )
 
-    def _n_step_values(self, n_items: int) -> int:
-        # Unit vectors, the two parts of their gradient and what the optimizer divides by.
-        return 4 * n_items * self.n_components
+    def _n_step_values(self, n_items: int, n_largest: int) -> int:
+        # Unit vectors, the two parts of their gradient, its sum and what the optimizer divides by.
+        return 5 * n_largest
 
 
 @dataclass(frozen=True)
