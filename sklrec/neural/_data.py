@@ -64,9 +64,9 @@ class SparseBatch:
         Euclidean norm of each row, 1 for an empty one.
     n_items : int
         Number of columns.
-    n_in_halves : int
-        Number of entries in the second half of all rows, n // 2 of the n of each; known without
-        asking the device.
+    n_in_halves : int or None
+        Number of entries in the second half of all rows, n // 2 of the n of each; None where only
+        the device knows it.
     generator : torch.Generator or None, default=None
         Source of all noise in training, on the same device. It belongs to one fit, so that fits
         in several threads do not disturb each other.
@@ -79,7 +79,7 @@ class SparseBatch:
     total: torch.Tensor
     norm: torch.Tensor
     n_items: int
-    n_in_halves: int
+    n_in_halves: int | None
     generator: torch.Generator | None = None
 
     def __len__(self) -> int:
@@ -111,8 +111,9 @@ class SparseBatch:
         in_second[(rows + noise).argsort()] = place < self.n_entries[rows] // 2
         # The sizes of the halves are known, so that a GPU need not be waited for to count them.
         order = in_second.to(torch.uint8).argsort(stable=True)
-        n_first = rows.shape[0] - self.n_in_halves
         n_second = self.n_entries // 2
+        n_in_second = int(n_second.sum()) if self.n_in_halves is None else self.n_in_halves
+        n_first = rows.shape[0] - n_in_second
         return (
             self._take(order[:n_first], self.n_entries - n_second),
             self._take(order[n_first:], n_second),
@@ -130,6 +131,7 @@ class SparseBatch:
             n_entries=n_entries,
             total=row_sums(values, n_entries),
             norm=norm.masked_fill_(norm == 0, 1),
+            n_in_halves=None,
         )
 
     @torch.compiler.disable
