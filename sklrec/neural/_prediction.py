@@ -19,6 +19,12 @@ from ._net import TorchNet
 # walk through its weights, and few enough for their scores to stay in the caches.
 PREDICTION_ROWS = 64
 
+# The last digits of a product of matrices depend on their shapes, but not of one whose number of
+# rows is a multiple of this. Batches of catalogues with at most so many items are filled up to it, so
+# that users get the same scores alone as among others; scores of larger ones are equal to rounding.
+MULTIPLE_OF_ROWS = 8
+FEW_ITEMS = 4096
+
 # Share of the free memory of a GPU that the scores of a batch and what ranks them may take.
 SHARE_OF_DEVICE = 0.5
 
@@ -44,11 +50,15 @@ def outputs_of(
     function: Callable[[sp.csr_array], torch.Tensor],
     n_outputs: int,
 ) -> np.ndarray:
-    """Return what `function` makes of the rows of X, without training, in the precision of X."""
+    """Return the outputs of `function` for the rows of X, in the precision of X."""
     outputs = np.empty((X.shape[0], n_outputs), dtype=X.dtype)
     with predicting(net, PREDICTION_ROWS):
         for rows in gen_batches(X.shape[0], PREDICTION_ROWS):
-            found = function(X[rows]).float().cpu().numpy()
+            batch = X[rows]
+            n_rows = batch.shape[0]
+            if X.shape[1] <= FEW_ITEMS:
+                batch.resize(-(-n_rows // MULTIPLE_OF_ROWS) * MULTIPLE_OF_ROWS, X.shape[1])
+            found = function(batch)[:n_rows].float().cpu().numpy()
             if found.shape == outputs.shape and found.dtype == outputs.dtype:
                 return found  # without a copy
             outputs[rows] = found
