@@ -65,7 +65,7 @@ def main() -> int:
             }
         )
         print({name: rows[-1][name] for name in ("case", *COLUMNS[-3:])}, flush=True)
-    write(rows, options.output)
+        write(rows, options.output)
     off = [(f"{row['case']}: off by", abs(float(row["ratio"]) - 1), TOLERANCE) for row in rows]
     return 0 if check(off) else 1
 

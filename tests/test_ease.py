@@ -11,7 +11,7 @@ from sklearn.linear_model import Ridge
 from sklearn.preprocessing import Binarizer
 
 from sklrec import _memory
-from sklrec.linear import EASE
+from sklrec.linear import EASE, _ease
 from sklrec.metrics import evaluate
 from sklrec.model_selection import strong_generalization_split
 
@@ -190,6 +190,16 @@ def test_a_million_items_name_the_memory_they_would_need():
     X = sp.csr_array((np.ones(1, np.float32), ([0], [0])), shape=(1, 10**6))
     with pytest.raises(MemoryError, match=r"1,000,000 items in float32 needs [34],\d{3}\.\d GiB"):
         EASE().fit(X)
+
+
+def test_the_memory_asked_for_counts_the_blocks_of_the_threads(X, monkeypatch):
+    asked = []
+    monkeypatch.setattr(_ease, "check_memory", lambda n_bytes, what: asked.append(n_bytes))
+    for n_threads in (1, 4):
+        monkeypatch.setattr(_ease, "n_threads", lambda n_threads=n_threads: n_threads)
+        EASE().fit(X)
+    a_thread = _ease._BUFFER_OF_A_THREAD + X.nnz * (X.data.itemsize + X.indices.itemsize)
+    assert asked[1] - asked[0] == 3 * a_thread
 
 
 def test_items_without_users_get_no_weight(X):

@@ -10,6 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Ridge
 from sklearn.utils import get_tags
 
+from sklrec import _memory
 from sklrec._sklearn import SUPPORTS_CALLBACKS
 from sklrec.factorization import LFM, _lfm_solvers, _ridge
 
@@ -472,6 +473,13 @@ def test_penalty_too_small_for_the_conjugate_gradients_is_named():
     chain = sp.diags_array(list(values), offsets=[0, 1], shape=(n, n + 1))
     with pytest.raises(ValueError, match="lambda_=1e-12 is too small: the conjugate gradients"):
         LFM(lambda_=1e-12).fit(chain)
+
+
+@pytest.mark.parametrize("n_components", [0, 2])
+def test_fit_beyond_the_memory_is_refused_before_it_starts(ratings, n_components, monkeypatch):
+    monkeypatch.setattr(_memory, "available_memory", lambda: 1000)
+    with pytest.raises(MemoryError, match=rf"n_components={n_components} on .* values needs"):
+        LFM(n_components).fit(ratings)
 
 
 def test_new_users_must_have_the_items_of_fit(ratings):

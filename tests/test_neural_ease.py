@@ -64,6 +64,16 @@ def test_each_step_of_training_is_that_of_the_loss_and_the_penalty(setting, loss
     assert_array_equal(model.coef_.diagonal(), 0)
 
 
+def test_partial_fit_goes_on_in_the_units_of_its_first_call(X):
+    model = NeuralEASE("mse", lambda_=5.0, random_state=0)
+
+    def units(users):
+        (group,) = model.partial_fit(users).net_.optimizer_.param_groups
+        return group["lr"], group["weight_decay"]
+
+    assert units(X) == units(2 * X[:10])
+
+
 def test_training_begins_at_zero(X):
     model = NeuralEASE(max_epochs=1, learning_rate=1e-30).fit(X)
     assert_allclose(model.coef_, 0, atol=1e-25)

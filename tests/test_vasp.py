@@ -109,6 +109,18 @@ def test_each_step_of_training_is_that_of_the_paper(setting):
     assert_array_equal(model.net_.module_.ease.weight.detach().diagonal(), 0)
 
 
+def test_partial_fit_goes_on_with_the_number_of_users_and_the_items_of_its_first_call(X):
+    model = VASP(item_share=0.5, **SMALL)
+
+    def penalties(users):
+        return [
+            group["weight_decay"] for group in model.partial_fit(users).net_.optimizer_.param_groups
+        ]
+
+    assert penalties(X) == penalties(X[:10]) == [16 / 60, 0]
+    assert_array_equal(model.items_, most_popular(X, 0.5))
+
+
 def test_scores_are_logarithms_of_the_product_of_the_two_models_written_out():
     X = some_users()
     model = VASP(**SMALL).fit(X)

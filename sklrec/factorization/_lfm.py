@@ -292,8 +292,9 @@ class LFM(FactorRecommender):
         if self.n_components == 0:
             n_bytes = 40 * X.nnz
         else:
-            ridge = 56 * X.nnz + 2 * width * (n_users + n_items) + n_threads() * 2**24
-            n_bytes = max(ridge, 28 * X.nnz + width * (5 * n_users + 8 * n_items))
+            ridge = 56 * X.nnz + 2 * width * (n_users + n_items)
+            balance = 28 * X.nnz + width * (5 * n_users + 8 * n_items)
+            n_bytes = max(ridge, balance) + n_threads() * 2**24
         check_memory(n_bytes, f"LFM with n_components={self.n_components} on {X.nnz:,} values")
 
     def _states(self, T: sp.csr_array) -> Iterator[State]:

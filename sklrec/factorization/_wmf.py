@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.random import RandomState
 from scipy.linalg import eigh
+from scipy.stats import loguniform
 from sklearn.utils import check_random_state
 
 from .._sklearn import Interval, _fit_context, fit_progress
@@ -100,6 +101,17 @@ class WMF(FactorRecommender):
         "frequency_exponent": [Interval(Real, 0, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
+    }
+    _suggested_distributions: dict = {
+        "n_components": [64, 128, 256, 512, 1024],
+        "lambda_": loguniform(1e-4, 0.1),
+        "unobserved_weight": loguniform(0.01, 1),
+    }
+
+    _suggested_distributions: dict = {
+        "n_components": [64, 128, 256, 512, 1024],
+        "lambda_": loguniform(1e-4, 0.1),
+        "unobserved_weight": loguniform(0.01, 1),
     }
 
     def __init__(

@@ -7,12 +7,14 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from numpy.random import RandomState
 from scipy.stats import randint
 from torch import nn
 
 from .._sklearn import Interval
+from ..base import ExplainMixin
 from ._base import BaseTorchRecommender, EmbeddingMixin
 from ._criteria import Output
 from ._data import SparseBatch
@@ -26,7 +28,7 @@ LEAST_LENGTH = 1e-6
 
 
 @with_training_docs
-class ELSA(EmbeddingMixin, BaseTorchRecommender):
+class ELSA(ExplainMixin, EmbeddingMixin, BaseTorchRecommender):
     r"""Linear item-to-item autoencoder of low rank, for catalogues too large for EASE.
 
     The weights of :class:`~sklrec.linear.EASE` are replaced by :math:`A A^\top - I`, where the rows
@@ -139,6 +141,12 @@ class ELSA(EmbeddingMixin, BaseTorchRecommender):
         module: Any = self.net_.plain_module
         with torch.inference_mode():
             return module.item_vectors().cpu().numpy()
+
+    def _contributions(self, X: sp.csr_array, item: int) -> np.ndarray:
+        vectors = self.item_embeddings_
+        weight = vectors @ vectors[item]  # (n_items,)
+        weight[item] = 0
+        return X.data * weight[X.indices].astype(X.dtype)
 
     def _make_net(self, n_items: int) -> TorchNet:
         params = self._net_params()

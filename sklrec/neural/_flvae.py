@@ -59,9 +59,9 @@ class FLVAE(EmbeddingMixin, BaseTorchRecommender):
     gamma : float, default=2.0
         Focusing parameter of the focal loss: with a larger one, well predicted items count less.
         With 0 it is a weighted logistic loss.
-    beta : float, default=0.01
+    beta : float, default=0.05
         Weight of the KL term, which is a sum over the latent dimensions. The authors of [1]_ take
-        the mean, which corresponds to ``beta = 1 / n_components``. Typical range: 0.002 to 0.05.
+        the mean, which corresponds to ``beta = 1 / n_components``. Typical range: 0.002 to 0.1.
     batch_size : int, default=200
         Number of users in a gradient step; 1024 in [1]_, for 117,000 users.
     learning_rate : float, default=1e-3
@@ -103,7 +103,7 @@ class FLVAE(EmbeddingMixin, BaseTorchRecommender):
     (200, 8)
     """
 
-    _suggested_distributions: dict = {"beta": loguniform(0.002, 0.05)}
+    _suggested_distributions: dict = {"beta": loguniform(0.002, 0.1)}
 
     _parameter_constraints: dict = {
         **BaseTorchRecommender._parameter_constraints,
@@ -127,8 +127,8 @@ class FLVAE(EmbeddingMixin, BaseTorchRecommender):
         augmentation: bool = True,
         alpha: float = 0.25,
         gamma: float = 2.0,
-        beta: float = 0.01,
-        max_epochs: int = 100,
+        beta: float = 0.05,
+        max_epochs: int = 60,
         batch_size: int = 200,
         learning_rate: float = 1e-3,
         early_stopping: bool = False,

@@ -13,7 +13,7 @@ from scipy.stats import loguniform, uniform
 from torch import nn
 
 from .._sklearn import Interval, StrOptions
-from ..base import SimilarItemsMixin
+from ..base import ExplainMixin, SimilarItemsMixin
 from ._base import BaseTorchRecommender
 from ._criteria import NegativeLogLikelihood, Output
 from ._data import SparseBatch
@@ -24,7 +24,7 @@ from ._net import TorchNet
 
 
 @with_training_docs
-class NeuralEASE(SimilarItemsMixin, BaseTorchRecommender):
+class NeuralEASE(ExplainMixin, SimilarItemsMixin, BaseTorchRecommender):
     r"""Linear item-to-item autoencoder with a zero diagonal, for losses without a closed form.
 
     As in :class:`~sklrec.linear.EASE`, scores are ``x @ W`` and the diagonal of W is zero. The
@@ -200,6 +200,9 @@ class NeuralEASE(SimilarItemsMixin, BaseTorchRecommender):
         # of X by their norms, plus the curvature of the penalty.
         mean_square = 1.0 if self.loss == "cosine" else sp.linalg.norm(X) ** 2 / X.shape[0]
         self._curvature = float(mean_square + self.lambda_ / X.shape[0]) or 1.0
+
+    def _contributions(self, X: sp.csr_array, item: int) -> np.ndarray:
+        return X.data * self.coef_[X.indices, item].astype(X.dtype)
 
     def _item_similarity(self, items: np.ndarray) -> np.ndarray:
         return self.coef_[items]

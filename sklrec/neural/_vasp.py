@@ -76,7 +76,7 @@ class VASP(BaseTorchRecommender):
     gamma : float, default=2.0
         Focusing parameter of the focal loss: with a larger one, well predicted items count less.
         With 0 it is a weighted logistic loss.
-    beta : float, default=0.01
+    beta : float, default=0.02
         Weight of the KL term, which is a sum over the latent dimensions. The authors of [1]_ take
         the mean, which corresponds to ``beta = 1 / n_components``. Typical range: 0.002 to 0.05.
     batch_size : int, default=200
@@ -149,8 +149,8 @@ class VASP(BaseTorchRecommender):
         augmentation: bool = True,
         alpha: float = 0.25,
         gamma: float = 2.0,
-        beta: float = 0.01,
-        max_epochs: int = 100,
+        beta: float = 0.02,
+        max_epochs: int = 40,
         batch_size: int = 200,
         learning_rate: float = 1e-3,
         early_stopping: bool = False,

@@ -13,7 +13,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from .._sklearn import Options, StrOptions, _fit_context
-from ._ids import as_ids, distinct, positions
+from ._ids import as_ids, distinct, indices, positions, refuse_repeated
 from ._table import assemble, read_table
 
 
@@ -212,7 +212,7 @@ class InteractionEncoder(  # type: ignore[call-arg]
         row_ids = self.user_ids_
         if users is not None:
             row_ids = as_ids(users, "user")
-            _refuse_repeated(row_ids)
+            refuse_repeated(row_ids)
         rows = positions(user_column, row_ids, "user")
         cols = positions(item_column, self.item_ids_, "item")
         _check_unknown(
@@ -287,7 +287,7 @@ class InteractionEncoder(  # type: ignore[call-arg]
             ``unknown_users="error"``.
         """
         check_is_fitted(self)
-        return _indices(ids, self.user_ids_, "user", self.unknown_users)
+        return indices(ids, self.user_ids_, "user", self.unknown_users)
 
     def item_indices(self, ids: ArrayLike) -> np.ndarray:
         """Return the columns of items, given their ids, such as to rank only these.
@@ -319,7 +319,7 @@ class InteractionEncoder(  # type: ignore[call-arg]
         array([1, 0, 1])
         """
         check_is_fitted(self)
-        return _indices(ids, self.item_ids_, "item", self.unknown_items)
+        return indices(ids, self.item_ids_, "item", self.unknown_items)
 
     def decode_ranking(self, ranking: ArrayLike) -> np.ndarray:
         """Return the ids of ranked items.
@@ -377,28 +377,6 @@ class InteractionEncoder(  # type: ignore[call-arg]
         # tag makes check_estimator skip them, as for DictVectorizer.
         tags.input_tags.two_d_array = False
         return tags
-
-
-def _refuse_repeated(users: np.ndarray) -> None:
-    if distinct(users, "user").size < users.size:
-        seen: set = set()
-        for user in users.tolist():
-            if user in seen:
-                raise ValueError(f"users must hold each id once, but {user!r} comes twice.")
-            seen.add(user)
-
-
-def _indices(ids: Any, vocabulary: np.ndarray, name: str, unknown: str) -> np.ndarray:
-    column = as_ids(ids, name)
-    found = positions(column, vocabulary, name)
-    if unknown == "error" and (found < 0).any():
-        row = int((found < 0).argmax())
-        (first,) = column[row : row + 1].tolist()
-        raise ValueError(
-            f"{name} ids must be among those that fit has seen, got {first!r} in row {row}; with "
-            f"unknown_{name}s='ignore' the index of an unknown id is -1."
-        )
-    return found
 
 
 def _check_unknown(ids: np.ndarray, name: str, reason: str, advice: str, action: str) -> None:

@@ -64,6 +64,30 @@ def positions(ids: np.ndarray, vocabulary: np.ndarray, name: str) -> np.ndarray:
     return found
 
 
+def refuse_repeated(users: np.ndarray) -> None:
+    """Raise an error if an id occurs twice."""
+    if distinct(users, "user").size < users.size:
+        seen: set = set()
+        for user in users.tolist():
+            if user in seen:
+                raise ValueError(f"users must hold each id once, but {user!r} comes twice.")
+            seen.add(user)
+
+
+def indices(ids: Any, vocabulary: np.ndarray, name: str, unknown: str) -> np.ndarray:
+    """Return the position of each id in `vocabulary`; `unknown` is "error" or "ignore"."""
+    column = as_ids(ids, name)
+    found = positions(column, vocabulary, name)
+    if unknown == "error" and (found < 0).any():
+        row = int((found < 0).argmax())
+        (first,) = column[row : row + 1].tolist()
+        raise ValueError(
+            f"{name} ids must be among those that fit has seen, got {first!r} in row {row}; with "
+            f"unknown_{name}s='ignore' the index of an unknown id is -1."
+        )
+    return found
+
+
 def _check_ids(distinct_ids: list, kind: type, ids: np.ndarray, name: str) -> None:
     """Raise an error for the first of `ids` that is missing or not of the kind."""
     if any(map(_is_missing, distinct_ids)):
