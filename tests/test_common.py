@@ -7,7 +7,15 @@ import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks as sklearn_checks
 
 from sklrec.utils import all_estimators
-from sklrec.utils.estimator_checks import parametrize_with_checks
+from sklrec.utils.estimator_checks import _name_of as name_of
+from sklrec.utils.estimator_checks import (
+    check_beats_a_random_ranking,
+    check_checkerboard,
+    check_pickle_and_joblib_round_trip,
+    check_score_is_independent_of_the_batch,
+    check_users_without_items,
+    recommender_checks,
+)
 
 # Settings with which a model is small enough for so many fits; the defaults of any other are.
 SMALL = {
@@ -43,92 +51,97 @@ SMALL["FLVAE"] = {
 }
 SMALL["VASP"] = {**SMALL["FLVAE"], "max_epochs": 12, "lambda_": 1.0}
 
-NEURAL_REGIMES = [
-    {"likelihood": "gaussian", "max_epochs": 30},
-    {"likelihood": "logistic"},
-    {"early_stopping": True, "validation_fraction": 0.2},
-    {"warm_start": True},
-    {"hidden_layer_sizes": ()},
-]
-
-# Settings besides the first under which a model takes another path.
+# Settings besides the first under which an estimator takes another path. What all neural models
+# share, their base class, is checked with one of them.
 REGIMES = {
     "BM25Transformer": [{"b": 0.0}, {"b": 1.0}, {"k1": 0.0}],
-    "EASE": [{"lambda_": 1.0}, {"dropout": 0.3}],
-    "ELSA": [
-        {"early_stopping": True, "validation_fraction": 0.2},
-        {"warm_start": True},
-        {"n_components": 50},  # more than items
-    ],
-    "FLVAE": [
-        {"augmentation": False},
-        {"early_stopping": True, "validation_fraction": 0.2},
-        {"warm_start": True},
-    ],
-    "HVampVAE": [
-        *NEURAL_REGIMES,
-        {"decoder_hidden_layer_sizes": ()},
-        {"gated": False},
-        {"prior": "vamp"},
-        {"prior": "vamp", "gated": False},
-        {"prior": "standard"},
-        {"prior": "standard", "gated": False},
-    ],
+    "EASE": [{"dropout": 0.3}],
     "LFM": [
-        {"solver": "gd"},
-        {"threshold": 3.5},
         {"solver": "gd", "threshold": 3.5},
         {"n_components": 3, "tol": 1e-3},
-        {"n_components": 3, "tol": 1e-3, "threshold": 3.5},
         {"n_components": 3, "solver": "gd", "learning_rate": 2e-4, "tol": 1e-5},
     ],
-    "MultDAE": [*NEURAL_REGIMES, {"lambda_": 1e-4, "hidden_layer_sizes": (16, 12)}],
     "MultVAE": [
-        *NEURAL_REGIMES,
+        {"early_stopping": True, "validation_fraction": 0.2},
+        {"warm_start": True},
         {"beta": "peak", "early_stopping": True, "validation_fraction": 0.2},
-        {"n_annealing_steps": 0, "hidden_layer_sizes": (16, 12)},
     ],
-    "RecVAE": [
-        {"likelihood": "gaussian", "max_epochs": 30},
-        {"likelihood": "logistic"},
-        {"early_stopping": True, "validation_fraction": 0.2},
-        {"warm_start": True},
-        {"alternating": False, "max_epochs": 24},
-        {"beta": 0.1},
-        {"prior_weights": (1, 0, 0), "n_encoder_layers": 1},
-    ],
-    "NeuralEASE": [
-        {"loss": "mse", "lambda_": 1.0},
-        {"loss": "focal", "dropout": 0.2},
-        {"early_stopping": True, "validation_fraction": 0.2},
-        {"warm_start": True},
-    ],
-    "WMF": [{"n_components": 40}, {"frequency_exponent": 0.0, "unobserved_weight": 0.5}],
-    "VASP": [
-        {"training": "alternating"},
-        {"training": "pretrained"},
-        {"augmentation": False},
-        {"item_share": 0.96},  # all of the 20 items of the checkerboard
-        {"early_stopping": True, "validation_fraction": 0.2},
-        {"item_share": 0.96, "early_stopping": True, "validation_fraction": 0.2},
-        {"warm_start": True, "training": "alternating"},
-    ],
+    "VASP": [{"item_share": 0.96}],  # all of the 20 items of the checkerboard
 }
 
+# Settings under which a model learns something else, on the same path through the estimator.
+OBJECTIVES = {
+    "ELSA": [{"n_components": 50}],  # more than items
+    "FLVAE": [{"augmentation": False}],
+    "HVampVAE": [
+        {"decoder_hidden_layer_sizes": (), "likelihood": "gaussian", "max_epochs": 30},
+        {"prior": "vamp", "gated": False},
+        {"prior": "standard", "likelihood": "logistic"},
+    ],
+    "LFM": [{"n_components": 3, "tol": 1e-3, "threshold": 3.5}],
+    "MultDAE": [
+        {"likelihood": "gaussian", "max_epochs": 30},
+        {"likelihood": "logistic", "lambda_": 1e-4, "hidden_layer_sizes": (16, 12)},
+    ],
+    "MultVAE": [
+        {"likelihood": "gaussian", "max_epochs": 30},
+        {"n_annealing_steps": 0, "hidden_layer_sizes": ()},
+    ],
+    "NeuralEASE": [{"loss": "mse", "lambda_": 1.0}, {"loss": "focal", "dropout": 0.2}],
+    "RecVAE": [
+        {"likelihood": "gaussian", "max_epochs": 30},
+        {"alternating": False, "max_epochs": 24},
+        {"prior_weights": (1, 0, 0), "n_encoder_layers": 1, "beta": 0.1},
+    ],
+    "VASP": [{"training": "alternating"}, {"training": "pretrained"}, {"augmentation": False}],
+    "WMF": [{"n_components": 40}, {"frequency_exponent": 0.0, "unobserved_weight": 0.5}],
+}
+CHECKS_OF_OBJECTIVES = [
+    check_beats_a_random_ranking,
+    check_checkerboard,
+    check_pickle_and_joblib_round_trip,
+    check_score_is_independent_of_the_batch,
+    check_users_without_items,
+]
 
-def instances(kind):
+
+def instances(kind, settings=REGIMES, defaults=({},)):
     for name, estimator in all_estimators(kind):
-        for setting in [{}, *REGIMES.get(name, [])]:
+        for setting in [*defaults, *settings.get(name, [])]:
             instance = estimator(**{**SMALL.get(name, {}), **setting})
             # What reads tables instead of matrices has tests of its own.
             if instance.__sklearn_tags__().input_tags.two_d_array:
                 yield instance
 
 
-@parametrize_with_checks(list(instances("recommender")))
+def trained_briefly(estimator):
+    """scikit-learn's checks ask for no skill."""
+    if "max_epochs" in estimator.get_params():
+        estimator.set_params(max_epochs=2)
+    return estimator
+
+
+@sklearn_checks([trained_briefly(instance) for instance in instances("recommender")])
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
 @pytest.mark.filterwarnings("ignore:All .* stored values of X are:UserWarning")  # of one label
+def test_recommender_passes_the_checks_of_scikit_learn(estimator, check):
+    check(estimator)
+
+
+def pairs(estimators, checks_of):
+    found = [(estimator, check) for estimator in estimators for check in checks_of(estimator)]
+    return pytest.mark.parametrize(("estimator", "check"), found, ids=name_of)
+
+
+@pairs(instances("recommender"), recommender_checks)
+@pytest.mark.filterwarnings("ignore:All .* stored values of X are:UserWarning")
 def test_recommender(estimator, check):
+    check(estimator)
+
+
+@pairs(instances("recommender", OBJECTIVES, ()), lambda estimator: CHECKS_OF_OBJECTIVES)
+@pytest.mark.filterwarnings("ignore:All .* stored values of X are:UserWarning")
+def test_objective(estimator, check):
     check(estimator)
 
 

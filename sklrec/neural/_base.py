@@ -15,6 +15,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.utils import check_random_state
 from skorch.callbacks import BatchScoring, EpochScoring
 
+from .._holder import whole
 from .._memory import check_memory
 from .._ranking import Excluded
 from .._sklearn import Interval, _fit_context, fit_progress
@@ -132,7 +133,7 @@ class BaseTorchRecommender(BaseRecommender):
         if goes_on:
             self._check_network_is_unchanged()
         X = self._check_X(X, reset=not goes_on)
-        validation = self._validation_users(X_val, y_val)
+        validation = self._validation_users(whole(X_val, "X_val", X), y_val)
         n_epochs = self.max_epochs - (self.n_iter_ if goes_on else 0)
         if n_epochs <= 0:
             return self
