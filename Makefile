@@ -29,7 +29,7 @@ test: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --dist=worksteal
 
 test-oldest:
-	$(MAKE) $(VENV)-oldest/.test VENV=$(VENV)-oldest CONSTRAINTS=constraints-min.txt EXTRAS=test
+	$(MAKE) $(VENV)-oldest/.test VENV=$(VENV)-oldest CONSTRAINTS=constraints-min.txt EXTRAS=test,neural
 	OMP_NUM_THREADS=1 $(VENV)-oldest/bin/python -m pytest --numprocesses=auto --dist=worksteal tests/test_common.py
 
 lint: $(VENV)/.lint

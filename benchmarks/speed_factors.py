@@ -78,10 +78,10 @@ def main() -> int:
                     }
                 )
                 print(rows[-1], flush=True)
-    with options.output.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+            with options.output.open("w", newline="") as file:
+                writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(rows)
     return 0
 
 

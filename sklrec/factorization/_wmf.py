@@ -102,11 +102,6 @@ class WMF(FactorRecommender):
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
     }
-    _suggested_distributions: dict = {
-        "n_components": [64, 128, 256, 512, 1024],
-        "lambda_": loguniform(1e-4, 0.1),
-        "unobserved_weight": loguniform(0.01, 1),
-    }
 
     _suggested_distributions: dict = {
         "n_components": [64, 128, 256, 512, 1024],

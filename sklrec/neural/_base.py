@@ -36,6 +36,9 @@ from ._prediction import (
 from ._state import net_from_arrays, net_to_arrays
 from ._validation import ValidationCallback
 
+# The allocator of Linux keeps freed blocks up to this size in bytes instead of returning them.
+LARGEST_KEPT_BLOCK = 2**25
+
 
 class BaseTorchRecommender(BaseRecommender):
     """Base class of recommenders that are trained in epochs.
@@ -64,6 +67,8 @@ class BaseTorchRecommender(BaseRecommender):
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
+
+    _n_moments = 2  # numbers that the optimizer keeps of each weight
 
     net_: TorchNet
     _seed: int
@@ -220,7 +225,7 @@ class BaseTorchRecommender(BaseRecommender):
         with explained_out_of_memory(self.batch_size):
             net = self._make_net(X.shape[1])
             if before is None:
-                self._check_network_memory(net, device)
+                self._check_network_memory(net, device, validation is not None)
                 net.initialize()
             else:
                 net.initialize_from(before)
@@ -291,21 +296,48 @@ class BaseTorchRecommender(BaseRecommender):
                     "the 'validation_score'."
                 )
 
-    def _check_network_memory(self, net: TorchNet, device: torch.device) -> None:
+    def _check_network_memory(self, net: TorchNet, device: torch.device, validates: bool) -> None:
+        """Raise a MemoryError if the memory of the machine is too small to train the network.
+
+        Weights and the optimizer's moments are always in memory, and with validation users the best
+        weights. A step computes scores and intermediate results of the loss, then gradients.
+        """
         if device.type != "cpu":
             return
         blank = blank_module(net)
-        n_weights = sum(weight.numel() for weight in blank.parameters())
-        n_values = 4 * n_weights + sum(buffer.numel() for buffer in blank.buffers())
-        # Weights, gradients and the optimizer's two moments; then the arrays of a training step.
+        sizes = [weight.numel() for weight in blank.parameters()]
+        n_kept = sum(sizes) + sum(buffer.numel() for buffer in blank.buffers())
+        n_gradients = max(
+            sum(weight.numel() for weight in blank.get_submodule(one.part).parameters())
+            for one in net.passes
+        )
+        n_scores = self.batch_size * self.n_features_in_
+        n_step = self._n_step_values(self.n_features_in_, max(sizes))
+        n_step += 4 * self.batch_size * sum(sizes) // self.n_features_in_  # of hidden layers
+        # The allocator keeps freed memory of smaller blocks.
+        is_returned = 4 * n_scores >= LARGEST_KEPT_BLOCK
+        n_step = max(n_step, n_gradients) if is_returned else n_step + n_gradients
         check_memory(
-            4 * (n_values + self._n_step_values(self.n_features_in_)),
-            f"{type(self).__name__} with {n_weights:,} weights on batches of {self.batch_size}",
+            4 * (n_kept * (1 + validates) + self._n_moments * sum(sizes) + n_step),
+            f"{type(self).__name__} with {sum(sizes):,} weights on batches of {self.batch_size}",
         )
 
-    def _n_step_values(self, n_items: int) -> int:
-        """Return the size of a step's arrays: scores, their gradient and an intermediate result."""
-        return 3 * self.batch_size * n_items
+    def _n_step_values(self, n_items: int, n_largest: int) -> int:
+        """Return how many numbers a step has in memory before its gradients are complete.
+
+        Parameters
+        ----------
+        n_items : int
+            Number of items.
+        n_largest : int
+            Size of the largest weight, whose gradient is computed while that of the scores is kept.
+        """
+        n_scores = self.batch_size * n_items
+        return max(self._n_score_tensors() * n_scores, n_scores + n_largest)
+
+    def _n_score_tensors(self) -> int:
+        """Return how many tensors with the size of the scores the loss needs at a time."""
+        return {"multinomial": 1}.get(getattr(self, "likelihood", ""), 2)
 
     def _net_params(self) -> dict[str, Any]:
         """Return the settings of a net that all models share."""

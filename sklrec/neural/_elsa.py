@@ -160,9 +160,9 @@ class ELSA(ExplainMixin, EmbeddingMixin, BaseTorchRecommender):
             **params,
         )
 
-    def _n_step_values(self, n_items: int) -> int:
-        # Unit vectors, the two parts of their gradient and the denominator of the optimizer.
-        return 4 * n_items * self.n_components
+    def _n_step_values(self, n_items: int, n_largest: int) -> int:
+        # Unit vectors, both parts of their gradient, its sum and the denominator of the optimizer.
+        return 5 * n_largest
 
 
 @dataclass(frozen=True)

@@ -164,6 +164,9 @@ class FLVAE(EmbeddingMixin, BaseTorchRecommender):
         self.random_state = random_state
         self.verbose = verbose
 
+    def _n_score_tensors(self) -> int:
+        return 6
+
     def _make_net(self, n_items: int) -> TorchNet:
         return TorchNet(
             FLVAEModule,

@@ -201,6 +201,11 @@ class NeuralEASE(ExplainMixin, SimilarItemsMixin, BaseTorchRecommender):
         mean_square = 1.0 if self.loss == "cosine" else sp.linalg.norm(X) ** 2 / X.shape[0]
         self._curvature = float(mean_square + self.lambda_ / X.shape[0]) or 1.0
 
+    _n_moments = 1
+
+    def _n_score_tensors(self) -> int:
+        return 6 if self.loss == "focal" else 3
+
     def _contributions(self, X: sp.csr_array, item: int) -> np.ndarray:
         return X.data * self.coef_[X.indices, item].astype(X.dtype)
 

@@ -214,6 +214,9 @@ class VASP(BaseTorchRecommender):
         flvae, ease = np.split(both, 2, axis=1)
         return {"flvae": flvae, "ease": ease}
 
+    def _n_score_tensors(self) -> int:
+        return 10
+
     def _make_net(self, n_items: int) -> TorchNet:
         batches = HalvedBatches if self.augmentation else SparseBatches
         passes = [Pass(batches=batches)]
