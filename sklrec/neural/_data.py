@@ -64,9 +64,9 @@ class SparseBatch:
         Euclidean norm of each row, 1 for an empty one.
     n_items : int
         Number of columns.
-    n_in_halves : int
-        Number of entries in the second halves of all rows: the sum of n // 2 over rows with n
-        entries. It is an int, so that it need not be read from the device.
+    n_in_halves : int or None
+        Number of entries in the second halves of all rows, the sum of n // 2 over rows with n
+        entries, or None if it has to be computed on the device.
     generator : torch.Generator or None, default=None
         Generator of all noise in training, on the same device. It belongs to one fit, so that
         fits in several threads do not affect each other.
@@ -79,7 +79,7 @@ class SparseBatch:
     total: torch.Tensor
     norm: torch.Tensor
     n_items: int
-    n_in_halves: int
+    n_in_halves: int | None
     generator: torch.Generator | None = None
 
     def __len__(self) -> int:
@@ -110,10 +110,11 @@ class SparseBatch:
         place = torch.arange(rows.shape[0], device=rows.device) - self.offsets[rows]
         in_second = torch.empty_like(rows, dtype=torch.bool)
         in_second[(rows + noise).argsort()] = place < self.n_entries[rows] // 2
-        # The sizes of the halves are known, so there is no need to wait for a GPU to count them.
+        # With known sizes of the halves there is no need to wait for a GPU to count them.
         order = in_second.to(torch.uint8).argsort(stable=True)
-        n_first = rows.shape[0] - self.n_in_halves
         n_second = self.n_entries // 2
+        n_in_second = int(n_second.sum()) if self.n_in_halves is None else self.n_in_halves
+        n_first = rows.shape[0] - n_in_second
         return (
             self._take(order[:n_first], self.n_entries - n_second),
             self._take(order[n_first:], n_second),
@@ -131,6 +132,7 @@ class SparseBatch:
             n_entries=n_entries,
             total=row_sums(values, n_entries),
             norm=norm.masked_fill_(norm == 0, 1),
+            n_in_halves=None,
         )
 
     @torch.compiler.disable
