@@ -15,10 +15,10 @@ from ._typing import MatrixLike
 
 
 class ExplainMixin:
-    """Adds ``explain`` to a model whose scores are a sum over the items of a user.
+    """Mixin that adds ``explain`` to models whose scores are sums over the items of a user.
 
-    A model writes ``_contributions(X, item)``, which returns what each stored entry of X, in their
-    order, adds to the score of `item`, an ndarray of shape (nnz,), and ``_explains()`` where that
+    A subclass implements ``_contributions(X, item)``, which returns the contribution of each stored
+    entry of X to the score of `item`, an ndarray of shape (nnz,), and ``_explains()`` if this
     depends on its parameters.
     """
 
@@ -31,33 +31,33 @@ class ExplainMixin:
 
     @available_if(lambda self: self._explains())
     def explain(self, X: MatrixLike, item: int) -> sp.csr_array:
-        """Say what each interaction of a user contributes to the score of an item.
+        """Return the contribution of each interaction of a user to the score of an item.
 
         Parameters
         ----------
         X : {array-like, sparse array} of shape (n_users, n_items)
-            Interactions of each user, known from ``fit`` or not.
+            Interactions of each user, seen in ``fit`` or not.
         item : int
             Index of the item whose scores are explained.
 
         Returns
         -------
         contributions : CSR array of shape (n_users, n_items)
-            What each interaction adds to the score of `item`, in the precision of X; one entry for
-            each interaction. Each row adds up to the score, less what the model gives the item
-            for any user, such as its bias.
+            Contribution of each interaction to the score of `item`, in the precision of X. Each row
+            adds up to the score, minus terms that are the same for all users, such as the bias of
+            the item.
 
         Raises
         ------
         NotFittedError
             If the model is not fitted.
         ValueError
-            If there is no such item, or X is not what ``fit`` has seen.
+            If the item does not exist, or X has another number of items than in ``fit``.
 
         Notes
         -----
-        A user of whose items the model knows none is ranked by popularity, of which no interaction
-        is the reason: such a row is zero.
+        Users without known items are ranked by popularity, which does not depend on their
+        interactions: their rows are zero.
         """
         check_is_fitted(self)
         n_items = self.n_features_in_

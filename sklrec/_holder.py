@@ -1,4 +1,4 @@
-"""Matrices that go with X as a whole, whatever a search does with the rows of X."""
+"""Matrices that are passed to ``fit`` as a whole, even if a search selects rows of X."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ __all__ = ["ItemFeatures", "Unsliced", "whole"]
 
 
 class Unsliced:
-    """Hold a matrix for ``fit`` that has no row for each row of X.
+    """Container of a matrix for ``fit`` whose rows do not correspond to those of X.
 
-    scikit-learn's searches slice every parameter of ``fit`` that has as many rows as X, whatever
-    they are: with as many validation users as users, ``X_val`` would reach the model as those
-    that stand where the training users of a split do. What is held here has neither length nor
-    shape, so it is handed on whole.
+    scikit-learn's searches select rows of all parameters of ``fit`` that have as many rows as X. If
+    ``X_val`` has as many users as X, for example, a model would only get those with the row numbers
+    of its training users. This container has neither length nor shape, so it is passed as a whole.
 
     Parameters
     ----------
     value : {array-like, sparse array or DataFrame}
-        What the model gets; kept as it is.
+        Matrix for the model, which is not changed.
 
     See Also
     --------
@@ -52,15 +51,14 @@ class Unsliced:
 
 
 class ItemFeatures(Unsliced):
-    """Hold the content of the items for ``fit``, one row for each item.
+    """Container of item features for ``fit``, with one row for each item.
 
-    With as many items as users, a search would take its rows for those of users, see
-    :class:`Unsliced`.
+    If there are as many items as users, a search would select rows of them, see :class:`Unsliced`.
 
     Parameters
     ----------
     value : {array-like, sparse array or DataFrame} of shape (n_items, n_features)
-        The features; kept as they are.
+        Features of the items, which are not changed.
 
     Examples
     --------

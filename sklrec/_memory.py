@@ -1,4 +1,4 @@
-"""Say what a fit would need before it is tried."""
+"""Checks of the available memory before large allocations."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 GIB = 2**30
 
-# Where Linux keeps the limit of the container a process runs in (control groups, versions 2 and
-# 1), what the container uses of it, and what that is made of. Its use counts the cache of files
-# too, of which the kernel drops the inactive part before it refuses memory.
+# Files of Linux with the memory limit of the container of a process (control groups, versions 2 and
+# 1), its use, and the parts of this use. The use includes the cache of files, whose inactive part
+# is available, as the kernel frees it when memory is needed.
 _CGROUP = Path("/sys/fs/cgroup")
 _CGROUP_FILES = [
     (_CGROUP / "memory.max", _CGROUP / "memory.current", _CGROUP / "memory.stat", "inactive_file"),
@@ -23,7 +23,7 @@ _CGROUP_FILES = [
 
 
 def available_memory() -> int | None:
-    """Return the bytes of main memory that can still be allocated, None where it is not known."""
+    """Return how many bytes of main memory are available, or None if this is unknown."""
     found = [_machine_memory()] + [_container_memory(*files) for files in _CGROUP_FILES]
     return min((n_bytes for n_bytes in found if n_bytes is not None), default=None)
 
@@ -35,7 +35,7 @@ def _machine_memory() -> int | None:
                 return int(line.split()[1]) * 1024
     except OSError:  # not Linux
         pass
-    try:  # macOS tells the memory it has, not what is free: better than nothing
+    try:  # macOS reports its total memory, not what is available
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):
         return None
@@ -57,14 +57,14 @@ def _container_memory(limit: Path, usage: Path, stat: Path, reclaimable: str) ->
 
 
 def check_memory(n_bytes: int, what: str) -> None:
-    """Raise a MemoryError if the machine has fewer than `n_bytes` left.
+    """Raise a MemoryError if fewer than `n_bytes` of memory are available.
 
     Parameters
     ----------
     n_bytes : int
-        What the next step allocates at its peak.
+        Memory that the next step needs at its peak.
     what : str
-        The step and the reason, the beginning of the error message.
+        The step, as the beginning of the error message.
 
     Raises
     ------

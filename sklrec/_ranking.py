@@ -1,4 +1,4 @@
-"""From scores to ranked items. The only ranking code of the package."""
+"""Rankings of items by their scores."""
 
 from __future__ import annotations
 
@@ -18,30 +18,31 @@ from ._sklearn import _safe_indexing, n_threads
 # number of users; smaller batches fit the caches better but call the model more often.
 BATCH_BYTES = 2**26
 
-# With fewer rows, a product with a model's weights is a walk through the weights, and as long for
-# one row as for all of them. Large catalogues get as many within this memory.
+# With fewer rows, the time of a product with a model's weights is that of reading the weights, and
+# does not depend on the number of rows. Batches of large catalogues have this many rows, if their
+# scores are within LARGEST_BATCH_BYTES.
 FEW_ROWS = 64
 LARGEST_BATCH_BYTES = 2**29
 
-# Scores of the rows that are ranked at a time, on each thread.
+# Size of the scores that each thread ranks at a time, which fit into the cache.
 CACHED_BYTES = 2**22
 
-# At most this many scores share one group when the k-th best score is bounded from below.
+# Maximum size of a group of scores, for the lower bound of the k-th best score.
 LARGEST_GROUP = 32
 
 
 @dataclass(frozen=True, eq=False)
 class Excluded:
-    """What may not be ranked of some rows. Whatever one of the three excludes is excluded.
+    """Items that must not be ranked, by any of three parameters.
 
     Parameters
     ----------
     entries : CSR array of shape (n_rows, n_items) or None, default=None
-        Stored entries are never ranked, such as what users have seen.
+        Stored entries are not ranked, such as the seen items of each row.
     items : ndarray of bool of shape (n_items,) or None, default=None
-        True for an item that is ranked for nobody.
+        True for items that are not ranked in any row.
     all_but : CSR array of shape (n_rows, n_items) or None, default=None
-        Entries that are not stored are never ranked: the candidates of each row.
+        Only stored entries are ranked: the candidates of each row.
     """
 
     entries: sp.csr_array | None = None
@@ -49,7 +50,7 @@ class Excluded:
     all_but: sp.csr_array | None = None
 
     def __getitem__(self, rows: slice) -> Excluded:
-        """Return what may not be ranked of some of the rows."""
+        """Return the excluded items of some rows."""
         return Excluded(
             None if self.entries is None else self.entries[rows],
             self.items,
@@ -57,7 +58,7 @@ class Excluded:
         )
 
     def mask(self, scores: np.ndarray, first_row: int = 0) -> None:
-        """Set the scores of what is excluded to minus infinity, in place, from one row on."""
+        """Set scores of excluded items to minus infinity, in place, for rows from `first_row`."""
         if self.all_but is not None:
             candidates = _positions(self.all_but, first_row, len(scores))
             kept = scores[candidates]
@@ -69,14 +70,14 @@ class Excluded:
             scores[_positions(self.entries, first_row, len(scores))] = -np.inf
 
     def among_candidates(self, M: sp.csr_array) -> sp.csr_array:
-        """Return the entries of a CSR array of the same shape that `items` and `all_but` leave."""
+        """Return a CSR array with the entries of M that `items` and `all_but` do not exclude."""
         if self.all_but is not None:
             M = canonical_csr(M.multiply(self.all_but != 0))
         return M if self.items is None else take_entries(M, ~self.items[M.indices])
 
 
 def _positions(X: sp.csr_array, first_row: int, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return row and column of each entry of some rows; slices of scipy take longer."""
+    """Return the row and the column of each entry of some rows, faster than with slices."""
     indptr = X.indptr[first_row : first_row + n_rows + 1]
     return np.repeat(np.arange(n_rows), np.diff(indptr)), X.indices[indptr[0] : indptr[-1]]
 
@@ -89,19 +90,19 @@ def top_k(
     Parameters
     ----------
     scores : ndarray of shape (n_rows, n_items)
-        Higher is better; minus infinity is never ranked. Left unchanged.
+        Scores; higher is better, and minus infinity is not ranked. They are not changed.
     k : int
         Number of ranks, at least 1.
     excluded : Excluded or None, default=None
-        What is never ranked.
+        Items that must not be ranked.
 
     Returns
     -------
     ranking : ndarray of shape (n_rows, k), dtype int64
-        Column indices, best first. Equal scores go to the lower index. -1 fills the ranks past
-        the last column that may be ranked.
+        Column indices, best first. Columns with equal scores are ordered by index. -1 means that
+        there are fewer than `k` columns to rank.
     best : ndarray of shape (n_rows, k)
-        The scores of these columns, minus infinity beside -1.
+        Scores of these columns; minus infinity for -1.
 
     Raises
     ------
@@ -120,7 +121,7 @@ def top_k(
     ranking = np.full((n_rows, k), -1, dtype=np.int64)
     best = np.full((n_rows, k), -np.inf, dtype=dtype)
 
-    # Several passes over few rows stay in the cache; over all rows each would go to main memory.
+    # Several passes over few rows stay in the cache; passes over all rows would not.
     n_together = min(max(1, CACHED_BYTES // (dtype.itemsize * n_items)), max(1, n_rows))
 
     def rank(share: slice) -> None:
@@ -154,14 +155,14 @@ def _rank_in_cache(scores: np.ndarray, k: int, *, first_row: int) -> tuple[np.nd
     start = np.searchsorted(flat, np.arange(n_rows + 1) * n_items)
     crowded = np.diff(start) > 4 * k
     if crowded.any():
-        # Many scores equal the bound, as in a row of zeros: only the first k of them can be in
-        # the ranking, and sorting all of them would cost memory.
+        # Many scores equal the bound, as in a row of zeros. Only the first k of them can be in the
+        # ranking, so the others need not be sorted.
         level = scores[crowded] == bound[crowded]
         candidate[crowded] &= ~level | (level.cumsum(axis=1, dtype=np.int32) <= k)
         flat = np.flatnonzero(candidate)
         start = np.searchsorted(flat, np.arange(n_rows + 1) * n_items)
 
-    # The candidates of each row side by side, filled up with what is never better than they.
+    # The candidates of each row, padded with minus infinity.
     n_candidates = np.diff(start)
     row = np.repeat(np.arange(n_rows), n_candidates)
     place = np.arange(flat.size) - start[row]
@@ -174,11 +175,11 @@ def _rank_in_cache(scores: np.ndarray, k: int, *, first_row: int) -> tuple[np.nd
 
 
 def _kth_best_bound(scores: np.ndarray, k: int) -> np.ndarray:
-    """Return for each row a bound that at least `k` scores reach, as a column.
+    """Return a lower bound of the k-th best score of each row, as a column.
 
-    The columns are dealt into groups; k of the groups' maxima reach the k-th largest of them, so
-    at least k scores do. With several times more groups than k, hardly more than k scores do,
-    and two passes over the scores at memory speed replace a partition of each row.
+    Columns are divided into groups. The bound is the k-th largest of the maxima of the groups,
+    which at least k scores reach. With several times more groups than k, not many more scores do,
+    and two passes over the scores replace a partition of each row.
     """
     n_items = scores.shape[1]
     group_size = int(np.clip(n_items // (4 * k), 1, LARGEST_GROUP))
@@ -198,16 +199,16 @@ def _kth_best_bound(scores: np.ndarray, k: int) -> np.ndarray:
 def exclusions(
     shape: tuple[int, int], *, seen: sp.csr_array | None, items: Any = None, exclude: Any = None
 ) -> Excluded:
-    """Return what may not be ranked, from the parameters of ``predict_ranking``.
+    """Return the excluded items, from the parameters of ``predict_ranking``.
 
     Parameters
     ----------
     shape : tuple of int
         Numbers of users and items.
     seen : CSR array of shape (n_users, n_items) or None
-        Entries that are never ranked.
+        Entries that are not ranked.
     items, exclude : array-like of int, sparse array of shape (n_users, n_items) or None
-        The only candidates, and what is never ranked: of all users, or of each.
+        The only candidates, and items that are not ranked, for all users or for each user.
 
     Raises
     ------
@@ -222,7 +223,7 @@ def exclusions(
     elif items is not None:
         candidates = _item_indices(items, "items", shape[1])
         if not candidates.size:
-            raise ValueError("items must name at least one item, got none.")
+            raise ValueError("items must have at least one item, got none.")
         never[:] = True
         never[candidates] = False
     entries = seen
@@ -244,7 +245,7 @@ def _item_indices(items: Any, name: str, n_items: int) -> np.ndarray:
         )
     outside = indices[(indices < 0) | (indices >= n_items)]
     if outside.size:
-        raise ValueError(f"{name} must be between 0 and {n_items - 1}, but holds {outside[0]}.")
+        raise ValueError(f"{name} must be between 0 and {n_items - 1}, got {outside[0]}.")
     return indices.astype(np.int64)
 
 
@@ -254,18 +255,18 @@ def rank_rows(estimator: Any, X: Any, k: int, excluded: Excluded) -> tuple[np.nd
     Parameters
     ----------
     estimator : estimator
-        Fitted, with ``decision_function``.
+        Fitted estimator with ``decision_function``.
     X : {array-like, sparse array or DataFrame} of shape (n_rows, n_items)
-        What the estimator takes.
+        Input of the estimator.
     k : int
         Number of ranks.
     excluded : Excluded
-        What may not be ranked of these rows.
+        Items that must not be ranked.
 
     Returns
     -------
     ranking, scores : ndarrays of shape (n_rows, k)
-        As :func:`top_k` returns them.
+        Result of :func:`top_k`.
 
     Raises
     ------
@@ -282,7 +283,7 @@ def rank_rows(estimator: Any, X: Any, k: int, excluded: Excluded) -> tuple[np.nd
 
 
 def rank_batch(estimator: Any, X: Any, k: int, excluded: Excluded) -> tuple[np.ndarray, np.ndarray]:
-    """Rank one batch of rows as the estimator does it itself, else by :func:`rank_rows`."""
+    """Rank one batch of rows by the estimator's ``_rank_rows`` or by :func:`rank_rows`."""
     own = getattr(estimator, "_rank_rows", None)
     return own(X, k, excluded) if own else rank_rows(estimator, X, k, excluded)
 
@@ -290,44 +291,44 @@ def rank_batch(estimator: Any, X: Any, k: int, excluded: Excluded) -> tuple[np.n
 def rank_in_batches(
     estimator: Any, X: Any, *, k: int, excluded: Excluded, return_scores: bool = False
 ) -> Any:
-    """Rank the best `k` items for each row of `X`, never holding more than a batch of scores.
+    """Rank the best `k` items for each row of `X`, in batches.
 
     Parameters
     ----------
     estimator : estimator
-        Fitted, with ``_rank_rows`` or at least with ``decision_function``.
+        Fitted estimator with ``_rank_rows`` or ``decision_function``.
     X : {ndarray, sparse array or DataFrame} of shape (n_users, n_items)
-        What the estimator takes; handed on row by row in the type it has.
+        Input of the estimator. Batches have the same type.
     k : int
         Number of ranks.
     excluded : Excluded
-        What may not be ranked.
+        Items that must not be ranked.
     return_scores : bool, default=False
         Whether to return the scores too.
 
     Returns
     -------
     ranking : ndarray of shape (n_users, k), dtype int64
-        Item indices, best first, -1 past the last item that may be ranked.
+        Item indices, best first; -1 if there are fewer than `k` items to rank.
     scores : ndarray of shape (n_users, k)
-        Their scores, minus infinity beside -1; only with `return_scores`.
+        Scores of these items; minus infinity for -1. Only with `return_scores`.
 
     Raises
     ------
     MemoryError
-        If the machine lacks the memory for so many ranks.
+        If the memory of the machine is too small for the ranking.
     """
     n_users, n_items = X.shape
     n_bytes = (16 if return_scores else 8) * n_users * k
-    if n_bytes > BATCH_BYTES:  # else a batch of scores takes more
+    if n_bytes > BATCH_BYTES:  # otherwise a batch of scores takes more
         check_memory(n_bytes, f"A ranking of k={k:,} items for {n_users:,} users")
     ranking = np.full((n_users, k), -1, dtype=np.int64)
     scores = None
-    # A model on a GPU says for how many rows its memory is enough.
+    # Models on a GPU determine the number of rows from its memory.
     n_rows = getattr(estimator, "_rows_at_once", lambda: None)()
     batches = blocks(n_users, n_rows) if n_rows else row_batches(n_users, n_items)
     for rows in batches:
-        if rows == slice(0, n_users):  # one user answered at once should not pay for a copy
+        if rows == slice(0, n_users):  # without a copy, for fast rankings of one user
             batch, left_out = X, excluded
         else:
             batch, left_out = _safe_indexing(X, rows), excluded[rows]
@@ -343,10 +344,10 @@ def rank_in_batches(
 def rank_like(
     estimator: Any, fold_in: sp.csr_array, *, k: int, like: Any, excluded: Excluded
 ) -> np.ndarray:
-    """Rank k items for rows of `fold_in` by any estimator that has ``decision_function``.
+    """Rank k items for rows of `fold_in` with any estimator that has ``decision_function``.
 
-    Where `like` is a DataFrame, the estimator gets batches of `fold_in` as DataFrames with its
-    columns: one that was fitted with names compares them.
+    If `like` is a DataFrame, batches of `fold_in` are converted to DataFrames with its columns, as
+    estimators that were fitted with names check them.
     """
     if not hasattr(estimator, "decision_function"):
         raise TypeError(
@@ -363,7 +364,7 @@ def rank_unseen(estimator: Any, fold_in: sp.csr_array, *, k: int, like: Any) -> 
 
 
 class _OfFrames:
-    """An estimator that is given sparse rows as DataFrames like the one it was fitted with."""
+    """Estimator that converts sparse rows to DataFrames with given columns."""
 
     def __init__(self, estimator: Any, like: Any) -> None:
         self.estimator = estimator

@@ -1,4 +1,4 @@
-"""The contract of every recommender."""
+"""Base classes of recommenders."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = [
 
 @dataclass(slots=True)
 class RecommenderTags:
-    """What the checks of :mod:`sklrec.utils.estimator_checks` must know of a recommender.
+    """Tags of a recommender, which determine the checks of :mod:`sklrec.utils.estimator_checks`.
 
     Parameters
     ----------
@@ -43,8 +43,8 @@ class RecommenderTags:
     poor_score : bool, default=False
         Whether the rankings may be no better than random ones.
     learns_from_values : bool, default=False
-        Whether the model learns from the differences between the stored values, as from ratings,
-        so that a matrix of ones holds nothing to learn.
+        Whether the model learns from differences between stored values, such as ratings, and
+        cannot be fitted on a matrix of ones.
     """
 
     personalized: bool = True
@@ -58,10 +58,10 @@ class _Tags(Tags):
 
 
 class RecommenderMixin:
-    """Adds rankings and a score to any estimator that has ``decision_function``.
+    """Mixin that adds rankings and a score to estimators with ``decision_function``.
 
-    A class that inherits from it writes ``fit(X, y=None)`` and ``decision_function(X)``, which
-    returns an ndarray of shape (n_users, n_items) with a score for each item.
+    A subclass implements ``fit(X, y=None)`` and ``decision_function(X)``, which returns an ndarray
+    of shape (n_users, n_items) with a score for each item.
     """
 
     decision_function: Callable[[Any], np.ndarray]
@@ -81,27 +81,27 @@ class RecommenderMixin:
         Parameters
         ----------
         X : {array-like, sparse array or DataFrame} of shape (n_users, n_items)
-            The interactions of each user. Users need not be known from ``fit``.
+            Interactions of each user. Users need not have been seen in ``fit``.
         k : int, default=10
             Number of items to rank for each user.
         exclude_seen : bool, default=True
-            Whether the items with which a user has interacted, the nonzero entries of the row,
-            are left out.
+            Whether to exclude the items with which a user has interacted, the nonzero entries of
+            the row.
         items : array-like of int, sparse array of shape (n_users, n_items) or None, default=None
-            The only candidates: the indices of items, for all users, or a matrix that is nonzero
-            at each user's. None means all items.
+            The only candidates: item indices for all users, or a matrix that is nonzero at the
+            candidates of each user. None means all items.
         exclude : array-like of int, sparse array of shape (n_users, n_items) or None, default=None
-            What is never ranked, in the same forms, such as what is out of stock.
+            Items that are never ranked, such as items out of stock, in the same format.
         return_scores : bool, default=False
             Whether to return the scores too.
 
         Returns
         -------
         ranking : ndarray of shape (n_users, k), dtype int64
-            Item indices, best first. Equal scores go to the lower index. Where fewer than `k`
-            items are left for a user, the ranking ends with -1.
+            Item indices, best first. Items with equal scores are ordered by index. If there are
+            fewer than `k` items to rank for a user, the ranking ends with -1.
         scores : ndarray of shape (n_users, k)
-            What ``decision_function`` gives these items, minus infinity beside -1. Only with
+            Scores of these items by ``decision_function``; minus infinity for -1. Only with
             ``return_scores=True``.
 
         Raises
@@ -109,10 +109,10 @@ class RecommenderMixin:
         NotFittedError
             If the estimator is not fitted.
         ValueError
-            If `k` is not a positive integer, X is not what ``fit`` has seen, or `items` or
-            `exclude` are neither item indices nor a matrix of the shape of X.
+            If `k` is not a positive integer, X has another number of items than in ``fit``, or
+            `items` or `exclude` are neither item indices nor a matrix of the shape of X.
         MemoryError
-            If the machine lacks the memory for `k` ranks of each user.
+            If the memory of the machine is too small for `k` ranks of each user.
         """
         check_is_fitted(self)
         _check_k(k)
@@ -129,9 +129,9 @@ class RecommenderMixin:
         )
 
     def _rank_rows(self, X: Any, k: int, excluded: Excluded) -> tuple[np.ndarray, np.ndarray]:
-        """Rank the best `k` items for one batch of rows; as :func:`sklrec._ranking.rank_rows`.
+        """Rank the best `k` items for a batch of rows, as :func:`sklrec._ranking.rank_rows` does.
 
-        A model that can rank where its scores are, as on a GPU, overrides it.
+        Models that can rank on a GPU override it.
         """
         return rank_rows(self, X, k, excluded)
 
@@ -141,17 +141,17 @@ class RecommenderMixin:
         Parameters
         ----------
         X : {array-like, sparse array} of shape (n_users, n_items)
-            The interactions of each user.
+            Interactions of each user.
         y : {array-like, sparse array} of shape (n_users, n_items) or None, default=None
-            Nonzero at the entries of X to hide; without it 20% of each row. Anything dense of
-            another shape is ignored, as scikit-learn asks of an estimator without target.
+            Nonzero at the entries of X to hide. By default, a random 20% of each row. A dense `y`
+            of another shape is ignored, as scikit-learn requires of estimators without a target.
 
         Returns
         -------
         score : float
-            What ``RankingScorer()(self, X, y)`` returns.
+            Result of ``RankingScorer()(self, X, y)``.
         """
-        from .metrics import RankingScorer  # metrics ranks with this module
+        from .metrics import RankingScorer  # avoids a circular import
 
         hides = sp.issparse(y) or (np.ndim(y) == 2 and np.shape(y) == np.shape(X))
         return float(RankingScorer()(self, X, y if hides else None))  # type: ignore[arg-type]
@@ -167,26 +167,27 @@ class RecommenderMixin:
 class BaseRecommender(CallbackSupportMixin, RecommenderMixin, BaseEstimator):
     """Base class of the recommenders of this package.
 
-    A model writes ``fit``, which calls ``_check_X(X, reset=True)`` and ``_learn_popularity(X)``
-    and reports its steps through :func:`fit_progress`, and ``decision_function``, which calls
-    ``_check_X(X, reset=False)`` and returns ``_with_popularity(X, scores)``.
+    A subclass implements ``fit``, which calls ``_check_X(X, reset=True)`` and
+    ``_learn_popularity(X)`` and reports its steps to :func:`fit_progress`, and
+    ``decision_function``, which calls ``_check_X(X, reset=False)`` and returns
+    ``_with_popularity(X, scores)``.
     """
 
     def __sklearn_is_fitted__(self) -> bool:
-        # scikit-learn's own test looks for attributes that end in "_", such as ``lambda_``.
+        # The default of scikit-learn looks for attributes that end with "_", such as ``lambda_``.
         return hasattr(self, "n_features_in_")
 
     def _check_X(self, X: MatrixLike, *, reset: bool) -> sp.csr_array:
-        """Validate `X` and return it as a CSR array in canonical form, without stored zeros.
+        """Validate `X` and return it as a CSR array in canonical format, without stored zeros.
 
-        float32 and float64 are kept, every other type becomes float32. X itself is unchanged.
+        float32 and float64 are kept, all other types are converted to float32. X is not changed.
         """
         if not reset:
             check_is_fitted(self)
         return self._check_rows(X, "X", reset=reset)
 
     def _check_rows(self, X: MatrixLike, name: str, *, reset: bool) -> sp.csr_array:
-        """Do the same for rows that come with X, such as validation users, in a first ``fit``."""
+        """Validate rows as X; `name` is that of a parameter such as `X_val` in errors."""
         if isinstance(X, Unsliced):
             X = X.value
         is_plain = sp.issparse(X) and X.ndim == 2 and not hasattr(self, "feature_names_in_")
@@ -202,9 +203,9 @@ class BaseRecommender(CallbackSupportMixin, RecommenderMixin, BaseEstimator):
         return check_matrix(X, name)
 
     def _learn_popularity(self, X: sp.csr_array, *, reset: bool = True) -> None:
-        """Keep the sum of each column of the training users, or add to it where not `reset`.
+        """Store the sum of each column of X, or add it to the stored one if not `reset`.
 
-        Warns where a model of implicit values is about to learn from few of them.
+        A warning is issued if a few large values would dominate a model of implicit feedback.
         """
         tags = self.__sklearn_tags__().recommender_tags
         if not (tags.learns_from_values or tags.poor_score):
@@ -213,25 +214,25 @@ class BaseRecommender(CallbackSupportMixin, RecommenderMixin, BaseEstimator):
         self._popularity: np.ndarray = popularity if reset else self._popularity + popularity
 
     def _known_items(self) -> np.ndarray:
-        """Return which items the model has learnt of, a bool array of shape (n_items,)."""
+        """Return whether each item is known to the model, a bool array of shape (n_items,)."""
         return self._popularity > 0
 
     def _holds_nothing_known(self, X: sp.csr_array) -> np.ndarray:
-        """Return which rows of X are without an item that the model has learnt of."""
+        """Return whether each row of X has no item that is known to the model."""
         known = np.concatenate([[0], np.cumsum(self._known_items()[X.indices])])[X.indptr]
         return known[1:] == known[:-1]
 
     def _with_popularity(self, X: sp.csr_array, scores: np.ndarray) -> np.ndarray:
-        """Return `scores` with the popularity of the items where they tell nothing, in place.
+        """Replace scores in place by the popularity of the items if they have no information.
 
-        That is, for the rows of X without a known item, and those whose scores are all equal.
+        These are the scores of rows of X without known items, and rows of equal scores.
 
         Parameters
         ----------
         X : CSR array of shape (n_users, n_items)
-            The rows that were scored.
+            Rows that were scored.
         scores : ndarray of shape (n_users, n_items)
-            Changed.
+            Scores of these rows, which are changed.
 
         Returns
         -------
@@ -239,7 +240,7 @@ class BaseRecommender(CallbackSupportMixin, RecommenderMixin, BaseEstimator):
             The same array.
         """
         unknown = self._holds_nothing_known(X)
-        tied = np.flatnonzero((scores[:, 0] == scores[:, -1]) & ~unknown)  # few of all
+        tied = np.flatnonzero((scores[:, 0] == scores[:, -1]) & ~unknown)  # usually few rows
         unknown[tied] = (scores[tied] == scores[tied, :1]).all(axis=1)
         if unknown.any():
             scores[unknown] = self._popularity
@@ -247,10 +248,10 @@ class BaseRecommender(CallbackSupportMixin, RecommenderMixin, BaseEstimator):
 
 
 class SimilarItemsMixin:
-    """Adds ``similar_items`` to a model that can compare items with each other.
+    """Mixin that adds ``similar_items`` to models that can compare items.
 
-    A model writes ``_item_similarity(items)``, which returns an ndarray of shape
-    (len(items), n_items), and ``_compares_items()`` where that depends on its parameters.
+    A subclass implements ``_item_similarity(items)``, which returns an ndarray of shape
+    (len(items), n_items), and ``_compares_items()`` if this depends on its parameters.
     """
 
     n_features_in_: int
@@ -262,27 +263,27 @@ class SimilarItemsMixin:
 
     @available_if(lambda self: self._compares_items())
     def similar_items(self, item: int | ArrayLike, k: int = 10) -> np.ndarray:
-        """Rank the items most similar to an item, by what the model has learnt.
+        """Rank the items that are most similar to an item according to the model.
 
         Parameters
         ----------
         item : int or array-like of int of shape (n_queries,)
-            Index of the item, or of several.
+            Index of an item, or indices of several.
         k : int, default=10
             Number of items to rank.
 
         Returns
         -------
         ranking : ndarray of shape (k,) or (n_queries, k), dtype int64
-            Item indices, most similar first, without the item itself; -1 past the last item. For
-            an item that no training user has, a :class:`BaseRecommender` ranks the most popular.
+            Item indices, most similar first, without the item itself; -1 if there are fewer than
+            `k`. For items without training users, the most popular items are ranked.
 
         Raises
         ------
         NotFittedError
             If the model is not fitted.
         ValueError
-            If there is no such item or `k` is not a positive integer.
+            If an item does not exist or `k` is not a positive integer.
         """
         check_is_fitted(self)
         _check_k(k)

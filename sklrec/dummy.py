@@ -1,4 +1,4 @@
-"""Baselines that every recommender must beat."""
+"""Baselines for recommenders."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ __all__ = ["PopularityRecommender", "RandomRecommender"]
 
 
 class PopularityRecommender(BaseRecommender):
-    """Rank the items by their popularity, the same for every user.
+    """Rank the items by their popularity, in the same order for all users.
 
     Attributes
     ----------
     popularity_ : ndarray of shape (n_items,)
-        Sum of each item's column of X: its number of users where X is binary.
+        Sum of each column of X; if X is binary, the number of users of each item.
     n_features_in_ : int
         Number of items.
     feature_names_in_ : ndarray of shape (n_items,)
-        Names of the items where X is a DataFrame with names.
+        Names of the items. Only if X is a DataFrame with names.
 
     Examples
     --------
@@ -63,17 +63,17 @@ class PopularityRecommender(BaseRecommender):
         return self
 
     def decision_function(self, X: MatrixLike) -> np.ndarray:
-        """Return the popularity of each item, for each user.
+        """Score the items for each user by their popularity.
 
         Parameters
         ----------
         X : {array-like, sparse array} of shape (n_users, n_items)
-            Only its number of rows matters.
+            Interactions of each user; only the number of rows is used.
 
         Returns
         -------
         scores : ndarray of shape (n_users, n_items)
-            Equal rows.
+            Popularity of each item; all rows are equal.
         """
         X = self._check_X(X, reset=False)
         return np.tile(self.popularity_, (X.shape[0], 1))
@@ -85,24 +85,24 @@ class PopularityRecommender(BaseRecommender):
 
 
 class RandomRecommender(BaseRecommender):
-    """Rank the items at random: the floor of every metric.
+    """Rank the items at random.
 
-    The scores are a function of the items of a row and the seed, so that a user gets the same
-    ranking in every batch.
+    The scores depend on the items of a row and the seed only, so that a user gets the same ranking
+    in every batch.
 
     Parameters
     ----------
     random_state : int, RandomState instance or None, default=None
-        Seed of the scores.
+        Determines the scores. Pass an int for the same scores in each fit.
 
     Attributes
     ----------
     seed_ : int
-        Drawn from `random_state`.
+        Seed drawn from `random_state`.
     n_features_in_ : int
         Number of items.
     feature_names_in_ : ndarray of shape (n_items,)
-        Names of the items where X is a DataFrame with names.
+        Names of the items. Only if X is a DataFrame with names.
 
     Examples
     --------
@@ -141,7 +141,7 @@ class RandomRecommender(BaseRecommender):
         return self
 
     def decision_function(self, X: MatrixLike) -> np.ndarray:
-        """Return a random score for each item, for each user.
+        """Score the items for each user at random.
 
         Parameters
         ----------
@@ -151,12 +151,13 @@ class RandomRecommender(BaseRecommender):
         Returns
         -------
         scores : ndarray of shape (n_users, n_items)
-            Uniform between 0 and 1, in the precision of X; equal for rows with equal items.
+            Uniform random numbers between 0 and 1, in the precision of X. Rows with the same items
+            have the same scores.
         """
         X = self._check_X(X, reset=False)
         scores = np.empty(X.shape, dtype=X.dtype)
         for row, (start, end) in enumerate(zip(X.indptr[:-1], X.indptr[1:], strict=True)):
-            # Of the items alone: rounding a value to float32 must not change the ranking.
+            # The values are not used: rounding them to float32 must not change the ranking.
             items = X.indices[start:end].astype(np.int64).tobytes()
             key = hashlib.blake2b(items, digest_size=8, key=self.seed_.to_bytes(8, "little"))
             rng = np.random.default_rng(int.from_bytes(key.digest(), "little"))

@@ -47,8 +47,8 @@ def save(estimator: BaseEstimator, path: str | os.PathLike) -> None:
     Parameters
     ----------
     estimator : estimator
-        An estimator of sklrec, fitted or not. The state of the optimizer of a neural model is
-        saved if ``pickle_optimizer=True``.
+        An estimator of sklrec, fitted or not. If a neural model has the state of the optimizer, it
+        is saved too.
     path : str or path-like
         Path of the file, usually with the suffix ``.safetensors``. An existing file is replaced.
 

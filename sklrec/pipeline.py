@@ -27,13 +27,13 @@ def _ends_in_a_recommender(pipeline: Pipeline) -> bool:
 
 
 class Pipeline(sklearn.pipeline.Pipeline):
-    """Transformers and a recommender as one estimator, with ``predict_ranking``.
+    """Pipeline of transformers and a recommender, with ``predict_ranking``.
 
-    :class:`sklearn.pipeline.Pipeline` forwards a fixed list of methods to its last step:
-    ``decision_function`` is on it, ``predict_ranking`` is not. This subclass adds it. What a user
-    has seen is read from the rows given to the pipeline, before any step changes them, so that a
-    step that drops low ratings does not bring the items back into the ranking. Validation users
-    given to the last step as ``X_val`` are transformed by the fitted steps before it.
+    :class:`sklearn.pipeline.Pipeline` forwards a fixed list of methods to its last step, which
+    includes ``decision_function`` but not ``predict_ranking``. This subclass adds it. The seen
+    items of a user are those of the row that is given to the pipeline, so that items with low
+    ratings are not recommended if a step drops them. Validation users that are passed to the last
+    step as ``X_val`` are transformed by the fitted steps before it.
 
     Parameters
     ----------
@@ -67,24 +67,24 @@ class Pipeline(sklearn.pipeline.Pipeline):
         Parameters
         ----------
         X : {array-like, sparse array or DataFrame} of shape (n_users, n_items)
-            The interactions of each user, as the first step takes them.
+            Interactions of each user, as input of the first step.
         k : int, default=10
             Number of items to rank for each user.
         exclude_seen : bool, default=True
-            Whether the nonzero entries of a row are left out of its ranking.
+            Whether to exclude the nonzero entries of a row from its ranking.
         items : array-like of int, sparse array of shape (n_users, n_items) or None, default=None
-            The only candidates: of all users, or of each.
+            The only candidates for all users, or for each user.
         exclude : array-like of int, sparse array of shape (n_users, n_items) or None, default=None
-            What is never ranked, in the same forms.
+            Items that are never ranked, in the same format.
         return_scores : bool, default=False
             Whether to return the scores too.
 
         Returns
         -------
         ranking : ndarray of shape (n_users, k), dtype int64
-            Item indices, best first, -1 past the last item that may be ranked.
+            Item indices, best first; -1 if there are fewer than `k` items to rank.
         scores : ndarray of shape (n_users, k)
-            Their scores, minus infinity beside -1. Only with ``return_scores=True``.
+            Scores of these items; minus infinity for -1. Only with ``return_scores=True``.
         """
         return RecommenderMixin.predict_ranking(
             self,
@@ -103,38 +103,38 @@ class Pipeline(sklearn.pipeline.Pipeline):
 
     @available_if(_ends_in_a_recommender)
     def score(self, X: MatrixLike, y: Any = None) -> float:
-        """Return the mean ``ndcg@100`` when a part of each raw row is hidden and ranked back.
+        """Return the mean ``ndcg@100`` when a part of each row is hidden and ranked from the rest.
 
         Parameters
         ----------
         X : {array-like, sparse array} of shape (n_users, n_items)
-            The interactions of each user, as the first step takes them.
+            Interactions of each user, as input of the first step.
         y : {array-like, sparse array} of shape (n_users, n_items) or None, default=None
-            Nonzero at the entries of X to hide; without it 20% of each row.
+            Nonzero at the entries of X to hide. By default, a random 20% of each row.
 
         Returns
         -------
         score : float
-            What ``RankingScorer()(self, X, y)`` returns.
+            Result of ``RankingScorer()(self, X, y)``.
         """
         return RecommenderMixin.score(self, X, y)
 
     def _validate_steps(self) -> None:
-        from .preprocessing import InteractionEncoder  # which needs no pipeline
+        from .preprocessing import InteractionEncoder  # imported only if needed
 
         if any(isinstance(step, InteractionEncoder) for _, step in self.steps):
             raise ValueError(
-                "InteractionEncoder cannot be a step of a pipeline, as it makes rows of users of "
-                "rows of a table: encode first, X = InteractionEncoder().fit_transform(table), and "
-                "give X to the pipeline."
+                "InteractionEncoder cannot be a step of a pipeline, as it converts the rows of a "
+                "table to rows of users: encode first, X = "
+                "InteractionEncoder().fit_transform(table), and pass X to the pipeline."
             )
         super()._validate_steps()
 
     def _get_metadata_for_step(self, *, step_idx: int, step_params: Any, all_params: Any) -> Any:
-        """Transform the validation users of the last step as X is; what else as scikit-learn does.
+        """Transform the validation users of the last step.
 
-        scikit-learn does it too, where metadata routing is enabled and ``transform_input`` names
-        them, and hands them on as they are where not.
+        scikit-learn only does this if metadata routing is enabled and ``transform_input`` has
+        them.
         """
         found = super()._get_metadata_for_step(
             step_idx=step_idx, step_params=step_params, all_params=all_params
@@ -160,16 +160,16 @@ def make_pipeline(
     transform_input: list[str] | None = None,
     verbose: bool = False,
 ) -> Pipeline:
-    """Build a :class:`~sklrec.pipeline.Pipeline` from its steps, named after their classes.
+    """Build a :class:`~sklrec.pipeline.Pipeline` from steps, which are named after their classes.
 
     Parameters
     ----------
     *steps : estimators
         Transformers, and a recommender at the end.
     memory : str, joblib.Memory or None, default=None
-        Where fitted transformers are cached.
+        Cache of fitted transformers.
     transform_input : list of str or None, default=None
-        Metadata to transform before it is handed to a step.
+        Metadata to transform before it is passed to a step.
     verbose : bool, default=False
         Whether to print the time of each step.
 

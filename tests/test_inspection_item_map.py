@@ -89,7 +89,7 @@ def test_item_that_says_nothing_is_as_far_as_can_be_in_its_direction():
 
 
 def test_model_that_knows_no_neighbours_is_refused(X):
-    with pytest.raises(ValueError, match="Each of the 20 items gives the others equal scores"):
+    with pytest.raises(ValueError, match="All scores are equal for each of the 20 items"):
         ItemMapDisplay.from_estimator(PopularityRecommender().fit(X), X)
 
 
@@ -166,7 +166,7 @@ def test_value_reaches_a_pipeline_with_a_threshold(X):
 
 def test_value_that_a_pipeline_drops_is_refused(X):
     model = make_pipeline(Binarizer(threshold=3.5), EASE(lambda_=5)).fit(5 * X)
-    with pytest.raises(ValueError, match="value must be one that the model counts"):
+    with pytest.raises(ValueError, match="a value that it does not ignore"):
         ItemMapDisplay.from_estimator(model, X, random_state=0)
 
 
@@ -232,7 +232,7 @@ def test_seven_of_many_labels_can_be_coloured(ease, X):
 
 def test_second_map_on_the_same_axes_is_refused(ease, X):
     display = ItemMapDisplay.from_estimator(ease, X, random_state=0)
-    with pytest.raises(ValueError, match="ax holds a plot already; give each map axes of its own"):
+    with pytest.raises(ValueError, match="ax holds a plot already; use separate axes for each map"):
         display.plot(display.ax_, name="another")
     assert display.ax_.get_title(loc="left") == "EASE"
 

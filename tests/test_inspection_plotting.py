@@ -105,7 +105,7 @@ def test_display_can_be_plotted_again(make, plt):
 
 @every_display
 def test_what_is_no_axes_is_refused(make, plt):
-    with pytest.raises(TypeError, match="draws on one matplotlib Axes, got ax of type Figure"):
+    with pytest.raises(TypeError, match="needs one matplotlib Axes, got ax of type Figure"):
         make(plt.figure())
 
 

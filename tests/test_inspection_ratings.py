@@ -101,7 +101,7 @@ def test_unit_is_kept_for_the_next_plot(display):
 @BOTH
 def test_second_histogram_on_the_same_axes_is_refused(display):
     shown = display.from_interactions(RATINGS)
-    with pytest.raises(ValueError, match="bars already; give each histogram axes of its own"):
+    with pytest.raises(ValueError, match="bars already; use separate axes for each histogram"):
         display.from_interactions(RATINGS, ax=shown.ax_)
 
 

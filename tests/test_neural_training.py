@@ -295,8 +295,11 @@ def test_callbacks_of_skorch_work_with_every_model(model, callback, X):
     [
         (EarlyStopping(), "'valid_loss', which is not computed; use monitor='validation_score'"),
         (Checkpoint(), "'valid_loss_best', which is not computed"),
-        (EpochScoring("accuracy", on_train=True), "labels, which users have none of; with X_val"),
-        (BatchScoring("accuracy"), "labels, which users have none of; with X_val"),
+        (
+            EpochScoring("accuracy", on_train=True),
+            "labels, which recommenders do not have; with X_val",
+        ),
+        (BatchScoring("accuracy"), "labels, which recommenders do not have; with X_val"),
     ],
 )
 def test_callbacks_that_watch_what_is_not_computed_say_what_to_watch(callback, advice, X):

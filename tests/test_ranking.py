@@ -186,8 +186,8 @@ def test_stored_zeros_of_a_mask_are_no_candidates(popular, X):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ([0, 20], "must be between 0 and 19, but holds 20"),
-        ([-1], "must be between 0 and 19, but holds -1"),
+        ([0, 20], "must be between 0 and 19, got 20"),
+        ([-1], "must be between 0 and 19, got -1"),
         ([0.5], "must be a list of item indices or a sparse array"),
         (["a"], "must be a list of item indices or a sparse array"),
         (3, r"must be a list of item indices .* got 3"),
@@ -204,7 +204,7 @@ def test_what_is_no_list_and_no_mask_is_an_error(popular, X, name, value, messag
 
 
 def test_no_candidates_are_an_error_and_nothing_to_exclude_is_none(popular, X):
-    with pytest.raises(ValueError, match="items must name at least one item"):
+    with pytest.raises(ValueError, match="items must have at least one item"):
         popular.predict_ranking(X, items=[])
     assert_array_equal(popular.predict_ranking(X, exclude=[]), popular.predict_ranking(X))
 

@@ -1,4 +1,4 @@
-"""What all models of factors share."""
+"""Base class of matrix factorization models."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class FactorRecommender(
     SimilarItemsMixin,
     BaseRecommender,
 ):
-    """Base class of the models whose scores are products of user factors and item factors.
+    """Base class of models whose scores are products of user factors and item factors.
 
-    A model writes ``fit``, which calls ``_learn_popularity(X)`` and sets ``item_factors_`` and,
-    where it has biases, ``item_bias_``, both in the precision of X, and one of:
+    A subclass implements ``fit``, which calls ``_learn_popularity(X)`` and sets ``item_factors_``
+    and, if it has biases, ``item_bias_``, both in the precision of X, and one of:
 
     - ``_ridge(X)``, which returns the :class:`RidgeRows` whose solutions are the factors of the
       users. The model then has ``explain``.
-    - ``_fold_in(X)``, which returns these factors, an ndarray of shape (n_users, n_components),
-      where they are found in another way.
+    - ``_fold_in(X)``, which returns the factors of the users, an ndarray of shape (n_users,
+      n_components), if they are not solutions of ridge regressions.
 
     Attributes
     ----------
@@ -42,11 +42,11 @@ class FactorRecommender(
 
     @property
     def components_(self) -> np.ndarray:
-        """Factors of each item, ndarray of shape (n_components, n_items): as in scikit-learn."""
+        """Transposed item factors, ndarray of shape (n_components, n_items)."""
         return self.item_factors_.T
 
     def transform(self, X: MatrixLike) -> np.ndarray:
-        """Find the factors of each user.
+        """Compute the factors of each user.
 
         Parameters
         ----------
@@ -56,7 +56,7 @@ class FactorRecommender(
         Returns
         -------
         factors : ndarray of shape (n_users, n_components)
-            In the precision of X.
+            Factors of the users, in the precision of X.
         """
         X = self._check_X(X, reset=False)
         return self._fold_in(X).astype(X.dtype, copy=False)
@@ -72,8 +72,8 @@ class FactorRecommender(
         Returns
         -------
         scores : ndarray of shape (n_users, n_items)
-            Products of the factors of users and items, plus the biases; the popularity of the
-            items for a row without known ones.
+            Products of the factors of users and items, plus the biases. Rows without known items
+            are scored by popularity.
         """
         X = self._check_X(X, reset=False)
         return self._with_popularity(X, self._scores(X).astype(X.dtype, copy=False))

@@ -1,4 +1,4 @@
-"""Displays: what a data set holds, how a model was trained, and what it recommends to whom."""
+"""Displays of data sets, of training, and of recommendations."""
 
 from ._activity import ActivityDisplay
 from ._item_map import ItemMapDisplay

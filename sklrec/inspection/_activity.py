@@ -1,4 +1,4 @@
-"""A metric broken down by how active the users are."""
+"""A metric for groups of users by their activity."""
 
 from __future__ import annotations
 
@@ -31,43 +31,42 @@ STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
 
 
 class ActivityDisplay:
-    """A metric of one or more models for users of growing activity.
+    """A metric of one or more models for groups of users by their activity.
 
-    As in figure 3 of [1]_, users are parted into quantiles of the number of items in their
-    fold-in; users with the same number are always in the same part, so that there may be fewer
-    parts than asked for, of unequal size. Dots are means, bars one standard error to both sides.
-    Stars mark where a model differs from the first one: a paired t-test in each part, with
-    p-values corrected by Holm's method for all tests of the figure. (In [1]_ they are not
-    corrected.)
+    As in figure 3 of [1]_, users are divided into quantiles of the number of items in their
+    fold-in. Users with the same number are in the same part, so that there may be fewer than
+    `n_bins` parts, of different sizes. Dots are means, and bars plus and minus one standard error.
+    Stars mark differences from the first model, by a paired t-test in each part with p-values that
+    are corrected for all tests of the figure by Holm's method. (In [1]_ they are not corrected.)
 
-    Made by :meth:`from_estimator` or :meth:`from_evaluations`; its parameters are kept as
+    Create it with :meth:`from_estimator` or :meth:`from_evaluations`. All parameters are stored as
     attributes.
 
     Parameters
     ----------
     names : list of str
-        Of the models, seven at most. All others are compared with the first.
+        Names of the models, seven at most. All others are compared with the first.
     activity : ndarray of shape (n_parts, 2)
         Smallest and largest number of items in the fold-in of each part's users.
     n_users : ndarray of shape (n_parts,)
         Number of users in each part.
     mean : ndarray of shape (n_models, n_parts)
-        Of the metric.
+        Mean of the metric.
     standard_error : ndarray of shape (n_models, n_parts)
-        Of the mean; NaN where there is a single user.
+        Standard error of the mean; NaN for a single user.
     pvalue : ndarray of shape (n_models, n_parts)
-        Two-sided and corrected; NaN for the first model and where there is a single user.
+        Two-sided, corrected p-values; NaN for the first model and for a single user.
     metric : str
-        Such as "ndcg@100".
+        Name of the metric, such as "ndcg@100".
 
     Attributes
     ----------
     containers_ : list of matplotlib ErrorbarContainer
         One for each model.
     ax_ : matplotlib Axes
-        What is drawn on.
+        Axes of the plot.
     figure_ : matplotlib Figure
-        What holds the axes.
+        Figure containing the axes.
 
     See Also
     --------
@@ -115,19 +114,19 @@ class ActivityDisplay:
     def plot(
         self, ax: Axes | None = None, *, errorbar_kwargs: Mapping[str, Any] | None = None
     ) -> ActivityDisplay:
-        """Draw the means.
+        """Plot the means.
 
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
-            What to draw on, without another such display; None makes a figure.
+            Axes to plot on, without another such display. If None, a new figure is created.
         errorbar_kwargs : dict or None, default=None
-            For matplotlib's ``errorbar``; anything else than the default style.
+            Keyword arguments of matplotlib's ``errorbar``, which override the default style.
 
         Returns
         -------
         display : ActivityDisplay
-            Itself.
+            The display itself.
 
         Raises
         ------
@@ -152,12 +151,12 @@ class ActivityDisplay:
                 ax.annotate(
                     next((stars for level, stars in STARS if pvalue < level), ""),
                     (left, top),
-                    xytext=(3, 2),  # to the middle of the stars
+                    xytext=(3, 2),  # centres the stars
                     textcoords="offset points",
                     ha="center",
                     va="bottom",
                     color=style["color"],
-                    rotation="vertical",  # so that those of the next model have room
+                    rotation="vertical",  # leaves space for those of the next model
                 )
         ax.margins(y=0.12)  # for the stars
         ranges = [str(low) if low == high else f"{low} to {high}" for low, high in self.activity]
@@ -194,39 +193,41 @@ class ActivityDisplay:
         ax: Axes | None = None,
         errorbar_kwargs: Mapping[str, Any] | None = None,
     ) -> ActivityDisplay:
-        """Hide a part of each row, as :class:`.RankingScorer` does, and rank it back.
+        """Create the display from fitted estimators and complete rows of test users.
+
+        A part of each row is hidden and ranked, as by :class:`.RankingScorer`.
 
         Parameters
         ----------
         estimator : estimator or dict of estimators
-            Fitted, with ``decision_function``; several with their names as keys, the one to
-            compare the others with first.
+            Fitted estimator with ``decision_function``, or a dict of several by name. The others
+            are compared with the first.
         X : {array-like, sparse array} of shape (n_users, n_items)
-            Whole rows of test users.
+            Complete rows of test users.
         y : {array-like, sparse array} of shape (n_users, n_items) or None, default=None
-            Nonzero at the entries of X to hide; without it a random share is hidden.
+            Nonzero at the entries of X to hide. By default, a random share is hidden.
         metric : str, default="ndcg@100"
             As in :func:`sklrec.metrics.evaluate`, one with a value for each user.
         n_bins : int, default=5
             Number of parts.
         threshold, test_size, random_state
-            What is relevant and what is hidden, as in :class:`.RankingScorer`.
+            Relevant and hidden entries, as in :class:`.RankingScorer`.
         interactions, item_features
-            What metrics beyond accuracy need, as in :func:`sklrec.metrics.evaluate`.
+            Input of metrics beyond accuracy, as in :func:`sklrec.metrics.evaluate`.
         ax : matplotlib Axes or None, default=None
-            What to draw on; None makes a figure.
+            Axes to plot on. If None, a new figure is created.
         errorbar_kwargs : dict or None, default=None
-            For matplotlib's ``errorbar``.
+            Keyword arguments of matplotlib's ``errorbar``.
 
         Returns
         -------
         display : ActivityDisplay
-            With the numbers, drawn.
+            Object that stores the computed values.
 
         Raises
         ------
         ImportError
-            Without matplotlib.
+            If matplotlib is not installed.
         ValueError
             If the metric is unknown or lacks what it needs, or there are more than seven models
             or fewer users with a value than parts.
@@ -262,33 +263,33 @@ class ActivityDisplay:
         ax: Axes | None = None,
         errorbar_kwargs: Mapping[str, Any] | None = None,
     ) -> ActivityDisplay:
-        """Break down what :func:`sklrec.metrics.evaluate` has found.
+        """Create the display from results of :func:`sklrec.metrics.evaluate`.
 
         Parameters
         ----------
         evaluations : RankingEvaluation or dict of RankingEvaluation
-            Several of the same users with the names of the models as keys, the one to compare the
-            others with first.
+            Evaluation, or a dict of several for the same users, by the names of the models. The
+            others are compared with the first.
         fold_in : {array-like, sparse array} of shape (n_users, n_items)
-            What the models were told of each user.
+            Interactions that were given to the models.
         metric : str, default="ndcg@100"
-            One of those evaluated, with a value for each user.
+            One of the evaluated metrics, with a value for each user.
         n_bins : int, default=5
             Number of parts.
         ax : matplotlib Axes or None, default=None
-            What to draw on; None makes a figure.
+            Axes to plot on. If None, a new figure is created.
         errorbar_kwargs : dict or None, default=None
-            For matplotlib's ``errorbar``.
+            Keyword arguments of matplotlib's ``errorbar``.
 
         Returns
         -------
         display : ActivityDisplay
-            With the numbers, drawn.
+            Object that stores the computed values.
 
         Raises
         ------
         ImportError
-            Without matplotlib.
+            If matplotlib is not installed.
         ValueError
             If the metric was not evaluated or has no value for each user, the evaluations are not
             of the users of `fold_in`, or there are fewer users with a value than parts.
@@ -329,9 +330,9 @@ class ActivityDisplay:
 def _values_of(
     evaluations: Mapping[str, RankingEvaluation], metric: str, n_users: int
 ) -> np.ndarray:
-    """Return the metric of each model and user, NaN where a user has no value."""
+    """Return the metric of each model and user, NaN for users without a value."""
     if not evaluations:
-        raise ValueError("evaluations must hold at least one evaluation, got none.")
+        raise ValueError("evaluations must have at least one evaluation, got none.")
     values = []
     for name, evaluation in evaluations.items():
         if metric in evaluation.together:
@@ -358,14 +359,14 @@ def _values_of(
 
 
 def _quantile_parts(activity: np.ndarray, n_parts: int) -> np.ndarray:
-    """Return the part of each user, from 0; equal users are in one part, and no part is empty."""
+    """Return the part of each user, from 0; equal activity means equal parts, and none is empty."""
     shares = np.linspace(0, 1, n_parts + 1)[1:-1]
     ends = np.quantile(activity, shares, method="inverted_cdf")
     return np.searchsorted(np.unique(ends[ends < activity.max()]), activity)
 
 
 def _holm(pvalue: np.ndarray) -> np.ndarray:
-    """Return p-values that can be held against one level, however many there are."""
+    """Return p-values that are corrected for multiple tests by Holm's method."""
     order = np.argsort(pvalue)
     stepped = np.maximum.accumulate(np.arange(pvalue.size, 0, -1) * pvalue[order])
     corrected = np.empty_like(pvalue)

@@ -1,4 +1,4 @@
-"""A map of the items, near each other where a model recommends one to those who took the other."""
+"""A map of items, where items that a model recommends for each other are close."""
 
 from __future__ import annotations
 
@@ -29,53 +29,53 @@ from ._plotting import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Fewer items have no neighbours to be near to.
+# Minimum number of items of a map.
 FEWEST_ITEMS = 4
 
 
 class ItemMapDisplay:
-    r"""A map of the most popular items as a model sees them.
+    r"""A map of the most popular items by the scores of a model.
 
-    As in section IV of [1]_, the model scores all items for users who have taken one item alone.
-    From the score :math:`s_{ij}` of item j for the user of item i the mean over these users is
-    taken off; without that, as in [1]_ (``centered=False``), a popular item is near to all others.
-    What is left becomes a distance by linear scaling between the least and the largest of each
+    As in section IV of [1]_, the model scores all items for users with a single item. From the
+    score :math:`s_{ij}` of item j for the user with item i, the mean over these users is
+    subtracted. Without this, as in [1]_ (``centered=False``), popular items are close to all
+    others. The result is scaled linearly to a distance, by the minimum and the maximum of each
     user,
 
     .. math:: t_{ij} = s_{ij} - \frac{1}{n - 1} \sum_{k \ne j} s_{kj}, \qquad
        d_{ij} = \frac{\max_{k \ne i} t_{ik} - t_{ij}}
                     {\max_{k \ne i} t_{ik} - \min_{k \ne i} t_{ik}},
 
-    and :math:`(d_{ij} + d_{ji}) / 2` counts for both directions.
+    and made symmetric as :math:`(d_{ij} + d_{ji}) / 2`.
 
-    scikit-learn's t-SNE puts the items on a plane such that near ones are near. Only that can be
-    read from the map: far distances, axes and the map's orientation mean nothing.
+    scikit-learn's t-SNE maps the items to a plane so that items with a small distance are close.
+    Large distances, axes and the orientation of the map have no meaning.
 
-    Made by :meth:`from_estimator`; its parameters are kept as attributes.
+    Create it with :meth:`from_estimator`. All parameters are stored as attributes.
 
     Parameters
     ----------
     items : ndarray of shape (n_shown,)
         Indices of the items, most popular first.
     distances : ndarray of shape (n_shown, n_shown)
-        Symmetric, between 0 and 1, zero on the diagonal.
+        Symmetric distances between 0 and 1, zero on the diagonal.
     positions : ndarray of shape (n_shown, 2)
-        On the map.
+        Positions on the map.
     labels : ndarray of shape (n_shown,) or None, default=None
-        Of the items.
+        Labels of the items.
     groups : list of str, default=()
-        The labels that are coloured.
+        Labels that are coloured.
     name : str or None, default=None
-        Of the model, for the title.
+        Name of the model for the title.
 
     Attributes
     ----------
     scatters_ : dict of matplotlib PathCollection
-        The items of each group; at the end, under None, all others, where there are any.
+        Items of each group. Any others have the key None, which is the last.
     ax_ : matplotlib Axes
-        What is drawn on.
+        Axes of the plot.
     figure_ : matplotlib Figure
-        What holds the axes.
+        Figure containing the axes.
 
     References
     ----------
@@ -120,28 +120,28 @@ class ItemMapDisplay:
         legend: bool = True,
         scatter_kwargs: Mapping[str, Any] | None = None,
     ) -> ItemMapDisplay:
-        """Draw the map.
+        """Plot the map.
 
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
-            What to draw on, empty; None makes a figure.
+            Empty axes to plot on. If None, a new figure is created.
         name : str or None, default=None
-            Of the model, for the title; None means that of the display.
+            Name of the model for the title. If None, the name of the display is used.
         legend : bool, default=True
-            Whether the groups are named; one legend is enough for maps side by side.
+            Whether to add a legend; one is enough for several maps.
         scatter_kwargs : dict or None, default=None
-            For matplotlib's ``scatter``; anything else than the default style.
+            Keyword arguments of matplotlib's ``scatter``, which override the default style.
 
         Returns
         -------
         display : ItemMapDisplay
-            Itself.
+            The display itself.
 
         Raises
         ------
         ValueError
-            If the axes hold a plot already.
+            If the axes already have a plot.
         """
         ax = axes_or_new(ax, "ItemMapDisplay.plot", figsize=(5.0, 5.2))
         _check_empty(ax)
@@ -197,57 +197,55 @@ class ItemMapDisplay:
         ax: Axes | None = None,
         scatter_kwargs: Mapping[str, Any] | None = None,
     ) -> ItemMapDisplay:
-        """Ask a model for the neighbourhood of each item and make a map of it.
+        """Create the display from the scores of a fitted model.
 
         Parameters
         ----------
         estimator : object with ``decision_function``
-            Fitted: a model, a pipeline, or a part of a model.
+            A fitted model, a pipeline, or a part of a model.
         X : {array-like, sparse array} of shape (n_users, n_items)
-            Interactions that tell which items are most popular.
+            Interactions, from which the most popular items are determined.
         labels : array-like of str of shape (n_items,) or None, default=None
-            One for each column of X, such as a genre; "" is none.
+            Label of each column of X, such as a genre; "" means no label.
         groups : list of str or None, default=None
-            The labels to colour, seven at most; all other items are grey, "others" in the legend.
+            Labels to colour, seven at most; all other items are grey, and "others" in the legend.
             None means all labels.
         n_items : int, default=500
-            Number of items on the map at most. The time grows faster than it: 500 take a few
-            seconds, 2,000 about a minute. Items without interactions are left out.
+            Maximum number of items on the map. 500 take a few seconds, 2,000 about a minute. Items
+            without interactions are left out.
         value : float, default=1.0
-            Of the entry that the user of one item has. With ratings, one that the model takes
-            for a good one.
+            Value of the single entry of each user. For ratings, use a high one.
         centered : bool, default=True
-            Whether the mean score of an item is taken off its scores, so that the map shows what
-            one item says of another and not how popular the other is.
+            Whether to subtract the mean score of each item, so that distances do not depend on
+            popularity.
         perplexity : float, default=30.0
-            About how many near items each item has, as in :class:`sklearn.manifold.TSNE`; lowered
-            to a third of the items where these are few.
+            Approximate number of neighbours of each item, see :class:`sklearn.manifold.TSNE`. It is
+            at most a third of the number of items.
         random_state : int, RandomState instance or None, default=None
-            Seed of the map. Another one gives another map of the same distances.
+            Seed of the map. Another seed gives another map of the same distances.
         name : str or None, default=None
-            For the title; None means the name of the estimator's class.
+            Name for the title. If None, the name of the estimator's class is used.
         legend : bool, default=True
-            Whether the groups are named; one legend is enough for maps side by side.
+            Whether to add a legend; one is enough for several maps.
         ax : matplotlib Axes or None, default=None
-            What to draw on, empty; None makes a figure.
+            Empty axes to plot on. If None, a new figure is created.
         scatter_kwargs : dict or None, default=None
-            For matplotlib's ``scatter``.
+            Keyword arguments of matplotlib's ``scatter``.
 
         Returns
         -------
         display : ItemMapDisplay
-            With the numbers, drawn.
+            Object that stores the computed values.
 
         Raises
         ------
         ImportError
-            Without matplotlib.
+            If matplotlib is not installed.
         TypeError
             If the estimator has no ``decision_function``.
         ValueError
-            If there are fewer than four items, labels of another number of items, unknown or too
-            many groups, if the model gives all items the same score, or if the axes hold a plot
-            already.
+            If there are fewer than four items, `labels` has another number of items, groups are
+            unknown or too many, if all scores are equal, or if the axes already have a plot.
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
         if not hasattr(estimator, "decision_function"):
@@ -275,7 +273,7 @@ class ItemMapDisplay:
             metric="precomputed",
             init="random",
             perplexity=min(perplexity, (items.size - 1) / 3),
-            # The least of scikit-learn's own choice, 50, throws single items far out now and then.
+            # With scikit-learn's minimum of 50, single items are sometimes far from all others.
             learning_rate=max(10.0, items.size / 48),
             random_state=random_state,
         ).fit_transform(distances)
@@ -291,7 +289,7 @@ class ItemMapDisplay:
 
 def _check_empty(ax: Axes) -> None:
     if ax.has_data():
-        raise ValueError("ax holds a plot already; give each map axes of its own.")
+        raise ValueError("ax holds a plot already; use separate axes for each map.")
 
 
 def _check_labels(
@@ -300,7 +298,7 @@ def _check_labels(
     """Return the label of each item and the groups to colour."""
     if labels is None:
         if groups is not None:
-            raise ValueError("groups names labels to colour, but labels is missing.")
+            raise ValueError("groups are labels to colour, but labels is missing.")
         return None, []
     labels = np.asarray(labels).astype(str)
     if labels.shape != (n_items,):
@@ -322,7 +320,7 @@ def _check_labels(
 
 
 def _sensitivity(estimator: Any, items: np.ndarray, value: float, *, like: Any) -> np.ndarray:
-    """Return the scores of these items for users who have taken one of them, one row each."""
+    """Return the scores of the items for users with one of them, one row for each user."""
     n_items = like.shape[1] if hasattr(like, "shape") else len(like[0])
     scores = np.empty((items.size, items.size))
     for batch in row_batches(items.size, n_items):
@@ -344,7 +342,7 @@ def _sensitivity(estimator: Any, items: np.ndarray, value: float, *, like: Any) 
 
 
 def _distances(scores: np.ndarray, *, centered: bool) -> np.ndarray:
-    """Scale scores linearly to distances, row by row, and take the mean of both directions."""
+    """Scale the rows of scores linearly to distances, and average both directions."""
     if not np.isfinite(scores).all():
         raise ValueError(
             f"Scores must be finite, but {np.count_nonzero(~np.isfinite(scores))} are not."
@@ -358,8 +356,8 @@ def _distances(scores: np.ndarray, *, centered: bool) -> np.ndarray:
     says_nothing = largest - least <= rounding
     if says_nothing.all():
         raise ValueError(
-            f"Each of the {len(scores)} items gives the others equal scores, so there are no "
-            "distances; value must be one that the model counts, and the model a personal one."
+            f"All scores are equal for each of the {len(scores)} items, so there are no distances; "
+            "use a personalized model, and a value that it does not ignore."
         )
     distances = (largest - scores) / np.where(says_nothing, 1, largest - least)
     distances = np.where(other, np.where(says_nothing, 1, distances), 0)

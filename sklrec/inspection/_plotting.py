@@ -1,4 +1,4 @@
-"""What the displays share: axes, styles that differ in grey too, words for the axes."""
+"""Axes, styles and labels for all displays."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Inches. Small, so that the text is still readable where a page shrinks the figure to a phone.
+# In inches; small, so that the text is readable when a page scales the figure down for a phone.
 FIGSIZE = (5.0, 3.6)
 
-# M. Okabe and K. Ito's colours, which those who are colour-blind tell apart. In grey some of them
-# are equal, so each comes with a line, a marker and its own.
+# M. Okabe and K. Ito's colours, which are suitable for colour-blind readers. Some of them are equal
+# in grey, so each has its own line style and marker.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
 LINES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 3)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 GREY = "0.45"
-LIGHT = "#56B4E9"  # of bars, on which black lines are seen
+LIGHT = "#56B4E9"  # for bars, on which black lines are visible
 
-# Begins the gid of a model's curve; what the curve shows ends it.
+# Prefix of the gid of a model's curve; the rest is the quantity of the curve.
 CURVE = "sklrec-curve:"
-# Other names of what the displays' own styles set.
+# Aliases of the properties that are set by default styles.
 ALIASES = {
     "c": "color",
     "ls": "linestyle",
@@ -34,13 +34,13 @@ ALIASES = {
     "ec": "edgecolor",
     "edgecolors": "edgecolor",
 }
-# Of matplotlib's usual text; line, gap and next column of a legend take as much room as eight.
+# For matplotlib's default font. Line and gap of a legend entry are as wide as eight letters.
 LETTERS_PER_INCH = 13
 HANDLE_LETTERS = 8
 
 
 def check_matplotlib(caller: str) -> None:
-    """Raise an ImportError that says what to install, where matplotlib is missing."""
+    """Raise an ImportError that says what to install if matplotlib is missing."""
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
@@ -59,32 +59,30 @@ def axes_or_new(ax: Axes | None, caller: str, figsize: tuple[float, float] = FIG
     from matplotlib.axes import Axes
 
     if not isinstance(ax, Axes):
-        raise TypeError(
-            f"{caller} draws on one matplotlib Axes, got ax of type {type(ax).__name__}."
-        )
+        raise TypeError(f"{caller} needs one matplotlib Axes, got ax of type {type(ax).__name__}.")
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 
 
 def check_no_bars(ax: Axes, instead: str) -> None:
-    """Refuse axes with bars or error bars, which others at the same places would cover."""
+    """Raise an error for axes with bars or error bars, which others would cover."""
     if ax.containers:
         raise ValueError(f"ax holds a display with bars already; {instead}.")
 
 
 def check_styles(n_models: int) -> None:
-    """Refuse more models than there are styles."""
+    """Raise an error if there are more models than styles."""
     if n_models > len(COLORS):
         raise ValueError(f"At most {len(COLORS)} models can be told apart, got {n_models}.")
 
 
 def curve_style(n: int) -> dict[str, Any]:
-    """Return colour, line and marker of the n-th curve in one plot."""
+    """Return the colour, line style and marker of the n-th curve of a plot."""
     return {"color": COLORS[n], "linestyle": LINES[n], "marker": MARKERS[n], "markersize": 5}
 
 
 def n_curves(ax: Axes, shows: str) -> int:
-    """Return how many models have their curve on `ax`, where one more that shows this may go."""
+    """Return how many curves `ax` has, or raise an error if another one cannot be added."""
     gids = [str(line.get_gid()) for line in ax.get_lines()]
     drawn = [gid.removeprefix(CURVE) for gid in gids if gid.startswith(CURVE)]
     others = [other for other in drawn if other != shows]
@@ -95,12 +93,12 @@ def n_curves(ax: Axes, shows: str) -> int:
 
 
 def merged(style: Mapping[str, Any], given: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return a style with what the user has given, by whichever of matplotlib's names."""
+    """Return a style, updated with the user's, in which matplotlib's aliases are allowed."""
     return {**style, **{ALIASES.get(key, key): value for key, value in (given or {}).items()}}
 
 
 def legend_outside(ax: Axes, *, below: bool = False, title: str | None = None) -> None:
-    """Put what has a label into a legend above or below the axes, where it hides nothing."""
+    """Add a legend above or below the axes, where it does not cover the plot."""
     handles, labels = ax.get_legend_handles_labels()
     if not labels:
         return
@@ -120,7 +118,7 @@ def legend_outside(ax: Axes, *, below: bool = False, title: str | None = None) -
         ncols=ncols,
         fontsize=size,
         frameon=False,
-        handletextpad=0.1 if below else None,  # points need less room than lines
+        handletextpad=0.1 if below else None,  # points need less space than lines
         borderaxespad=0.2,
         title=None if title is None else _wrapped(title, int(1.2 * _letters_across(ax))),
         title_fontsize="small",
@@ -129,13 +127,13 @@ def legend_outside(ax: Axes, *, below: bool = False, title: str | None = None) -
 
 
 def draw_title(ax: Axes, name: str | None, *, loc: Literal["left", "center"] = "center") -> None:
-    """Put a name over the axes, in lines that are no longer than these."""
+    """Set a title, in lines that are not wider than the axes."""
     if name is not None:
         ax.set_title(_wrapped(name, int(_letters_across(ax) / 1.2)), loc=loc)
 
 
 def _letters_across(ax: Axes) -> int:
-    """Return about how many letters are as long as the axes are wide."""
+    """Return the approximate width of the axes in letters."""
     return max(20, int(LETTERS_PER_INCH * ax.bbox.width / ax.figure.dpi))
 
 
@@ -144,16 +142,16 @@ def _wrapped(text: str, width: int) -> str:
 
 
 def metric_label(metric: str) -> str:
-    """Return how an axis names a metric: "NDCG@100" for "ndcg@100"."""
+    """Return the axis label of a metric: "NDCG@100" for "ndcg@100"."""
     name, at, k = metric.partition("@")
     return ("NDCG" if name == "ndcg" else name.replace("_", " ").capitalize()) + at + k
 
 
 def last_step(estimator: Any) -> Any:
-    """Return an estimator; of a pipeline, its last step."""
+    """Return the last step of a pipeline, or the estimator itself."""
     return estimator[-1] if hasattr(estimator, "steps") else estimator
 
 
 def name_of(estimator: Any) -> str:
-    """Return the name of an estimator; of a pipeline, that of its last step."""
+    """Return the class name of an estimator, or of the last step of a pipeline."""
     return type(last_step(estimator)).__name__

@@ -1,4 +1,4 @@
-"""How popular the items are that are recommended, and those that are consumed."""
+"""Popularity of recommended and consumed items."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ CONSUMED = "sklrec-consumed"
 
 
 class PopularityDisplay:
-    """Which share of the recommendations goes to the most popular items.
+    """Share of the recommendations that the most popular items have.
 
-    Items are put in order by how often they were consumed, most popular first. A curve tells how
-    much the first of them have together: of the consumption, and of the recommendations. A model
-    whose curve runs above that of the consumption makes popular items more popular still, one
-    below it spreads attention. Both axes are shares, and the horizontal one is logarithmic, since
-    a few items in a hundred have most of the interactions.
+    Items are sorted by the number of times they were consumed. The curves are cumulative shares of
+    the consumption and of the recommendations. If the curve of a model is above that of the
+    consumption, it recommends popular items more often than they were consumed; if it is below,
+    less often. The horizontal axis, the share of items, is logarithmic, as a few percent of the
+    items have most of the interactions.
 
-    Made by :meth:`from_estimator` or :meth:`from_predictions`; its parameters are kept as
-    attributes. Further models go to the same axes, up to seven:
-    ``from_estimator(..., ax=display.ax_)``. The consumption is drawn with the first alone.
+    Create it with :meth:`from_estimator` or :meth:`from_predictions`. All parameters are stored as
+    attributes. To compare up to seven models, use the same axes:
+    ``from_estimator(..., ax=display.ax_)``. The consumption is only plotted with the first.
 
     Parameters
     ----------
@@ -52,19 +52,19 @@ class PopularityDisplay:
     recommended : ndarray of shape (n_items,)
         Cumulative share of the recommendations, for the same order of items.
     name : str or None, default=None
-        Of the model, for the legend.
+        Name of the model for the legend.
 
     Attributes
     ----------
     line_ : matplotlib Line2D
-        The recommendations.
+        Curve of the recommendations.
     consumed_line_, equal_line_ : matplotlib Line2D or None
-        The consumption, and what it would be if all items had the same; None where they are left
-        out or on the axes already.
+        Curve of the consumption, and that of equal shares for all items; None if they are left out
+        or already on the axes.
     ax_ : matplotlib Axes
-        What is drawn on.
+        Axes of the plot.
     figure_ : matplotlib Figure
-        What holds the axes.
+        Figure containing the axes.
 
     Examples
     --------
@@ -93,30 +93,30 @@ class PopularityDisplay:
         plot_consumed: bool = True,
         line_kwargs: Mapping[str, Any] | None = None,
     ) -> PopularityDisplay:
-        """Draw the curves.
+        """Plot the curves.
 
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
-            What to draw on; None makes a figure.
+            Axes to plot on. If None, a new figure is created.
         name : str or None, default=None
-            Of the model, for the legend; None means that of the display.
+            Name of the model for the legend. If None, the name of the display is used.
         plot_consumed : bool, default=True
-            Whether the consumption and the line of equal shares are drawn too, unless they are on
-            the axes already.
+            Whether to plot the consumption and the line of equal shares too, unless they are
+            already on the axes.
         line_kwargs : dict or None, default=None
-            For the recommendations' line in matplotlib's ``plot``; anything else than the default
-            style.
+            Keyword arguments of matplotlib's ``plot`` for the curve of the recommendations, which
+            override the default style.
 
         Returns
         -------
         display : PopularityDisplay
-            Itself.
+            The display itself.
 
         Raises
         ------
         ValueError
-            If the axes hold curves of something else, or seven models.
+            If the axes have curves of another display, or seven models.
         """
         ax = axes_or_new(ax, "PopularityDisplay.plot")
         name = self.name if name is None else name
@@ -162,40 +162,40 @@ class PopularityDisplay:
         plot_consumed: bool = True,
         line_kwargs: Mapping[str, Any] | None = None,
     ) -> PopularityDisplay:
-        """Recommend items to users who have not met them.
+        """Create the display from the recommendations of a fitted estimator.
 
         Parameters
         ----------
         estimator : estimator
-            Fitted, with ``decision_function``.
+            Fitted estimator with ``decision_function``.
         X : {array-like, sparse array} of shape (n_users, n_items)
-            The interactions of the users to recommend to.
+            Interactions of the users to recommend items to.
         consumed : {array-like, sparse array} of shape (n_rows, n_items) or None, default=None
             Interactions to compare with, such as those of all users; None means X. Nonzero
             entries are counted.
         k : int, default=10
             Number of recommendations to each user.
         name : str or None, default=None
-            For the legend; None means the name of the estimator's class.
+            Name for the legend. If None, the name of the estimator's class is used.
         ax : matplotlib Axes or None, default=None
-            What to draw on; None makes a figure.
+            Axes to plot on. If None, a new figure is created.
         plot_consumed : bool, default=True
             Whether the consumption is drawn too.
         line_kwargs : dict or None, default=None
-            For matplotlib's ``plot``.
+            Keyword arguments of matplotlib's ``plot``.
 
         Returns
         -------
         display : PopularityDisplay
-            With the numbers, drawn.
+            Object that stores the computed values.
 
         Raises
         ------
         ImportError
-            Without matplotlib.
+            If matplotlib is not installed.
         ValueError
-            If `k` is not between 1 and the number of items, nothing is consumed, or what is
-            consumed is of another number of items than X.
+            If `k` is not between 1 and the number of items, or if `consumed` is empty or has
+            another number of items than X.
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
         rows = stored_entries(X)
@@ -228,35 +228,35 @@ class PopularityDisplay:
         plot_consumed: bool = True,
         line_kwargs: Mapping[str, Any] | None = None,
     ) -> PopularityDisplay:
-        """Count in rankings how often each item is recommended.
+        """Create the display from rankings.
 
         Parameters
         ----------
         consumed : {array-like, sparse array} of shape (n_rows, n_items)
             Interactions to compare with. Nonzero entries are counted.
         ranking : array-like of int of shape (n_users, n_ranks)
-            Item indices, none twice for one user, -1 where there is no item.
+            Item indices, each at most once in a row; -1 means no item.
         name : str or None, default=None
-            For the legend.
+            Name for the legend.
         ax : matplotlib Axes or None, default=None
-            What to draw on; None makes a figure.
+            Axes to plot on. If None, a new figure is created.
         plot_consumed : bool, default=True
             Whether the consumption is drawn too.
         line_kwargs : dict or None, default=None
-            For matplotlib's ``plot``.
+            Keyword arguments of matplotlib's ``plot``.
 
         Returns
         -------
         display : PopularityDisplay
-            With the numbers, drawn.
+            Object that stores the computed values.
 
         Raises
         ------
         ImportError
-            Without matplotlib.
+            If matplotlib is not installed.
         ValueError
-            If the ranking is not 2-d, holds anything else than indices of items or one twice for
-            a user, or nothing is consumed or recommended.
+            If the ranking is not 2-d, has values other than item indices or an item twice in a row,
+            or if there is no consumed or recommended item.
         """
         check_matplotlib(f"{cls.__name__}.from_predictions")
         consumed = stored_entries(consumed)
@@ -266,7 +266,7 @@ class PopularityDisplay:
         recommended = np.bincount(ranking[ranking >= 0], minlength=n_items)
         for counts, what in ((popularity, "consumed"), (recommended, "ranking")):
             if not counts.any():
-                raise ValueError(f"{what} holds no item, so there are no shares to draw.")
+                raise ValueError(f"{what} holds no item, so there are no shares to plot.")
         order = np.argsort(-popularity, kind="stable")
         return cls(
             consumed=popularity[order].cumsum() / popularity.sum(),

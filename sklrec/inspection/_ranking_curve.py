@@ -1,4 +1,4 @@
-"""A metric of the ranking over the number of ranks."""
+"""A metric at k over k."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 
 class RankingCurveDisplay:
-    """A metric at k, such as NDCG@k, over k, with one standard error to both sides.
+    """A metric at k, such as NDCG@k, over k, plus and minus one standard error.
 
-    Made by :meth:`from_estimator` or :meth:`from_predictions`; its parameters are kept as
-    attributes. Further models go to the same axes: ``from_estimator(..., ax=display.ax_)``, up to
-    seven of them, with one metric for all.
+    Create it with :meth:`from_estimator` or :meth:`from_predictions`. All parameters are stored as
+    attributes. To compare up to seven models by the same metric, use the same axes:
+    ``from_estimator(..., ax=display.ax_)``.
 
     Parameters
     ----------
@@ -44,24 +44,24 @@ class RankingCurveDisplay:
     mean : ndarray of shape (n_points,)
         Mean of the metric over the users, at each k.
     standard_error : ndarray of shape (n_points,)
-        Of the mean; NaN for a single user.
+        Standard error of the mean; NaN for a single user.
     n_users : int
-        Number of users with something held out.
+        Number of users with held-out items.
     metric : str
-        Such as "ndcg".
+        Name of the metric, such as "ndcg".
     name : str or None, default=None
-        Of the model, for the legend.
+        Name of the model for the legend.
 
     Attributes
     ----------
     line_ : matplotlib Line2D
-        The means.
+        Curve of the means.
     band_ : matplotlib PolyCollection
-        One standard error to both sides of them.
+        Band of plus and minus one standard error.
     ax_ : matplotlib Axes
-        What is drawn on.
+        Axes of the plot.
     figure_ : matplotlib Figure
-        What holds the axes.
+        Figure containing the axes.
 
     See Also
     --------
@@ -106,26 +106,26 @@ class RankingCurveDisplay:
         name: str | None = None,
         line_kwargs: Mapping[str, Any] | None = None,
     ) -> RankingCurveDisplay:
-        """Draw the curve.
+        """Plot the curve.
 
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
-            What to draw on; None makes a figure.
+            Axes to plot on. If None, a new figure is created.
         name : str or None, default=None
-            Of the model, for the legend; None means that of the display.
+            Name of the model for the legend. If None, the name of the display is used.
         line_kwargs : dict or None, default=None
-            For matplotlib's ``plot``; anything else than the default style.
+            Keyword arguments of matplotlib's ``plot``, which override the default style.
 
         Returns
         -------
         display : RankingCurveDisplay
-            Itself.
+            The display itself.
 
         Raises
         ------
         ValueError
-            If the axes hold curves of another metric, or seven models.
+            If the axes have curves of another metric, or seven models.
         """
         ax = axes_or_new(ax, "RankingCurveDisplay.plot")
         name = self.name if name is None else name
@@ -174,37 +174,37 @@ class RankingCurveDisplay:
         Parameters
         ----------
         estimator : estimator
-            Fitted, with ``decision_function``.
+            Fitted estimator with ``decision_function``.
         X : {array-like, sparse array} of shape (n_users, n_items)
-            Whole rows of test users.
+            Complete rows of test users.
         y : {array-like, sparse array} of shape (n_users, n_items) or None, default=None
-            Nonzero at the entries of X to hide; without it a random share is hidden.
+            Nonzero at the entries of X to hide. By default, a random share is hidden.
         metric : str, default="ndcg"
             As in :class:`.RankingScorer`, without "@" and number.
         k : int or array-like of int, default=100
-            Numbers of ranks; an int means all from 1 to it, and where there are fewer items, the
-            curve ends at their number. Of several none may be larger than that.
+            Numbers of ranks. An int means all from 1 to `k`, or to the number of items if there are
+            fewer. Values of an array must not exceed the number of items.
         threshold, test_size, random_state
-            What is relevant and what is hidden, as in :class:`.RankingScorer`.
+            Relevant and hidden entries, as in :class:`.RankingScorer`.
         name : str or None, default=None
-            For the legend; None means the name of the estimator's class.
+            Name for the legend. If None, the name of the estimator's class is used.
         ax : matplotlib Axes or None, default=None
-            What to draw on; None makes a figure.
+            Axes to plot on. If None, a new figure is created.
         line_kwargs : dict or None, default=None
-            For matplotlib's ``plot``.
+            Keyword arguments of matplotlib's ``plot``.
 
         Returns
         -------
         display : RankingCurveDisplay
-            With the numbers, drawn.
+            Object that stores the computed values.
 
         Raises
         ------
         ImportError
-            Without matplotlib.
+            If matplotlib is not installed.
         ValueError
-            If the metric is unknown, `k` is less than 1 or one of several is larger than the
-            number of items, or no user has an item held out.
+            If the metric is unknown, `k` is less than 1 or has a value above the number of items,
+            or no user has an item held out.
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
         scorer = RankingScorer(threshold=threshold, test_size=test_size, random_state=random_state)
@@ -235,34 +235,34 @@ class RankingCurveDisplay:
         ax: Axes | None = None,
         line_kwargs: Mapping[str, Any] | None = None,
     ) -> RankingCurveDisplay:
-        """Compare rankings with what was held out.
+        """Create the display from rankings and held-out items.
 
         Parameters
         ----------
         held_out : {array-like, sparse array} of shape (n_users, n_items)
-            Nonzero where an item of the user was held out.
+            Nonzero at the held-out items of each user.
         ranking : array-like of int of shape (n_users, n_ranks)
-            Item indices, best first, -1 where there is no item.
+            Item indices, best first; -1 means no item.
         metric : str, default="ndcg"
             As in :class:`.RankingScorer`, without "@" and number.
         k : int, array-like of int or None, default=None
-            Numbers of ranks; an int means all from 1 to it, None all that are given.
+            Numbers of ranks. An int means all from 1 to `k`; None means all ranks of `ranking`.
         name : str or None, default=None
-            For the legend.
+            Name for the legend.
         ax : matplotlib Axes or None, default=None
-            What to draw on; None makes a figure.
+            Axes to plot on. If None, a new figure is created.
         line_kwargs : dict or None, default=None
-            For matplotlib's ``plot``.
+            Keyword arguments of matplotlib's ``plot``.
 
         Returns
         -------
         display : RankingCurveDisplay
-            With the numbers, drawn.
+            Object that stores the computed values.
 
         Raises
         ------
         ImportError
-            Without matplotlib.
+            If matplotlib is not installed.
         ValueError
             If the metric is unknown, `k` is not between 1 and the number of ranks, the shapes
             differ, or no user has an item held out.
@@ -271,7 +271,7 @@ class RankingCurveDisplay:
         held_out, ranking = stored_entries(held_out), np.asarray(ranking)
         n_users = int(np.count_nonzero(np.diff(held_out.indptr)))
         if not n_users:
-            raise ValueError("No user has an item held out, so there is no curve to draw.")
+            raise ValueError("No user has an item held out, so there is no curve to plot.")
         n_ranks = ranking.shape[1] if ranking.ndim == 2 else 1
         ks = _check_ks(n_ranks if k is None else k, n_ranks, "ranks given")
         of_held_out = [name for name in METRICS if METRICS[name].needs == "held_out"]
@@ -293,7 +293,7 @@ class RankingCurveDisplay:
 
 
 def _check_ks(k: int | ArrayLike, largest: int, what: str) -> np.ndarray:
-    """Return the numbers of ranks in growing order, each once."""
+    """Return the unique numbers of ranks in increasing order."""
     ks = np.arange(1, k + 1) if isinstance(k, Integral) else np.unique(np.asarray(k))
     if not ks.size or not np.issubdtype(ks.dtype, np.integer) or ks[0] < 1 or ks[-1] > largest:
         raise ValueError(

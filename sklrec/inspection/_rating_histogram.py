@@ -1,4 +1,4 @@
-"""How often each rating was given."""
+"""Histogram of ratings."""
 
 from __future__ import annotations
 
@@ -14,39 +14,40 @@ from ._plotting import LIGHT, axes_or_new, check_matplotlib, check_no_bars, draw
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# More different values than this are no scale of ratings.
+# Maximum number of different ratings.
 MOST_VALUES = 100
 
 
 class RatingHistogramDisplay:
-    """How often each rating was given.
+    """Number of times each rating was given.
 
-    As figure 1 of [1]_, it shows where a threshold parts what users like from what they do not,
-    such as 3.5 stars. Made by :meth:`from_interactions`; its parameters are kept as attributes.
+    As figure 1 of [1]_, it helps to choose a threshold for positive ratings, such as 3.5 stars.
+
+    Create it with :meth:`from_interactions`. All parameters are stored as attributes.
 
     Parameters
     ----------
     values : ndarray of shape (n_values,)
-        The ratings that occur, in growing order.
+        Ratings in increasing order.
     counts : ndarray of shape (n_values,)
-        How often each of them does.
+        Number of occurrences of each rating.
     name : str or None, default=None
-        Of the data set, for the title.
+        Name of the data set for the title.
     unit : str, default="stars"
-        Of the ratings.
+        Unit of the ratings.
 
     Attributes
     ----------
     bars_ : matplotlib BarContainer
         One bar for each rating.
     ax_ : matplotlib Axes
-        What is drawn on.
+        Axes of the plot.
     figure_ : matplotlib Figure
-        What holds the axes.
+        Figure containing the axes.
 
     See Also
     --------
-    UserMeanHistogramDisplay : What users rate on average.
+    UserMeanHistogramDisplay : Histogram of the mean ratings of users.
 
     References
     ----------
@@ -82,29 +83,29 @@ class RatingHistogramDisplay:
         unit: str | None = None,
         bar_kwargs: Mapping[str, Any] | None = None,
     ) -> RatingHistogramDisplay:
-        """Draw the histogram.
+        """Plot the histogram.
 
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
-            What to draw on, without another histogram; None makes a figure.
+            Axes to plot on, without another histogram. If None, a new figure is created.
         unit : str or None, default=None
-            Of the ratings; None means that of the display.
+            Unit of the ratings. If None, the unit of the display is used.
         bar_kwargs : dict or None, default=None
-            For matplotlib's ``bar``; anything else than the default style.
+            Keyword arguments of matplotlib's ``bar``, which override the default style.
 
         Returns
         -------
         display : RatingHistogramDisplay
-            Itself.
+            The display itself.
 
         Raises
         ------
         ValueError
-            If the axes hold a display with bars already.
+            If the axes already have a display with bars.
         """
         ax = axes_or_new(ax, "RatingHistogramDisplay.plot")
-        check_no_bars(ax, "give each histogram axes of its own")
+        check_no_bars(ax, "use separate axes for each histogram")
         unit = self.unit if unit is None else unit
         n_ratings = self.counts.sum()
         gap = np.diff(self.values).min() if self.values.size > 1 else 1.0
@@ -128,32 +129,32 @@ class RatingHistogramDisplay:
         ax: Axes | None = None,
         bar_kwargs: Mapping[str, Any] | None = None,
     ) -> RatingHistogramDisplay:
-        """Count the ratings.
+        """Create the display from ratings.
 
         Parameters
         ----------
         X : {array-like, sparse array} of shape (n_users, n_items)
-            Ratings; zero means none.
+            Ratings; zero means no rating.
         unit : str, default="stars"
-            Of the ratings.
+            Unit of the ratings.
         name : str or None, default=None
-            Of the data set, for the title.
+            Name of the data set for the title.
         ax : matplotlib Axes or None, default=None
-            What to draw on; None makes a figure.
+            Axes to plot on. If None, a new figure is created.
         bar_kwargs : dict or None, default=None
-            For matplotlib's ``bar``.
+            Keyword arguments of matplotlib's ``bar``.
 
         Returns
         -------
         display : RatingHistogramDisplay
-            With the numbers, drawn.
+            Object that stores the computed values.
 
         Raises
         ------
         ImportError
-            Without matplotlib.
+            If matplotlib is not installed.
         ValueError
-            If X holds no rating, or so many different values that they are no ratings.
+            If X has no ratings, or too many different values for ratings.
         """
         check_matplotlib(f"{cls.__name__}.from_interactions")
         values, counts = np.unique(stored_entries(X).data, return_counts=True)

@@ -1,4 +1,4 @@
-"""Loss, validation score and KL weight over the epochs of a fit."""
+"""Loss, validation score and KL weight in each epoch."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ if TYPE_CHECKING:
 
 
 class TrainingCurveDisplay:
-    r"""How a model was trained, epoch by epoch.
+    r"""Training curves of a model.
 
-    As in figure 1 of [1]_, there is one panel each for the loss, for the ``ndcg@100`` of the
-    validation users and for :math:`\beta`, the weight of the KL term, as far as the model has
-    them. A large marker is the epoch whose weights the model has kept.
+    As in figure 1 of [1]_, there are panels for the loss and, if the model has them, for the
+    ``ndcg@100`` of the validation users and for :math:`\beta`, the weight of the KL term. A large
+    marker is the epoch whose weights the model has kept.
 
-    Made by :meth:`from_estimator`; its parameters are kept as attributes. Further models go to
-    the same panels, up to seven: ``from_estimator(..., ax=display.axes_)``. They may have fewer
-    panels than the first; each curve goes to the panel with its label.
+    Create it with :meth:`from_estimator`. All parameters are stored as attributes. To compare up to
+    seven models, use the same panels: ``from_estimator(..., ax=display.axes_)``. Others may have
+    fewer panels than the first; each curve is plotted in the panel with its label.
 
     Parameters
     ----------
     loss : ndarray of shape (n_epochs,)
         Mean loss over each epoch.
     validation_score : ndarray of shape (n_epochs,) or None, default=None
-        NaN in epochs without validation.
+        Validation score; NaN in epochs without validation.
     beta : ndarray of shape (n_epochs,) or None, default=None
         Weight of the KL term at the end of each epoch.
     best_epoch : int or None, default=None
-        From 1.
+        Epoch with the best validation score, counted from 1.
     name : str or None, default=None
-        Of the model, for the legend.
+        Name of the model for the legend.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class TrainingCurveDisplay:
     ax_ : matplotlib Axes
         The panel of the loss.
     figure_ : matplotlib Figure
-        What holds the panels.
+        Figure containing the panels.
 
     References
     ----------
@@ -107,19 +107,19 @@ class TrainingCurveDisplay:
             Empty axes that the panels take the place of, or one for each panel, such as the
             ``axes_`` of another display; None makes a figure.
         name : str or None, default=None
-            Of the model, for the legend; None means that of the display.
+            Name of the model for the legend. If None, the name of the display is used.
         line_kwargs : dict or None, default=None
-            For matplotlib's ``plot``; anything else than the default style.
+            Keyword arguments of matplotlib's ``plot``, which override the default style.
 
         Returns
         -------
         display : TrainingCurveDisplay
-            Itself.
+            The display itself.
 
         Raises
         ------
         ValueError
-            If the axes hold data or lack a panel, hold seven models, or `best_epoch` is none of
+            If the axes have data, too few panels or seven models, or if `best_epoch` is not one of
             the epochs.
         """
         check_matplotlib("TrainingCurveDisplay.plot")
@@ -173,35 +173,35 @@ class TrainingCurveDisplay:
         ax: Axes | Sequence[Axes] | None = None,
         line_kwargs: Mapping[str, Any] | None = None,
     ) -> TrainingCurveDisplay:
-        r"""Read what a fit has noted.
+        r"""Create the display from a fitted estimator.
 
         Parameters
         ----------
         estimator : estimator or Pipeline
-            Fitted, with ``loss_curve_``; of a pipeline, the last step. Also read, where it has
-            them, are ``validation_scores_``, ``best_epoch_`` and :math:`\beta` in
-            ``net_.history``, which a model loaded from a file no longer has.
+            Fitted estimator with ``loss_curve_``, or a pipeline with one as its last step. If it
+            has them, ``validation_scores_``, ``best_epoch_`` and :math:`\beta` in ``net_.history``
+            are used too.
         name : str or None, default=None
-            For the legend; None means the name of the estimator's class.
+            Name for the legend. If None, the name of the estimator's class is used.
         ax : matplotlib Axes, array of Axes or None, default=None
             Empty axes that the panels take the place of, or one for each panel, such as the
             ``axes_`` of another display; None makes a figure.
         line_kwargs : dict or None, default=None
-            For matplotlib's ``plot``.
+            Keyword arguments of matplotlib's ``plot``.
 
         Returns
         -------
         display : TrainingCurveDisplay
-            With the numbers, drawn.
+            Object that stores the computed values.
 
         Raises
         ------
         ImportError
-            Without matplotlib.
+            If matplotlib is not installed.
         NotFittedError
             If the estimator is not fitted.
         TypeError
-            If it is none that is trained in epochs.
+            If the estimator is not trained in epochs.
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
         estimator = last_step(estimator)
@@ -225,7 +225,7 @@ class TrainingCurveDisplay:
 
 
 def _noted(estimator: Any, name: str, n_epochs: int) -> np.ndarray | None:
-    """Return a value of each epoch from the history of the net, NaN where there is none."""
+    """Return a value of each epoch from the history of the net, NaN if there is none."""
     history = getattr(getattr(estimator, "net_", None), "history", ())
     if len(history) != n_epochs or not any(name in epoch for epoch in history):
         return None
@@ -233,18 +233,18 @@ def _noted(estimator: Any, name: str, n_epochs: int) -> np.ndarray | None:
 
 
 def _panels(ax: Axes | Sequence[Axes] | None, heights: list[float]) -> np.ndarray:
-    """Return the axes given, or axes below each other of these relative heights."""
+    """Return the given axes, or new axes below each other with relative heights."""
     caller = "TrainingCurveDisplay.plot"
     if ax is None or not np.iterable(ax):
         ax = axes_or_new(ax, caller, figsize=(5.0, 1.2 + 1.2 * sum(heights)))
         figure, place = ax.figure, ax.get_subplotspec()
         if ax.has_data():
             raise ValueError(
-                "ax holds data, which new panels would take away; pass display.axes_ to add a "
-                "model to those of a display."
+                "ax holds data, which new panels would replace; pass display.axes_ to add a model "
+                "to a display."
             )
         if place is None:
-            raise ValueError("ax must be made by subplots, to be parted into panels.")
+            raise ValueError("ax must be made by subplots, so that it can be divided into panels.")
         grid = place.subgridspec(len(heights), 1, height_ratios=heights)
         ax.remove()
         first = figure.add_subplot(grid[0])
@@ -254,13 +254,13 @@ def _panels(ax: Axes | Sequence[Axes] | None, heights: list[float]) -> np.ndarra
 
 
 def _by_label(axes: np.ndarray, labels: list[str]) -> list[Axes]:
-    """Return the panel of each curve: that of its label, or in order where there are none."""
+    """Return the panel of each curve: the one with its label, or in order without labels."""
     panels = {panel.get_ylabel(): panel for panel in axes}
     if set(panels) != {""}:
         absent = [label for label in labels if label not in panels]
         if absent:
             raise ValueError(
-                f"ax must have a panel with the label {absent[0]!r}, got {list(panels)}; draw the "
+                f"ax must have a panel with the label {absent[0]!r}, got {list(panels)}; plot the "
                 "model with the most panels first."
             )
         return [panels[label] for label in labels]
@@ -272,6 +272,6 @@ def _by_label(axes: np.ndarray, labels: list[str]) -> list[Axes]:
 
 
 def _is_above_another(axes: Axes, panels: np.ndarray) -> bool:
-    """Return whether another panel below has the same epochs, and so the numbers for both."""
+    """Return whether a panel below has the same epochs and their numbers."""
     shared, bottom = axes.get_shared_x_axes(), axes.get_position().y0
     return any(shared.joined(axes, p) and p.get_position().y0 < bottom for p in panels)

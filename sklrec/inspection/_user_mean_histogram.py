@@ -1,4 +1,4 @@
-"""What users rate on average."""
+"""Histogram of the mean ratings of users."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ if TYPE_CHECKING:
 
 
 class UserMeanHistogramDisplay:
-    """How the mean ratings of the users are distributed.
+    """Distribution of the mean ratings of the users.
 
-    As in figure 2 of [1]_: where most users' means are high, people rate what they like; where the
-    means are far apart, one threshold does not mean the same for everybody.
+    As figure 2 of [1]_, it shows whether users mostly rate items that they like, and how much users
+    differ, in which case the same threshold has a different meaning for each.
 
-    Made by :meth:`from_interactions`; its parameters are kept as attributes.
+    Create it with :meth:`from_interactions`. All parameters are stored as attributes.
 
     Parameters
     ----------
     means : ndarray of shape (n_raters,)
-        Mean rating of each user who has rated anything.
+        Mean rating of each user with ratings.
     bins : int or array-like, default=20
-        Number of bins, or their edges, between which all means must lie.
+        Number of bins, or their edges, which must include all means.
     name : str or None, default=None
-        Of the data set, for the title.
+        Name of the data set for the title.
     unit : str, default="stars"
-        Of the ratings.
+        Unit of the ratings.
 
     Attributes
     ----------
     counts_ : ndarray of shape (n_bins,)
         Number of users in each bin.
     edges_ : ndarray of shape (n_bins + 1,)
-        Of the bins, in the unit of the ratings.
+        Edges of the bins, in the unit of the ratings.
     bars_ : matplotlib BarContainer
         One bar for each bin.
     line_ : matplotlib Line2D
-        The mean of the means.
+        Line at the mean of the means.
     ax_ : matplotlib Axes
-        What is drawn on.
+        Axes of the plot.
     figure_ : matplotlib Figure
-        What holds the axes.
+        Figure containing the axes.
 
     See Also
     --------
-    RatingHistogramDisplay : How often each rating was given.
+    RatingHistogramDisplay : Histogram of ratings.
 
     References
     ----------
@@ -88,26 +88,26 @@ class UserMeanHistogramDisplay:
         unit: str | None = None,
         bar_kwargs: Mapping[str, Any] | None = None,
     ) -> UserMeanHistogramDisplay:
-        """Draw the histogram.
+        """Plot the histogram.
 
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
-            What to draw on, without another histogram; None makes a figure.
+            Axes to plot on, without another histogram. If None, a new figure is created.
         unit : str or None, default=None
-            Of the ratings; None means that of the display.
+            Unit of the ratings. If None, the unit of the display is used.
         bar_kwargs : dict or None, default=None
-            For matplotlib's ``bar``; anything else than the default style.
+            Keyword arguments of matplotlib's ``bar``, which override the default style.
 
         Returns
         -------
         display : UserMeanHistogramDisplay
-            Itself.
+            The display itself.
 
         Raises
         ------
         ValueError
-            If users lie outside of the bins, or the axes hold a display with bars already.
+            If users are outside of the bins, or the axes already have a display with bars.
         """
         self.counts_, self.edges_ = np.histogram(self.means, bins=self.bins)
         n_users = self.means.size
@@ -118,7 +118,7 @@ class UserMeanHistogramDisplay:
                 f"between {self.edges_[0]:g} and {self.edges_[-1]:g}."
             )
         ax = axes_or_new(ax, "UserMeanHistogramDisplay.plot")
-        check_no_bars(ax, "give each histogram axes of its own")
+        check_no_bars(ax, "use separate axes for each histogram")
         unit = self.unit if unit is None else unit
         style = {
             "width": np.diff(self.edges_),
@@ -149,40 +149,40 @@ class UserMeanHistogramDisplay:
         ax: Axes | None = None,
         bar_kwargs: Mapping[str, Any] | None = None,
     ) -> UserMeanHistogramDisplay:
-        """Take each user's mean over what the user has rated.
+        """Create the display from ratings.
 
         Parameters
         ----------
         X : {array-like, sparse array} of shape (n_users, n_items)
-            Ratings; zero means none. Users without any are left out.
+            Ratings; zero means no rating. Users without ratings are left out.
         bins : int or array-like, default=20
-            Number of bins, or their edges, between which all means must lie, as in
+            Number of bins, or their edges, which must include all means, as in
             :func:`numpy.histogram`.
         unit : str, default="stars"
-            Of the ratings.
+            Unit of the ratings.
         name : str or None, default=None
-            Of the data set, for the title.
+            Name of the data set for the title.
         ax : matplotlib Axes or None, default=None
-            What to draw on; None makes a figure.
+            Axes to plot on. If None, a new figure is created.
         bar_kwargs : dict or None, default=None
-            For matplotlib's ``bar``.
+            Keyword arguments of matplotlib's ``bar``.
 
         Returns
         -------
         display : UserMeanHistogramDisplay
-            With the numbers, drawn.
+            Object that stores the computed values.
 
         Raises
         ------
         ImportError
-            Without matplotlib.
+            If matplotlib is not installed.
         ValueError
-            If X holds no rating, or users lie outside of the bins.
+            If X has no ratings, or users are outside of the bins.
         """
         check_matplotlib(f"{cls.__name__}.from_interactions")
         X = stored_entries(X)
         n_ratings = np.diff(X.indptr)
         if not X.nnz:
-            raise ValueError("X holds no rating, so there is no mean to take.")
+            raise ValueError("X holds no rating, so there are no means.")
         means = X.sum(axis=1, dtype=np.float64)[n_ratings > 0] / n_ratings[n_ratings > 0]
         return cls(means=means, bins=bins, name=name, unit=unit).plot(ax, bar_kwargs=bar_kwargs)

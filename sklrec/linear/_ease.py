@@ -16,7 +16,7 @@ from .._sklearn import Interval, _fit_context, fit_progress, n_threads
 from .._typing import MatrixLike
 from ..base import BaseRecommender, ExplainMixin, SimilarItemsMixin
 
-# What OpenBLAS keeps for each of its threads.
+# Size in bytes of the buffer that OpenBLAS has for each of its threads.
 _BUFFER_OF_A_THREAD = 2**25
 
 
@@ -28,18 +28,17 @@ class EASE(ExplainMixin, SimilarItemsMixin, BaseRecommender):
     .. math:: \min_B \|X - XB\|_F^2 + \lambda \|B\|_F^2 \quad \text{s.t.} \quad \mathrm{diag}(B) = 0
 
     With :math:`P = (X^\top X + \lambda I)^{-1}` the solution is :math:`B_{ij} = -P_{ij} / P_{jj}`
-    off the diagonal (equation 8 of [1]_). A user's scores are the row ``x @ B``, so users that
-    ``fit`` has not seen cost nothing more.
+    off the diagonal (equation 8 of [1]_). The scores of a user are ``x @ B``, also for users that
+    ``fit`` has not seen.
 
-    With `dropout` p it is the denoising autoencoder EDLAE, which leaves out inputs at random in
+    With `dropout` p it is the denoising autoencoder EDLAE, which drops inputs at random in
     training. In expectation this adds :math:`p / (1 - p)` times the diagonal of :math:`X^\top X`
     to itself (section 3 of [2]_), so there is still a closed form. It penalises popular items, on
     which :math:`\lambda` alone has little effect, in proportion to their popularity.
 
-    Fitting inverts a dense matrix in place. It needs the memory of one matrix of n_items x
-    n_items, which is 1.6 GB in float32 for 20,000 items, and time that grows with the cube of the
-    number of items. A fit that needs more memory than is available raises an error before it
-    starts.
+    Fitting inverts a dense matrix in place. It needs the memory of one (n_items, n_items) matrix,
+    which is 1.6 GB in float32 for 20,000 items, and O(n_items^3) time. If the memory of the machine
+    is too small, ``fit`` raises an error before it starts.
 
     Parameters
     ----------
@@ -48,30 +47,30 @@ class EASE(ExplainMixin, SimilarItemsMixin, BaseRecommender):
         to the diagonal of X'X, so that the best value grows with the number of users. Typical
         range: 10 to 10,000, on a logarithmic scale.
     dropout : float, default=0.0
-        Probability p, below 1, with which an interaction is left out of the input; 0 is EASE
-        itself. Typical range: 0.1 to 0.6, with a smaller `lambda_` than without dropout. [2]_
-        uses .33 with 300 for MovieLens-20M and .25 with 70 for the Million Song Dataset.
+        Probability p, below 1, with which an interaction is dropped from the input; 0 is EASE.
+        Typical range: 0.1 to 0.6, with a smaller `lambda_` than without dropout. [2]_ uses .33 with
+        ``lambda_=300`` for MovieLens-20M and .25 with 70 for the Million Song Dataset.
 
     Attributes
     ----------
     coef_ : ndarray of shape (n_items, n_items)
         Weight of each item (row) in the score of each item (column), in the precision of X.
     gram_ : ndarray of shape (n_items, n_items)
-        Sum of X'X, upper triangle; only after ``partial_fit``, which goes on from it.
+        Sum of X'X, upper triangle. Only after ``partial_fit``, which adds to it.
     n_samples_seen_ : int
-        Number of users fitted.
+        Number of training users.
     n_features_in_ : int
         Number of items.
     feature_names_in_ : ndarray of shape (n_items,)
-        Names of the items where X is a DataFrame with names.
+        Names of the items. Only if X is a DataFrame with names.
 
     See Also
     --------
-    sklrec.preprocessing.BM25Transformer : Weights to try before EASE.
+    sklrec.preprocessing.BM25Transformer : Weighting of the interactions before EASE.
 
     Notes
     -----
-    An item without interactions gets weights of zero.
+    Weights of items without interactions are zero.
 
     References
     ----------
@@ -141,14 +140,14 @@ class EASE(ExplainMixin, SimilarItemsMixin, BaseRecommender):
     def partial_fit(self, X: MatrixLike, y: Any = None) -> EASE:
         """Add the interactions of more users, for data larger than memory.
 
-        Only X'X is updated, which is exact: batches give what ``fit`` gives on all users at once.
-        The weights are solved for when they are first needed, with the parameters of the last
-        call. Twice the memory of ``fit``.
+        Only X'X is updated, so that the result is that of ``fit`` on all users. The weights are
+        computed when they are first needed, with the parameters of the last call. It needs twice
+        the memory of ``fit``.
 
         Parameters
         ----------
         X : {array-like, sparse array} of shape (n_users, n_items)
-            Interactions of users not given before, non-negative.
+            Interactions of additional users, non-negative.
         y : None
             Ignored.
 
@@ -165,13 +164,13 @@ class EASE(ExplainMixin, SimilarItemsMixin, BaseRecommender):
         Warns
         -----
         UserWarning
-            If the model was fitted with ``fit``, which keeps no X'X to add to. A new model is then
-            fitted to these users only.
+            If the model was fitted with ``fit``, which does not keep X'X. A new model is then
+            fitted on these users only.
         """
         first = not hasattr(self, "gram_")
         if first and hasattr(self, "n_features_in_"):
             warnings.warn(
-                "partial_fit begins a new model, because fit keeps no X'X to add to; "
+                "partial_fit begins a new model, because fit does not keep X'X; "
                 "use partial_fit for all batches.",
                 UserWarning,
                 stacklevel=2,
@@ -210,8 +209,7 @@ class EASE(ExplainMixin, SimilarItemsMixin, BaseRecommender):
         Returns
         -------
         scores : ndarray of shape (n_users, n_items)
-            The product of X and ``coef_``, or the popularity of the items for a row without known
-            items.
+            Product of X and ``coef_``. Rows without known items are scored by popularity.
         """
         X = self._check_X(X, reset=False)
         return self._with_popularity(X, dot_on_threads(X, self.coef_))
@@ -223,16 +221,16 @@ class EASE(ExplainMixin, SimilarItemsMixin, BaseRecommender):
         return self.coef_[items]
 
     def _check_memory(self, X: sp.csr_array, *, n_matrices: int) -> None:
-        """Refuse a fit that the machine lacks the memory for.
+        """Raise a MemoryError if the memory of the machine is too small.
 
-        The matrix is whole when it is inverted. While X'X is computed half of it has been written
-        to, and each thread holds a block of the product, sparse and dense.
+        The inversion needs the whole matrix. The computation of X'X needs half of it, as only this
+        part is written to, and a sparse and a dense block of the product in each thread.
         """
         n_items, itemsize = X.shape[1], X.dtype.itemsize
         matrix = n_items**2 * itemsize
         entry = itemsize + X.indices.itemsize
-        copies_of_X = (1 + n_threads()) * X.nnz * entry  # the transposed, and columns for a thread
-        # A block has at most as many entries as there are products of two interactions in it.
+        copies_of_X = (1 + n_threads()) * X.nnz * entry  # X', and some columns in each thread
+        # The number of products of two interactions is an upper bound of the entries of a block.
         length = np.diff(X.indptr)
         cells = min(BLOCK, n_items) * n_items
         n_products = float(length.astype(np.float64) @ length) * min(1, BLOCK / max(1, n_items))
@@ -249,7 +247,7 @@ class EASE(ExplainMixin, SimilarItemsMixin, BaseRecommender):
 
 
 def _solve_in_place(G: np.ndarray, lambda_: float, dropout: float) -> np.ndarray:
-    """Turn X'X, of which the upper triangle is read, into B."""
+    """Replace X'X, of which the upper triangle is read, by B."""
     diagonal = np.diag(G)
     if not np.isfinite(diagonal).all():  # where the largest numbers of X'X are
         raise ValueError(f"The squares of the values of X are too large for {G.dtype}.")
@@ -263,7 +261,7 @@ def _solve_in_place(G: np.ndarray, lambda_: float, dropout: float) -> np.ndarray
             "use a larger one, or X in float64."
         ) from error
     scale = -1 / np.diag(G)
-    for row in G:  # row by row, so that nothing of the size of G is allocated beside it
+    for row in G:  # row by row, which does not allocate another matrix of the size of G
         row *= scale
     np.fill_diagonal(G, 0)
     return G

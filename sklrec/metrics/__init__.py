@@ -1,4 +1,4 @@
-"""Metrics of rankings, and their use in scikit-learn's searches."""
+"""Metrics of rankings, and a scorer for scikit-learn's searches."""
 
 from ._beyond_accuracy import (
     average_popularity_at_k,

@@ -1,6 +1,6 @@
-"""Metrics of rankings that ask for more than accuracy: how new, varied and evenly spread they are.
+"""Metrics of rankings beyond accuracy: coverage, concentration, novelty, popularity, diversity.
 
-None of them looks at what was held out, so every user with a ranking counts.
+They do not depend on held-out items, so all users with a ranking are included.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from .._matrix import check_matrix
 from .._ranking import BATCH_BYTES
 from ._ranking import check_ranking, per_user
 
-# The types of features that are kept; every other becomes the first.
+# Types of features that are kept; all others are converted to the first.
 FEATURES = (np.float64, np.float32)
 
 
 def catalogue_coverage_at_k(ranking: ArrayLike, n_items: int, *, k: int | None = None) -> float:
-    """Return the share of all items that at least one user finds in the first k ranks.
+    """Return the share of all items that are in the first k ranks of at least one user.
 
-    The prediction coverage of a recommender's lists, section 3.1 of [1]_. It grows with the number
-    of users: compare models on the same ones.
+    This is the prediction coverage of section 3.1 of [1]_. It grows with the number of users, so
+    only compare it for the same users.
 
     Parameters
     ----------
     ranking : array-like of int of shape (n_users, n_ranks)
-        Item indices, best first, -1 where there is no item.
+        Item indices, best first; -1 means no item.
     n_items : int
         Number of items in the catalogue.
     k : int or None, default=None
-        Number of ranks to look at; None means all.
+        Number of ranks to consider; None means all.
 
     Returns
     -------
@@ -60,25 +60,25 @@ def catalogue_coverage_at_k(ranking: ArrayLike, n_items: int, *, k: int | None =
 
 
 def gini_at_k(ranking: ArrayLike, n_items: int, *, k: int | None = None) -> float:
-    r"""Return how unevenly the first k ranks of all users are shared out to the items.
+    r"""Return the Gini coefficient of the items in the first k ranks of all users.
 
     .. math:: G = \frac{1}{n - 1} \sum_{j=1}^{n} (2j - n - 1) \, p(i_j)
 
-    with :math:`p(i_j)` the share of all ranks that item :math:`i_j` takes, in increasing order
-    [1]_: 0 where every item is recommended equally often, 1 where one takes all. Lower is more
-    even; users with equal lists of k items give (n - k) / (n - 1).
+    where :math:`p(i_j)` is the share of all ranks with item :math:`i_j`, in increasing order [1]_.
+    It is 0 if all items are recommended equally often, 1 if only one item is recommended, and
+    (n - k) / (n - 1) if all users have the same k items.
 
     Parameters
     ----------
     ranking, k
         As in :func:`catalogue_coverage_at_k`.
     n_items : int
-        Number of items in the catalogue, at least 2; those that nobody gets count.
+        Number of items in the catalogue, at least 2, including those that are never recommended.
 
     Returns
     -------
     gini : float
-        Between 0 and 1; NaN where not a single item is ranked.
+        Between 0 and 1; NaN if no item is ranked.
 
     Raises
     ------
@@ -117,27 +117,29 @@ def novelty_at_k(
 
     .. math:: \mathrm{novelty@}k = -\frac{1}{|L|} \sum_{i \in L} \log_2 p(i)
 
-    with L the user's items in the first k ranks and p(i) the share of users who have interacted
-    with item i: the chance that a user drawn at random knows it [1]_. [2]_ normalises p over the
-    items, which adds the logarithm of the mean number of items of a user to each value.
+    where L is the set of the user's items in the first k ranks and p(i) the share of users who have
+    interacted with item i, which is the probability that a random user knows it [1]_. [2]_
+    normalises p over the items, which adds the logarithm of the mean number of items per user to
+    each value.
 
     Parameters
     ----------
     ranking : array-like of int of shape (n_users, n_ranks)
-        Item indices, best first, -1 where there is no item.
+        Item indices, best first; -1 means no item.
     interactions : {array-like, sparse array} of shape (n_other_users, n_items)
-        Nonzero where a user interacted with an item: what the model was fitted on. An item without
-        users counts as if it had one, so that its self-information is finite.
+        Nonzero for interactions, usually those that the model was fitted on. Items without users
+        are treated as if they had one, so that their self-information is finite.
     k : int or None, default=None
-        Number of ranks to look at; None means all.
+        Number of ranks to consider; None means all.
     average : {"mean"} or None, default="mean"
-        The mean over the users with at least one item, or None for the value of each user, NaN
-        where there is no item.
+        "mean" is the mean over the users with at least one item. None returns the value of each
+        user, which is NaN for users without items.
 
     Returns
     -------
     value : float or ndarray of shape (n_users,)
-        Between 0 and the logarithm of the number of rows of `interactions`; higher is less known.
+        Between 0 and the logarithm of the number of rows of `interactions`; higher values mean less
+        popular items.
 
     Raises
     ------
@@ -170,9 +172,9 @@ def average_popularity_at_k(
 ) -> float | np.ndarray:
     """Return the mean popularity of the items in the first k ranks.
 
-    An item's popularity is the share of users who have interacted with it; times their number the
-    result is the average recommendation popularity of [1]_. Lower is less biased to what is
-    popular.
+    The popularity of an item is the share of users who have interacted with it. Multiplied by the
+    number of users, this is the average recommendation popularity of [1]_. A lower value means less
+    popularity bias.
 
     Parameters
     ----------
@@ -214,38 +216,39 @@ def intra_list_diversity_at_k(
 
     .. math:: \mathrm{ILD@}k = \frac{2}{|L| (|L| - 1)} \sum_{i < j \in L} (1 - \cos(f_i, f_j))
 
-    with L the user's items in the first k ranks and :math:`f_i` the features of item i. [1]_ adds
-    the similarities up; one minus their mean does not grow with the list. Content gives
-    diversity of topics; the transposed training matrix, in which an item's features are its users,
-    diversity by co-occurrence.
+    where L is the set of the user's items in the first k ranks and :math:`f_i` are the features of
+    item i. [1]_ uses the sum of the similarities; one minus their mean does not depend on the
+    length of the list. Use content as features for the diversity of topics, and the transposed
+    training matrix for diversity by co-occurrence.
 
     Parameters
     ----------
     ranking : array-like of int of shape (n_users, n_ranks)
-        Item indices, best first, -1 where there is no item.
+        Item indices, best first; -1 means no item.
     item_features : {array-like, sparse array} of shape (n_items, n_features)
-        Features of each item, of any scale. An item without any has cosine 0 with all others.
+        Features of each item, of any scale. Items without features have the cosine 0 with all
+        others.
     k : int or None, default=None
-        Number of ranks to look at, at least 2; None means all.
+        Number of ranks to consider, at least 2; None means all.
     average : {"mean"} or None, default="mean"
-        The mean over the users with at least two items, or None for the value of each user, NaN
-        where there are fewer.
+        "mean" is the mean over the users with at least two items. None returns the value of each
+        user, which is NaN for users with fewer items.
 
     Returns
     -------
     value : float or ndarray of shape (n_users,)
-        Between 0 and 1, or up to 2 where features are negative.
+        Between 0 and 1, or up to 2 if there are negative features.
 
     Raises
     ------
     ValueError
-        If the ranking is not one of the items of `item_features`, or has fewer than `k` ranks, or
-        only one rank is looked at.
+        If the ranking has items that are not in `item_features`, has fewer than `k` ranks, or if
+        there is only one rank.
 
     Notes
     -----
-    The cosines of all pairs are the squared length of the sum of the unit vectors of L, less the
-    length of each: linear in the number of ranks. Users go in batches.
+    The sum of the cosines of all pairs is the squared norm of the sum of the unit vectors of L,
+    minus the squared norm of each, so that time is linear in the number of ranks.
 
     References
     ----------
@@ -261,7 +264,7 @@ def intra_list_diversity_at_k(
     features = check_matrix(item_features, "item_features", dtype=FEATURES, signed=True)
     ranking = check_ranking(ranking, k, n_items=features.shape[0])
     if ranking.shape[1] < 2:
-        raise ValueError("Diversity is one of pairs of items, so k must be at least 2, got 1.")
+        raise ValueError("Diversity is defined for pairs of items: k must be at least 2, got 1.")
     is_item = ranking >= 0
     items, position = np.unique(ranking[is_item], return_inverse=True)
     n_listed = is_item.sum(axis=1)
@@ -274,11 +277,11 @@ def intra_list_diversity_at_k(
 
 
 def _sum_of_cosines(L: sp.csr_array, F: Any) -> np.ndarray:
-    """Return the sum of the cosines of each two rows of F that a row of L lists, both ways round.
+    """Return the sum of the cosines of all ordered pairs of rows of F in each row of L.
 
-    Two ndarrays or CSR matrices of shapes (n_users, n_items) and (n_items, n_features).
+    L and F are ndarrays or CSR matrices of shapes (n_users, n_items) and (n_items, n_features).
     """
-    if not F.shape[0]:  # no user has an item, and scikit-learn normalizes no empty matrix
+    if not F.shape[0]:  # no user has an item, and scikit-learn does not normalize empty matrices
         return np.zeros(L.shape[0])
     U = normalize(F, copy=False)
     if sp.issparse(U):
@@ -286,9 +289,9 @@ def _sum_of_cosines(L: sp.csr_array, F: Any) -> np.ndarray:
         size = np.minimum(L @ np.diff(U.indptr), U.shape[1])
     else:
         size = np.full(L.shape[0], U.shape[1])
-    in_list = L.astype(U.dtype)  # of one type, as scipy would convert U in each product
+    in_list = L.astype(U.dtype)  # otherwise scipy would convert U in each product
     total = np.empty(L.shape[0])
-    # The sums of unit vectors of one batch take some BATCH_BYTES, with 8 bytes of index at most.
+    # The sums of the unit vectors of a batch take BATCH_BYTES, if indices take 8 bytes.
     limit = BATCH_BYTES // 16
     ends = np.searchsorted(np.cumsum(size), np.arange(limit, size.sum(), limit))
     for users in np.split(np.arange(L.shape[0]), np.unique(ends)):
@@ -305,7 +308,7 @@ def _squared_length(A: Any) -> np.ndarray:
 
 
 def _times_ranked(ranking: ArrayLike, n_items: int, k: int | None) -> np.ndarray:
-    """Return how many users have each item in the first k ranks, an ndarray of shape (n_items,)."""
+    """Return the number of users with each item in the first k ranks."""
     if not isinstance(n_items, Integral) or n_items < 1:
         raise ValueError(f"n_items must be a positive integer, got {n_items!r}.")
     ranking = check_ranking(ranking, k, n_items=int(n_items))
@@ -320,7 +323,7 @@ def _popularity(interactions: sp.csr_array) -> np.ndarray:
 def _mean_of_items(
     value: np.ndarray, ranking: ArrayLike, k: int | None, average: str | None
 ) -> float | np.ndarray:
-    """Return the mean of what each item of a user's list is worth, for each user or for all."""
+    """Return the mean of the values of the items of each user's list, or its mean over users."""
     ranking = check_ranking(ranking, k, n_items=value.size)
     is_item = ranking >= 0
     total = np.where(is_item, value[np.maximum(ranking, 0)], 0).sum(axis=1)

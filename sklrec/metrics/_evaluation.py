@@ -1,4 +1,4 @@
-"""Values of each user, standard errors and paired tests."""
+"""Evaluation on test users, with standard errors and paired tests."""
 
 from __future__ import annotations
 
@@ -18,23 +18,24 @@ from ._ranking import mean_over_users
 
 @dataclass(frozen=True, eq=False)
 class RankingEvaluation:
-    """What :func:`~sklrec.metrics.evaluate` has found.
+    """Result of :func:`~sklrec.metrics.evaluate`.
 
     Parameters
     ----------
     per_user : dict of ndarray of shape (n_users,)
-        For each metric the value of each user, NaN for a user who does not count: one with nothing
-        held out or, beyond accuracy, with too few items ranked.
+        Value of each metric for each user. It is NaN for users without held-out items or, for
+        metrics beyond accuracy, with too few ranked items.
     together : dict of float, default={}
-        The metrics that have no value of a user, but one of all users: coverage and Gini.
+        Metrics with a single value for all users: coverage and Gini.
 
     Attributes
     ----------
     mean : dict of float
-        Mean of each metric over the users who count; the value itself for those in `together`.
+        Mean of each metric over the users whose value is not NaN, and the values in `together`.
     standard_error : dict of float
-        Of the mean: the sample standard deviation over the square root of the number of users.
-        NaN for the metrics in `together`; repeat the split to see how far they vary.
+        Standard error of the mean: the sample standard deviation over the square root of the
+        number of users. It is NaN for the metrics in `together`; repeat the split to estimate
+        their variation.
     """
 
     per_user: Mapping[str, np.ndarray]
@@ -42,13 +43,13 @@ class RankingEvaluation:
 
     @property
     def mean(self) -> dict[str, float]:
-        """Mean of each metric over the users who count, or its value for all users together."""
+        """Mean of each metric over users, or its single value for all users."""
         means = {name: mean_over_users(value) for name, value in self.per_user.items()}
         return means | dict(self.together)
 
     @property
     def standard_error(self) -> dict[str, float]:
-        """Standard error of the mean of each metric; NaN for one user, or all users together."""
+        """Standard error of the mean of each metric; NaN for one user or a single value."""
         errors = {
             name: float(sem(_counting(value))) if _counting(value).size > 1 else float("nan")
             for name, value in self.per_user.items()
@@ -63,22 +64,22 @@ class RankingEvaluation:
         )
 
     def compare(self, other: RankingEvaluation) -> dict[str, Bunch]:
-        """Compare with the evaluation of another model on the same users, user by user.
+        """Compare with the evaluation of another model on the same users.
 
-        A paired t-test: users differ far more from each other than two models do on one user,
-        so the standard errors of two means say little about their difference.
+        The test is a paired t-test. As users differ more from each other than models do on the same
+        user, the standard errors of two means are not those of their difference.
 
         Parameters
         ----------
         other : RankingEvaluation
-            Of the same users and held-out items.
+            Evaluation on the same users and held-out items.
 
         Returns
         -------
         comparison : dict of Bunch
-            For each metric of users in both: ``difference``, the mean of self minus other,
-            ``standard_error`` of it, ``pvalue`` (two-sided) and ``n_users``. Without any
-            difference the p-value is 1.
+            For each metric in the `per_user` of both: ``difference``, the mean of self minus other,
+            its ``standard_error``, the two-sided ``pvalue`` and ``n_users``. The p-value is 1 if
+            all differences are 0.
 
         Raises
         ------
@@ -109,25 +110,26 @@ def evaluate(
     Parameters
     ----------
     estimator : estimator
-        Fitted, with ``decision_function``.
+        Fitted estimator with ``decision_function``.
     fold_in : {array-like, sparse array} of shape (n_users, n_items)
-        What the model is told of each user; never ranked, unless ``exclude_seen=False``.
+        Interactions that are given to the model. They are not ranked, unless
+        ``exclude_seen=False``.
     held_out : {array-like, sparse array} of shape (n_users, n_items)
         Nonzero at the items to find.
     metrics : str or list of str, default=("ndcg@100", "recall@20", "recall@50")
         Names as in :class:`RankingScorer`, and "gini" and "average_popularity".
     interactions : {array-like, sparse array} of shape (n_other_users, n_items) or None, \
             default=None
-        What "novelty", "average_popularity" and "intra_list_diversity/users" count in: the
-        training users.
+        Interactions of the training users, from which "novelty", "average_popularity" and
+        "intra_list_diversity/users" are computed.
     item_features : {array-like, sparse array} of shape (n_items, n_features) or None, default=None
         Content of the items, for "intra_list_diversity".
     items : array-like of int, sparse array of shape (n_users, n_items) or None, default=None
-        The only candidates: of all users, such as new items, or of each. Held-out items that are
-        not among them do not count.
+        The only candidates for all users, such as new items, or for each user. Held-out items that
+        are not among them are ignored.
     exclude_seen : bool, default=True
-        Whether the fold-in is never ranked. Without it, `held_out` may hold items of the fold-in:
-        what users will do again, such as their next purchases, is found too.
+        Whether to exclude the items of the fold-in from the ranking. If False, `held_out` may have
+        items of the fold-in, such as repeated purchases.
 
     Returns
     -------
@@ -137,8 +139,8 @@ def evaluate(
     Raises
     ------
     ValueError
-        If the shapes differ, the parts overlap, no user has an item held out, or a metric lacks
-        `interactions` or `item_features`.
+        If the shapes differ, the parts overlap, no user has an item held out, or a metric needs
+        `interactions` or `item_features` that are not given.
     TypeError
         If the estimator has no ``decision_function``.
 
@@ -169,8 +171,8 @@ def evaluate(
     overlap = (fold_in != 0).multiply(held_out != 0).nnz
     if overlap and exclude_seen:
         raise ValueError(
-            f"{overlap} held-out interactions are in the fold-in too, where they are given away; "
-            "use exclude_seen=False if they are to be found again."
+            f"{overlap} held-out interactions are in the fold-in too, which is not ranked; use "
+            "exclude_seen=False to evaluate interactions that users repeat."
         )
     excluded = exclusions(fold_in.shape, seen=fold_in if exclude_seen else None, items=items)
     held_out = excluded.among_candidates(held_out)

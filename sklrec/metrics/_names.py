@@ -1,4 +1,4 @@
-"""The names of metrics in a scorer, and what each of them reads."""
+"""Metrics by the names that scorers and evaluations use."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ from ._ranking import (
 
 
 class Metric(NamedTuple):
-    """What a name stands for.
+    """A metric and its requirements.
 
     Parameters
     ----------
     function : callable
-        Called with ``ranking``, ``k`` and what it needs. Returns the value of each user, an
-        ndarray of shape (n_users,), or a float where it looks at all users together. One that
-        needs "held_out" is called with hits and their numbers instead, see :mod:`._ranking`.
+        Called with ``ranking``, ``k`` and the input that it needs. Returns an ndarray of shape
+        (n_users,) or a single float for all users. A function that needs "held_out" is called with
+        hits and the numbers of held-out items instead, see :mod:`._ranking`.
     needs : {"held_out", "n_items", "interactions", "item_features"}
-        What it reads besides the ranking.
+        Input besides the ranking.
     lower_is_better : bool, default=False
-        Whether a search that maximises it would choose the worst.
+        Whether lower values are better.
     smallest_k : int, default=1
-        Number of ranks without which it means nothing.
+        Minimum number of ranks.
     """
 
     function: Callable[..., Any]
@@ -63,7 +63,7 @@ def _each_user(function: Callable[..., Any], needs: str) -> Metric:
 
 
 def _co_occurrence_diversity(ranking: ArrayLike, interactions: Any, k: int) -> np.ndarray:
-    """Compare items by their users, as by any other feature."""
+    """Return the diversity where the features of an item are its users."""
     users_of_items = sp.csr_array(
         (check_matrix(interactions, "interactions", dtype="numeric") != 0).T
     )
@@ -103,7 +103,7 @@ METRICS: dict[str, Metric] = {
 
 
 def parse_metrics(metrics: str | Sequence[str]) -> dict[str, tuple[Metric, int]]:
-    """Read names such as "ndcg@100" into metrics and their k.
+    """Parse names such as "ndcg@100".
 
     Parameters
     ----------
@@ -113,12 +113,12 @@ def parse_metrics(metrics: str | Sequence[str]) -> dict[str, tuple[Metric, int]]
     Returns
     -------
     parsed : dict
-        From each name to the metric and its k.
+        The metric and its k for each name.
 
     Raises
     ------
     ValueError
-        If a name is not of this form or of too few ranks, or there is none.
+        If a name is invalid, has too few ranks, or if there are no names.
     """
     several = isinstance(metrics, Iterable) and not isinstance(metrics, str)
     names: list[Any] = list(metrics) if several else [metrics]
@@ -141,7 +141,7 @@ def parse_metrics(metrics: str | Sequence[str]) -> dict[str, tuple[Metric, int]]
 
 
 def check_needs(parsed: Mapping[str, tuple[Metric, int]], inputs: Mapping[str, Any]) -> None:
-    """Refuse metrics whose matrix is missing or not one of finite numbers."""
+    """Raise an error if the matrix that a metric needs is missing or invalid."""
     for name, (metric, _) in parsed.items():
         if metric.needs not in ("interactions", "item_features"):
             continue
@@ -157,23 +157,23 @@ def _checked(inputs: Mapping[str, Any], name: str, *, n_items: int | None) -> An
 
 
 def measure_curve(metric: str, held_out: Any, ranking: ArrayLike, ks: np.ndarray) -> np.ndarray:
-    """Return a metric at several numbers of ranks, from hits that are looked up once.
+    """Return a metric for several numbers of ranks; hits are determined only once.
 
     Parameters
     ----------
     metric : str
-        Name of a metric that needs what was held out, without "@" and number.
+        Name of a metric that needs held-out items, without "@" and number.
     held_out : {array-like, sparse array} of shape (n_users, n_items)
-        Nonzero where an item of the user was held out.
+        Nonzero at the held-out items of each user.
     ranking : array-like of int of shape (n_users, n_ranks)
-        Item indices, best first, -1 where there is no item.
+        Item indices, best first; -1 means no item.
     ks : ndarray of int of shape (n_points,)
-        Numbers of ranks, increasing.
+        Increasing numbers of ranks.
 
     Returns
     -------
     values : ndarray of shape (n_points, n_users)
-        Of each user, NaN where nothing was held out.
+        Values of the users, NaN for those without held-out items.
     """
     hits, n_held_out = found(held_out, ranking, int(ks[-1]))
     return _value_of_each(METRICS[metric], hits, n_held_out, ks)
@@ -192,30 +192,30 @@ def measure(
     interactions: Any,
     item_features: Any,
 ) -> dict[str, np.ndarray | float]:
-    """Return the value of each user for each metric, or one of all users together.
+    """Return the value of each metric for each user, or a single one for all users.
 
     Parameters
     ----------
     parsed : dict
-        What :func:`parse_metrics` returns.
+        Result of :func:`parse_metrics`.
     ranking : ndarray of int of shape (n_users, n_ranks)
-        Item indices, best first, -1 where there is no item.
+        Item indices, best first; -1 means no item.
     held_out : CSR array of shape (n_users, n_items)
         The items to find.
     interactions : {array-like, sparse array} of shape (n_other_users, n_items) or None
-        What popularity and co-occurrence are counted in.
+        Interactions from which popularity and co-occurrence are computed.
     item_features : {array-like, sparse array} of shape (n_items, n_features) or None
         Content of the items.
 
     Returns
     -------
     values : dict
-        From each name to an ndarray of shape (n_users,) or a float.
+        An ndarray of shape (n_users,) or a float for each name.
 
     Raises
     ------
     ValueError
-        If a metric needs what is None, or it is of another number of items.
+        If a metric needs a matrix that is None or has another number of items.
     """
     n_items = held_out.shape[1]
     inputs: dict[str, Any] = {

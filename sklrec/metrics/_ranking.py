@@ -13,7 +13,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 
 from .._matrix import check_matrix
 
-# What a rank's share of the hits is divided by.
+# Denominator of recall and average precision, for k ranks and n held-out items.
 Denominator = Literal["min(k, n)", "n"]
 
 Parts = tuple[np.ndarray, np.ndarray]
@@ -31,19 +31,20 @@ def ndcg_at_k(
     .. math:: \mathrm{NDCG@}k = \frac{\sum_{r=1}^k [i_r \in H] / \log_2(r + 1)}
                                      {\sum_{r=1}^{\min(k, |H|)} 1 / \log_2(r + 1)}
 
-    with :math:`i_r` the item at rank r and H the items held out: equations 7 and 8 of [1]_.
+    where :math:`i_r` is the item at rank r and H is the set of held-out items (equations 7 and 8 of
+    [1]_).
 
     Parameters
     ----------
     held_out : {array-like, sparse array} of shape (n_users, n_items)
-        Nonzero where an item of the user was held out.
+        Nonzero at the held-out items of each user.
     ranking : array-like of int of shape (n_users, n_ranks)
-        Item indices, best first, -1 where there is no item.
+        Item indices, best first; -1 means no item.
     k : int or None, default=None
-        Number of ranks to look at; None means all.
+        Number of ranks to consider; None means all.
     average : {"mean"} or None, default="mean"
-        The mean over the users with something held out, or None for the value of each user, NaN
-        where nothing was held out.
+        "mean" is the mean over the users with held-out items. None returns the value of each user,
+        which is NaN for users without held-out items.
 
     Returns
     -------
@@ -70,15 +71,15 @@ def recall_at_k(
     average: Literal["mean"] | None = "mean",
     denominator: Denominator = "min(k, n)",
 ) -> float | np.ndarray:
-    """Return the share of the held-out items that are found in the first k ranks.
+    """Return the share of the held-out items that are in the first k ranks.
 
     Parameters
     ----------
     held_out, ranking, k, average
         As in :func:`ndcg_at_k`.
     denominator : {"min(k, n)", "n"}, default="min(k, n)"
-        With n items held out: the number that k ranks can find at most, as in [1]_, so that 1 can
-        always be reached; or n itself, the textbook's recall.
+        Denominator, where n is the number of held-out items: the maximum number of hits in k ranks,
+        as in [1]_, so that the best value is 1; or n, as in textbooks.
 
     Returns
     -------
@@ -107,9 +108,9 @@ def precision_at_k(
     k: int | None = None,
     average: Literal["mean"] | None = "mean",
 ) -> float | np.ndarray:
-    """Return the share of the first k ranks that hold a held-out item.
+    """Return the share of the first k ranks that have a held-out item.
 
-    The denominator is k, also where fewer than k items were held out or ranked.
+    The denominator is k, even if fewer than k items are held out or ranked.
 
     Parameters
     ----------
@@ -137,15 +138,15 @@ def average_precision_at_k(
     average: Literal["mean"] | None = "mean",
     denominator: Denominator = "min(k, n)",
 ) -> float | np.ndarray:
-    """Return the mean precision at the ranks that hold a held-out item; MAP when averaged.
+    """Return the mean precision at the ranks of held-out items; its mean over users is MAP.
 
     Parameters
     ----------
     held_out, ranking, k, average
         As in :func:`ndcg_at_k`.
     denominator : {"min(k, n)", "n"}, default="min(k, n)"
-        With n items held out: the number that k ranks can find at most, so that 1 can always be
-        reached, or n itself.
+        Denominator, where n is the number of held-out items: the maximum number of hits in k ranks,
+        so that the best value is 1, or n.
 
     Returns
     -------
@@ -168,7 +169,7 @@ def reciprocal_rank_at_k(
     k: int | None = None,
     average: Literal["mean"] | None = "mean",
 ) -> float | np.ndarray:
-    """Return one over the rank of the first held-out item, or 0; MRR when averaged.
+    """Return one over the rank of the first held-out item, or 0; its mean over users is MRR.
 
     Parameters
     ----------
@@ -195,7 +196,7 @@ def hit_rate_at_k(
     k: int | None = None,
     average: Literal["mean"] | None = "mean",
 ) -> float | np.ndarray:
-    """Return 1 where at least one held-out item is found in the first k ranks, else 0.
+    """Return 1 if at least one held-out item is in the first k ranks, otherwise 0.
 
     Parameters
     ----------
@@ -215,9 +216,9 @@ def hit_rate_at_k(
     return per_user(*hit_rate(*found(held_out, ranking, k)), average)
 
 
-# What the functions above divide by what: two arrays of shape (n_users,), of hits and the number
-# held out as `found` returns them; with `ks`, increasing numbers of ranks, two of shape
-# (len(ks), n_users). Hits are summed up once, from one number of ranks to the next.
+# Numerators and denominators of the functions above, from hits and the numbers of held-out items
+# that `found` returns. They have the shape (n_users,) or, with `ks`, increasing numbers of ranks,
+# (len(ks), n_users). Hits are summed once, from each number of ranks to the next.
 
 
 def ndcg(hits: np.ndarray, n_held_out: np.ndarray, ks: np.ndarray | None = None) -> Parts:
@@ -268,7 +269,7 @@ def hit_rate(hits: np.ndarray, n_held_out: np.ndarray, ks: np.ndarray | None = N
 def _cumulated(
     gain: np.ndarray, ks: np.ndarray | None, weight: np.ndarray | None = None
 ) -> np.ndarray:
-    """Return the weighted sums over the first k ranks, for all of them or for each of `ks`."""
+    """Return the weighted sums over all ranks, or over the first k for each k of `ks`."""
     if ks is None:
         return gain.sum(axis=1) if weight is None else gain @ weight
     weight = np.ones(gain.shape[1]) if weight is None else weight
@@ -279,14 +280,14 @@ def _cumulated(
 
 
 def _column(hits: np.ndarray, ks: np.ndarray | None) -> Any:
-    """Return the number of ranks, or the several as a column."""
+    """Return the number of ranks, or `ks` as a column."""
     return hits.shape[1] if ks is None else np.asarray(ks)[:, None]
 
 
 def found(held_out: Any, ranking: ArrayLike, k: int | None) -> Parts:
-    """Return whether each of the first k ranks holds a held-out item, and how many were held out.
+    """Return whether each of the first k ranks is a hit, and the number of held-out items.
 
-    Two ndarrays of shape (n_users, k), bool, and (n_users,).
+    These are a bool ndarray of shape (n_users, k) and an ndarray of shape (n_users,).
     """
     held_out = check_matrix(held_out, "held_out", dtype="numeric")
     ranking = check_ranking(ranking, k, n_items=held_out.shape[1])
@@ -302,13 +303,13 @@ def found(held_out: Any, ranking: ArrayLike, k: int | None) -> Parts:
 
 
 def check_ranking(ranking: ArrayLike, k: int | None, *, n_items: int) -> np.ndarray:
-    """Return the first `k` ranks as an ndarray of shape (n_users, k), all of them for None.
+    """Check a ranking, and return its first `k` ranks, or all if `k` is None.
 
     Raises
     ------
     ValueError
-        If the ranking is not 2-d with at least one user and one rank, holds anything else than
-        item indices and -1, or an item twice, or has fewer than `k` ranks.
+        If the ranking is not 2-d with at least one user and one rank, has values other than item
+        indices and -1, has an item twice in a row, or has fewer than `k` ranks.
     """
     ranking = np.asarray(ranking)
     if ranking.ndim != 2 or not ranking.size or not np.issubdtype(ranking.dtype, np.integer):
@@ -348,7 +349,7 @@ def _denominator(name: str, k: Any, n_held_out: np.ndarray) -> np.ndarray:
 def per_user(
     numerator: np.ndarray, denominator: np.ndarray, average: str | None
 ) -> float | np.ndarray:
-    """Divide user by user, NaN where the denominator is 0; return the mean of the others, or all.
+    """Return the quotients of users, NaN for a denominator of 0, or the mean of the others.
 
     `average` is that of :func:`ndcg_at_k`.
     """
@@ -362,7 +363,7 @@ def per_user(
 
 
 def mean_over_users(value: np.ndarray) -> float:
-    """Return the mean of what is not NaN, or NaN with a warning where all is."""
+    """Return the mean of the values that are not NaN, or NaN with a warning if there are none."""
     counts = ~np.isnan(value)
     if counts.any():
         return float(value[counts].mean())

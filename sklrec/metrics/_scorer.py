@@ -15,13 +15,13 @@ from ._ranking import mean_over_users
 
 
 class RankingScorer:
-    """Hide a part of each row, rank all items from the rest, and see what is found.
+    """Scorer that hides a part of each row and ranks it from the rest.
 
-    For the ``scoring`` of GridSearchCV, cross_validate and their like, with a splitter that
-    yields disjoint users, such as :class:`sklrec.model_selection.StrongGeneralizationSplit`. The
-    estimator is fitted on whole rows of the training users; this scorer alone decides what is
-    hidden of the test users. What a test user has seen is read from the raw fold-in row, so no
-    step of a pipeline can bring a seen item back.
+    It is used as ``scoring`` in GridSearchCV, cross_validate and similar functions, with a splitter
+    of users such as :class:`sklrec.model_selection.StrongGeneralizationSplit`. The estimator is
+    fitted on complete rows of the training users; this scorer determines which entries of the test
+    users are hidden. Items in the remaining row are not ranked, whatever the steps of a pipeline
+    do with them.
 
     Parameters
     ----------
@@ -29,36 +29,36 @@ class RankingScorer:
         "ndcg", "recall", "precision", "average_precision", "reciprocal_rank" or "hit_rate" of
         :mod:`sklrec.metrics`, followed by "@" and the number of ranks; "recall/n@20" and
         "average_precision/n@20" divide by the number n of held-out items instead of min(k, n).
-        Beyond accuracy, "catalogue_coverage", "novelty" and "intra_list_diversity", with "/users"
-        by co-occurrence instead of content; as a search takes the highest score, "neg_gini" and
-        "neg_average_popularity". With a string the score is a float. With a list it is a dict, at
-        the cost of one prediction; a search then needs ``refit="ndcg@100"``.
+        Metrics beyond accuracy are "catalogue_coverage", "novelty", "intra_list_diversity",
+        "intra_list_diversity/users", which is computed from co-occurrence instead of content,
+        "neg_gini" and "neg_average_popularity". With a string the score is a float. With a list it
+        is a dict, computed from a single prediction; a search then needs ``refit="ndcg@100"``.
     threshold : float, default=0.0
-        Entries of X above it are relevant. Only they are hidden, so that a low rating never
-        counts as found; the others stay in the fold-in, and are seen.
+        Entries of X above the threshold are relevant. Only these are hidden, so that low ratings
+        are never counted as hits; all others stay in the fold-in.
     test_size : float or int, default=0.2
-        Share of each row's relevant entries to hide, rounded up, or their number. A row with
-        fewer than two relevant entries does not count.
+        Share of each row's relevant entries to hide, rounded up, or their number. Rows with fewer
+        than two relevant entries are not evaluated.
     random_state : int, default=0
-        Seed of what is hidden: the same entries for every candidate of a search.
+        Seed of the hidden entries, which are the same for all candidates of a search.
     interactions : {array-like, sparse array} of shape (n_other_users, n_items) or None, \
             default=None
-        What "novelty", "neg_average_popularity" and "intra_list_diversity/users" count in, such as
-        the whole matrix given to a search: the few test users that a scorer sees say little of an
-        item's popularity, and every candidate and fold is measured by the same.
+        Interactions from which "novelty", "neg_average_popularity" and
+        "intra_list_diversity/users" are computed, such as the whole matrix given to a search. The
+        test users of a fold are too few to estimate the popularity of items.
     item_features : {array-like, sparse array} of shape (n_items, n_features) or None, default=None
         Content of the items, for "intra_list_diversity".
     items : array-like of int or None, default=None
         The only candidates, such as new items. Only hidden entries among them count as held out.
     exclude_seen : bool, default=True
-        Whether what is left of a row is never ranked. Of users who repeat what they did, see
-        :func:`evaluate`.
+        Whether to exclude the items of the remaining row from the ranking. For interactions that
+        users repeat, see :func:`evaluate`.
 
     Raises
     ------
     ValueError
-        If a metric is unknown, is better when it is lower or lacks `interactions` or
-        `item_features`; when called, if `random_state` is not an int.
+        If a metric is unknown, if lower is better for it, or if it needs `interactions` or
+        `item_features` that are not given; when called, if `random_state` is not an int.
 
     See Also
     --------
@@ -97,11 +97,11 @@ class RankingScorer:
         self.item_features = item_features
         self.items = items
         self.exclude_seen = exclude_seen
-        self._parsed()  # at once, as a search takes an error in a call for a score of NaN
+        self._parsed()  # not in __call__, whose errors a search replaces by NaN
 
     @property
     def __name__(self) -> str:
-        """What scikit-learn's displays call the score."""
+        """Name of the score in scikit-learn's displays."""
         return self.metrics if isinstance(self.metrics, str) else ", ".join(self.metrics)
 
     def __repr__(self) -> str:
@@ -119,20 +119,20 @@ class RankingScorer:
         Parameters
         ----------
         estimator : estimator
-            Fitted, with ``decision_function``.
+            Fitted estimator with ``decision_function``.
         X : {array-like, sparse array} of shape (n_users, n_items)
-            Whole rows of test users.
+            Complete rows of test users.
         y : {array-like, sparse array} of shape (n_users, n_items) or None, default=None
-            Nonzero at the entries of X to hide, such as each user's latest; without it a random
-            share is hidden. Hidden entries of X that are not above the threshold are neither
-            seen nor relevant. Or the interactions to find, none of which is in X: what came
-            after a date, where X holds what came before it. GridSearchCV takes a sparse one,
+            Nonzero at the entries of X to hide, such as each user's latest. By default, a random
+            share is hidden. Hidden entries that are not above the threshold are neither seen nor
+            relevant. If no entry of `y` is in X, these are the interactions to find, for example
+            those after a date, while X has those before it. GridSearchCV accepts a sparse `y`,
             cross_validate only a dense one.
 
         Returns
         -------
         score : float or dict of floats
-            Mean over the users with something to find; over all users for metrics beyond accuracy.
+            Mean over the users with held-out items; for metrics beyond accuracy, over all users.
         """
         parsed = self._parsed()
         fold_in, held_out = self.hide(X, y)
@@ -161,29 +161,29 @@ class RankingScorer:
         for name, (metric, _) in parsed.items():
             if metric.lower_is_better:
                 raise ValueError(
-                    f"{name} is better when it is lower, but a search takes the highest score; "
+                    f"{name} is better when it is lower, but a search selects the highest score; "
                     f"use 'neg_{name}'."
                 )
         check_needs(parsed, vars(self))
         return parsed
 
     def hide(self, X: Any, y: Any = None) -> tuple[sp.csr_array, sp.csr_array]:
-        """Split rows as a call does before it ranks.
+        """Split rows into fold-in and held-out entries, as the scorer does when it is called.
 
         Parameters
         ----------
         X : {array-like, sparse array} of shape (n_users, n_items)
-            Whole rows of test users.
+            Complete rows of test users.
         y : {array-like, sparse array} of shape (n_users, n_items) or None, default=None
-            Nonzero at the entries of X to hide, or at interactions to find that X does not have;
-            without it a random share is hidden.
+            Nonzero at the entries of X to hide, or at interactions to find that X does not have. By
+            default, a random share is hidden.
 
         Returns
         -------
         fold_in : CSR array of shape (n_users, n_items)
-            What is not hidden.
+            Entries that are not hidden.
         held_out : CSR array of shape (n_users, n_items)
-            The relevant part of what is hidden.
+            Hidden entries that are relevant.
         """
         return hide_interactions(
             X,

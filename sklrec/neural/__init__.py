@@ -1,4 +1,4 @@
-"""Neural recommenders, in torch through skorch."""
+"""Neural recommenders, trained with torch and skorch."""
 
 import importlib
 from typing import Any
@@ -18,7 +18,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import the models when they are first used, so that sklrec works without torch."""
+    """Import a model when it is first used, so that sklrec works without torch."""
     if name not in __all__:
         raise AttributeError(f"module 'sklrec.neural' has no attribute {name!r}")
     try:

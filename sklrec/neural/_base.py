@@ -1,4 +1,4 @@
-"""Neural recommenders: a skorch net behind scikit-learn's contract."""
+"""Base of the neural recommenders: scikit-learn estimators that are trained with skorch."""
 
 from __future__ import annotations
 
@@ -36,19 +36,20 @@ from ._prediction import (
 from ._state import net_from_arrays, net_to_arrays
 from ._validation import ValidationCallback
 
-# Bytes up to which the allocator of Linux keeps blocks that are freed, instead of returning them.
+# The allocator of Linux keeps freed blocks up to this size in bytes instead of returning them.
 LARGEST_KEPT_BLOCK = 2**25
 
 
 class BaseTorchRecommender(BaseRecommender):
     """Base class of recommenders that are trained in epochs.
 
-    A model writes ``_make_net(n_items)``, which returns an uninitialized :class:`TorchNet` and
-    calls ``_net_params()`` for the settings that all models share. Its module maps a
-    :class:`SparseBatch` to an :class:`Output`; its criterion maps that and the batch to a loss.
+    A subclass implements ``_make_net(n_items)``, which returns an uninitialized
+    :class:`TorchNet`; ``_net_params()`` has the settings that all models share. The module of the
+    net maps a :class:`SparseBatch` to an :class:`Output`, and its criterion maps this output and
+    the batch to a loss.
 
-    A model may override ``_begin_fit``, which learns from X what the network is made with, and
-    ``_training_data``, which returns what the passes of an epoch go over.
+    A subclass may override ``_begin_fit``, to learn from X what the network depends on, and
+    ``_training_data``, to return other datasets for the passes of an epoch.
     """
 
     _parameter_constraints: dict = {
@@ -73,7 +74,7 @@ class BaseTorchRecommender(BaseRecommender):
     _seed: int
     _seed_source: str
 
-    # What a model's __init__ assigns; scikit-learn asks that every class spells them out.
+    # Set by the __init__ of each model: scikit-learn requires explicit parameters in every class.
     max_epochs: int
     batch_size: int
     learning_rate: float
@@ -94,11 +95,11 @@ class BaseTorchRecommender(BaseRecommender):
     def _begin_fit(
         self, X: sp.csr_array, validation: tuple[sp.csr_array, sp.csr_array] | None, n_epochs: int
     ) -> TorchNet | None:
-        """Learn what the network is made with; return a net if that has been trained already."""
+        """Learn from X what the network depends on; return a net if it is trained already."""
         return None
 
     def _training_data(self, X: sp.csr_array, device: torch.device) -> Mapping[str, Any]:
-        """Return the datasets by the names that the passes give them."""
+        """Return the datasets by name, to which the passes refer as `data`."""
         return {"users": SparseRows(X, device)}
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -114,23 +115,24 @@ class BaseTorchRecommender(BaseRecommender):
         y : None
             Ignored.
         X_val : {array-like, sparse array} of shape (n_validation_users, n_items) or None
-            Whole rows of users to validate on after each epoch, instead of a share of X. The
-            weights of the best epoch are kept.
+            Complete rows of the validation users, who are ranked for after each epoch; they
+            replace those of early stopping. The weights of the best epoch are kept.
         y_val : sparse array of shape (n_validation_users, n_items) or None
-            Nonzero at the entries of `X_val` to hide; without it a random 20% of each row.
+            Nonzero at the entries of `X_val` to hide. By default, a random 20% of each row.
 
         Returns
         -------
         self : estimator
-            The fitted model. After an interruption (Ctrl-C) it is usable, and a warning says so.
+            The fitted model. If training is interrupted (Ctrl-C), the model can be used and a
+            warning is issued.
 
         Raises
         ------
         ValueError
-            If the loss becomes infinite or NaN, there are too few users to validate on, or
+            If the loss becomes infinite or NaN, if there are too few users to validate on, or if
             ``warm_start=True`` and a parameter of the network was changed since the last call.
         MemoryError
-            If the machine or the GPU lacks the memory.
+            If the memory of the machine or the GPU is too small.
         """
         goes_on = self.warm_start and hasattr(self, "net_")
         if goes_on:
@@ -151,7 +153,7 @@ class BaseTorchRecommender(BaseRecommender):
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: MatrixLike, y: Any = None) -> BaseTorchRecommender:
-        """Train for one more epoch, on these users.
+        """Train for one epoch on the given users.
 
         Parameters
         ----------
@@ -189,8 +191,8 @@ class BaseTorchRecommender(BaseRecommender):
         Returns
         -------
         scores : ndarray of shape (n_users, n_items)
-            Outputs of the last layer, computed in float32, in the precision of X; for a row
-            without an item of the training users their popularity.
+            Outputs of the last layer, computed in float32 and returned in the precision of X.
+            Rows without any item of the training users are scored by popularity.
         """
         X = self._check_X(X, reset=False)
         return self._scores(self.net_, X)
@@ -219,7 +221,7 @@ class BaseTorchRecommender(BaseRecommender):
             if trained is not None:
                 return self._keep(trained)
         if validation is None:
-            self.__dict__.pop("best_epoch_", None)  # its weights are trained on
+            self.__dict__.pop("best_epoch_", None)  # its weights are trained further
         with explained_out_of_memory(self.batch_size):
             net = self._make_net(X.shape[1])
             if before is None:
@@ -231,16 +233,17 @@ class BaseTorchRecommender(BaseRecommender):
             with fit_progress(self, X, max_subtasks=n_epochs) as report:
                 callback = ValidationCallback(self, report, validation)
                 names = [name for name, _ in net.callbacks_]
-                place = names.index("train_loss") + 1  # users' callbacks find the score recorded
+                place = names.index("train_loss") + 1  # before callbacks that monitor the score
                 net.callbacks_.insert(place, ("validation", callback))
                 try:
                     net.partial_fit(data, None, epochs=n_epochs)
                 finally:
-                    del net.callbacks_[place]  # it holds users
+                    del net.callbacks_[place]  # it holds the validation users
         if net.interrupted_:
             warnings.warn(
                 f"Training was interrupted after {callback.n_epochs} of {n_epochs} epochs; the "
-                "model is that of the best epoch, or the last.",
+                "model has the weights of the best epoch if there are validation users, and "
+                "otherwise the last ones.",
                 UserWarning,
                 stacklevel=3,
             )
@@ -258,46 +261,46 @@ class BaseTorchRecommender(BaseRecommender):
         return self
 
     def _seed_fit(self, goes_on: bool) -> None:
-        """Draw the seed of all that is random, anew where `random_state` was changed."""
+        """Draw the seed of the fit; training that continues keeps it with the `random_state`."""
         source = repr(self.random_state)
         if not goes_on or source != self._seed_source:
             self._seed_source = source
             self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
 
     def _check_network_is_unchanged(self) -> None:
-        """Refuse to go on with a network that was made with other parameters."""
+        """Raise an error if a parameter of the network was changed after it was made."""
         for name, before in self._trained_with.items():
             value = getattr(self, name)
             of_network = name not in BaseTorchRecommender._parameter_constraints
             if of_network and repr(before) != repr(value):
                 raise ValueError(
-                    f"Training goes on with a network that was made with {name}={before!r}, but "
-                    f"{name} is {value!r} now; fit with warm_start=False begins anew."
+                    f"Training continues a network that was made with {name}={before!r}, but "
+                    f"{name} is {value!r} now; use fit with warm_start=False to train a new one."
                 )
 
     def _check_callbacks(self) -> None:
-        """Refuse callbacks that watch what is not computed."""
+        """Raise an error for callbacks that monitor values which are not computed."""
         for callback in self.callbacks or []:
             callback = callback[1] if isinstance(callback, tuple) else callback
             monitor = getattr(callback, "monitor", None)
             if isinstance(monitor, str) and monitor.startswith("valid_"):
                 raise ValueError(
-                    f"{type(callback).__name__} watches {monitor!r}, which is not computed; use "
+                    f"{type(callback).__name__} monitors {monitor!r}, which is not computed; use "
                     "monitor='validation_score' with lower_is_better=False and validation users, "
                     "or monitor='train_loss'."
                 )
             if isinstance(callback, (EpochScoring, BatchScoring)):
                 raise ValueError(
-                    f"{type(callback).__name__} compares predictions with labels, which users "
-                    "have none of; with X_val or early_stopping=True the history has their "
-                    "'validation_score'."
+                    f"{type(callback).__name__} compares predictions with labels, which "
+                    "recommenders do not have; with X_val or early_stopping=True the history has "
+                    "the 'validation_score'."
                 )
 
     def _check_network_memory(self, net: TorchNet, device: torch.device, validates: bool) -> None:
-        """Refuse a network whose training the machine lacks the memory for.
+        """Raise a MemoryError if the memory of the machine is too small to train the network.
 
-        A step first forms scores and what the loss makes of them, then gradients; the weights and
-        the optimizer's moments are there throughout, with the best weights of a validation.
+        Weights and the optimizer's moments are always in memory, and with validation users the best
+        weights. A step computes scores and intermediate results of the loss, then gradients.
         """
         if device.type != "cpu":
             return
@@ -311,7 +314,7 @@ class BaseTorchRecommender(BaseRecommender):
         n_scores = self.batch_size * self.n_features_in_
         n_step = self._n_step_values(self.n_features_in_, max(sizes))
         n_step += 4 * self.batch_size * sum(sizes) // self.n_features_in_  # of hidden layers
-        # Of what is freed, smaller blocks stay with the process.
+        # The allocator keeps freed memory of smaller blocks.
         is_returned = 4 * n_scores >= LARGEST_KEPT_BLOCK
         n_step = max(n_step, n_gradients) if is_returned else n_step + n_gradients
         check_memory(
@@ -320,20 +323,20 @@ class BaseTorchRecommender(BaseRecommender):
         )
 
     def _n_step_values(self, n_items: int, n_largest: int) -> int:
-        """Count the numbers of a step before its gradients are complete.
+        """Return how many numbers a step has in memory before its gradients are complete.
 
         Parameters
         ----------
         n_items : int
             Number of items.
         n_largest : int
-            Size of the largest weight, whose gradient is formed beside that of the scores.
+            Size of the largest weight, whose gradient is computed while that of the scores is kept.
         """
         n_scores = self.batch_size * n_items
         return max(self._n_score_tensors() * n_scores, n_scores + n_largest)
 
     def _n_score_tensors(self) -> int:
-        """Count the tensors of the size of the scores that a loss needs at a time."""
+        """Return how many tensors with the size of the scores the loss needs at a time."""
         return {"multinomial": 1}.get(getattr(self, "likelihood", ""), 2)
 
     def _net_params(self) -> dict[str, Any]:
@@ -375,7 +378,7 @@ class BaseTorchRecommender(BaseRecommender):
     ) -> tuple[sp.csr_array, sp.csr_array] | None:
         if X_val is None:
             if y_val is not None:
-                raise ValueError("y_val says what to hide of X_val, which is missing.")
+                raise ValueError("y_val marks the entries to hide of X_val, which is missing.")
             return None
         n_items = getattr(X_val, "shape", (0, 0))[-1]
         if n_items not in (0, self.n_features_in_):
@@ -386,7 +389,7 @@ class BaseTorchRecommender(BaseRecommender):
     def _hold_out_users(
         self, X: sp.csr_array
     ) -> tuple[sp.csr_array, tuple[sp.csr_array, sp.csr_array]]:
-        """Take the validation users off X."""
+        """Split X into training users and validation users."""
         rng = np.random.RandomState(self._seed)
         chosen = hold_out_users(X, self.validation_fraction, rng, name="validation_fraction")
         return X[~chosen], RankingScorer(random_state=self._seed).hide(X[chosen])
@@ -396,7 +399,7 @@ class BaseTorchRecommender(BaseRecommender):
         return self._with_popularity(X, scores)
 
     def _score_rows(self, net: TorchNet, X: sp.csr_array) -> torch.Tensor:
-        """Score all items for one batch of rows, where the network is."""
+        """Score all items for one batch of rows, on the device of the network."""
         return net.plain_module(batch_of(X, net)).scores.dense()
 
     def _rank_rows(
@@ -412,7 +415,7 @@ class BaseTorchRecommender(BaseRecommender):
     def _rank_on_device(
         self, net: TorchNet, X: sp.csr_array, k: int, excluded: Excluded
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Rank on the device of a net: the scores of all items never leave it."""
+        """Rank on the device of a net, so that the scores of all items are not copied."""
         popularity = torch.from_numpy(self._popularity.astype(np.float32)).to(net.device)
 
         def scores_of(rows: sp.csr_array) -> torch.Tensor:
@@ -430,7 +433,7 @@ class BaseTorchRecommender(BaseRecommender):
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Make the net anew, on a device that this machine has."""
+        """Make the net again, on the CPU if this machine does not have its device."""
         state = dict(state)
         arrays = state.pop("_net", None)
         super().__setstate__(state)
@@ -438,12 +441,12 @@ class BaseTorchRecommender(BaseRecommender):
             self.net_ = net_from_arrays(self._net_as_trained(), arrays)
 
     def _net_as_trained(self) -> TorchNet:
-        """Make the net that was trained, whatever the parameters have been set to since."""
+        """Make a net with the parameters of training, which may have been changed since."""
         params = self.get_params(deep=False)
         self.set_params(**self._trained_with, callbacks=None)
         try:
             return self._make_net(self.n_features_in_)
-        except ValueError:  # trained on CUDA, of which there is none here
+        except ValueError:  # trained on CUDA, which this machine does not have
             self.device = "cpu"
             return self._make_net(self.n_features_in_)
         finally:
@@ -451,14 +454,15 @@ class BaseTorchRecommender(BaseRecommender):
 
 
 class EmbeddingMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SimilarItemsMixin):
-    """Makes a transformer of a neural recommender, and gives its item vectors.
+    """Mixin for neural recommenders with latent representations of users and items.
 
-    The module has ``encode(batch)``, which returns a tensor of shape (n_rows, n_components), and
-    ``item_layer``, an :class:`ItemLayer`; a model without one has its own ``item_embeddings_``.
+    The module must have ``encode(batch)``, which returns a tensor of shape (n_rows,
+    n_components), and ``item_layer``, an :class:`ItemLayer`; a model without this layer overrides
+    ``item_embeddings_``.
     """
 
     def transform(self, X: MatrixLike) -> np.ndarray:
-        """Embed each user.
+        """Transform users to their latent representations.
 
         Parameters
         ----------
@@ -468,7 +472,7 @@ class EmbeddingMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SimilarI
         Returns
         -------
         embeddings : ndarray of shape (n_users, n_components)
-            The latent mean, in the precision of X.
+            The latent vectors, in the precision of X; for variational autoencoders, the means.
         """
         X = self._check_X(X, reset=False)
         encode = self.net_.plain_module.encode

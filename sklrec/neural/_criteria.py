@@ -1,4 +1,4 @@
-"""What training minimises: criteria of an output and its batch, and their KL terms."""
+"""Criteria that training minimises, and their KL terms."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ LOG_2_PI = math.log(2 * math.pi)
 
 
 class Output(NamedTuple):
-    """What the module of a recommender makes of a batch.
+    """Output of a recommender's module for a batch.
 
     Parameters
     ----------
-    scores : ItemScores or alike
-        Scores of all items, with the methods ``dense()`` and ``nll(batch, likelihood)``.
+    scores : object
+        Scores of all items, such as :class:`ItemScores`, with the methods ``dense()`` and
+        ``nll(batch, likelihood)``.
     kl : Tensor or None, default=None
         KL term of a variational autoencoder.
     """
@@ -30,7 +31,7 @@ class Output(NamedTuple):
 
 
 class NegativeLogLikelihood(nn.Module):
-    """Negative log-likelihood, a mean over users."""
+    """Negative log-likelihood, averaged over users."""
 
     def __init__(self, likelihood: Likelihood) -> None:
         super().__init__()
@@ -42,9 +43,9 @@ class NegativeLogLikelihood(nn.Module):
 
 
 class AnnealedELBO(nn.Module):
-    """Negative log-likelihood plus KL, whose weight grows with the number of training steps.
+    """Negative log-likelihood plus a KL term, whose weight grows with the training steps.
 
-    An output without KL term is one of the likelihood alone.
+    If the output has no KL term, this is the negative log-likelihood alone.
     """
 
     def __init__(self, likelihood: Likelihood, beta: float, n_annealing_steps: int) -> None:
@@ -62,11 +63,11 @@ class AnnealedELBO(nn.Module):
         return (self.n_steps / self.n_annealing_steps).clamp(max=self.beta)
 
     def epoch_values(self) -> dict[str, float]:
-        """Return what the history keeps of each epoch."""
+        """Return the values to record in the history of each epoch."""
         return {"beta": float(self.annealed_beta())}
 
     def forward(self, output: Output, batch: SparseBatch) -> torch.Tensor:
-        """Return the loss, a mean over users."""
+        """Return the loss, averaged over users."""
         loss = output.scores.nll(batch, self.likelihood)
         if output.kl is not None:
             loss = loss + self.annealed_beta() * output.kl
@@ -76,38 +77,38 @@ class AnnealedELBO(nn.Module):
 
 
 def gaussian_kl(mu: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
-    """Return KL(N(mu, exp(logvar)) || N(0, I)), a sum over dimensions and a mean over rows."""
+    """Return KL(N(mu, exp(logvar)) || N(0, I)), summed over dimensions, averaged over rows."""
     return -0.5 * (1 + logvar - mu.square() - logvar.exp()).sum(dim=1).mean()
 
 
 def log_normal(z: torch.Tensor, mu: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
-    """Return the log-density of N(mu, exp(logvar)) at z, dimension by dimension."""
+    """Return the log-density of N(mu, exp(logvar)) at z in each dimension."""
     return -0.5 * (logvar + (z - mu).square() / logvar.exp() + LOG_2_PI)
 
 
 def log_mixture(z: torch.Tensor, mu: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
-    """Return the log-density at each row of z of the mixture of N(mu_k, exp(logvar_k)), all alike.
+    """Return the log-density of a mixture of N(mu_k, exp(logvar_k)) with equal weights.
 
     Parameters
     ----------
     z : Tensor of shape (n_rows, n_components)
-        Where.
+        Points at which the density is evaluated.
     mu, logvar : Tensor of shape (n_normals, n_components)
-        Means and logarithms of variances.
+        Means and log-variances.
 
     Returns
     -------
     log_density : Tensor of shape (n_rows,)
-        In float32 also under autocast.
+        In float32, also under autocast.
     """
     with torch.autocast(z.device.type, enabled=False):
         dtype = torch.promote_types(z.dtype, torch.float32)
         z, mu, logvar = (
-            tensor.double()  # float32 loses nats where the normals are narrow
+            tensor.double()  # in float32 the error is several nats if the normals are narrow
             for tensor in (z, mu, logvar)
         )
-        # The squares are multiplied out, for one product of matrices instead of a tensor of
-        # n_rows x n_normals x n_components; near the origin that costs the fewest digits.
+        # The squares are expanded, to use a matrix product instead of a tensor of shape
+        # (n_rows, n_normals, n_components). Centering keeps the rounding errors small.
         center = mu.mean(dim=0)
         z, mu = z - center, mu - center
         precision = (-logvar).exp()

@@ -1,4 +1,4 @@
-"""Users as sparse batches: never a dense history, never a list of Python rows."""
+"""Sparse batches of users."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-# Share of the free memory of a GPU that the interactions may take; where they take more, they
-# stay in main memory and batches are fetched ahead.
+# Interactions are stored on a GPU if they take at most this share of its free memory. Otherwise
+# they stay in main memory and batches are prefetched.
 SHARE_OF_DEVICE = 0.25
 
 
 class Generators:
-    """The random numbers of one fit: nothing is drawn from a global generator.
+    """Random number generators of one fit, which uses no global generator.
 
     Parameters
     ----------
     device : torch.device
-        Where the network is trained.
+        Device on which the network is trained.
 
     Attributes
     ----------
     cpu : torch.Generator
-        Draws weights and the order of the rows, which do not depend on the device.
+        Generator of weights and of the order of rows, which are the same on every device.
     device : torch.Generator
-        Draws noise; the same one where the network is trained on the CPU.
+        Generator of noise, on the device; it is `cpu` if the network is trained on the CPU.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -38,7 +38,7 @@ class Generators:
         self.device = self.cpu if device.type == "cpu" else torch.Generator(device)
 
     def seed(self, *entropy: int) -> None:
-        """Begin anew, from numbers such as the seed of a fit and the number of an epoch."""
+        """Seed both generators, with numbers such as the seed of a fit and that of the epoch."""
         seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
         for generator in (self.cpu, self.device):
             generator.manual_seed(seed)
@@ -46,7 +46,7 @@ class Generators:
 
 @dataclass(frozen=True)
 class SparseBatch:
-    """Some rows of a CSR matrix, on one device.
+    """Batch of rows of a CSR matrix, on one device.
 
     Parameters
     ----------
@@ -55,9 +55,9 @@ class SparseBatch:
     items : Tensor of shape (nnz,), int64
         Column of each entry.
     offsets : Tensor of shape (n_rows,), int64
-        Where each row begins.
+        Index of the first entry of each row.
     n_entries : Tensor of shape (n_rows,), int64
-        How many entries each row has.
+        Number of entries of each row.
     total : Tensor of shape (n_rows,)
         Sum of each row.
     norm : Tensor of shape (n_rows,)
@@ -65,11 +65,11 @@ class SparseBatch:
     n_items : int
         Number of columns.
     n_in_halves : int or None
-        Number of entries in the second half of all rows, n // 2 of the n of each; None where only
-        the device knows it.
+        Number of entries in the second halves of all rows, the sum of n // 2 over rows with n
+        entries, or None if it has to be computed on the device.
     generator : torch.Generator or None, default=None
-        Source of all noise in training, on the same device. It belongs to one fit, so that fits
-        in several threads do not disturb each other.
+        Generator of all noise in training, on the same device. It belongs to one fit, so that
+        fits in several threads do not affect each other.
     """
 
     values: torch.Tensor
@@ -97,19 +97,20 @@ class SparseBatch:
         return replace(self, values=self.values / self.norm[self.rows])
 
     def halved(self) -> tuple[SparseBatch, SparseBatch]:
-        """Return the rows in two halves, drawn at random: each entry is in one of them.
+        """Split the entries of each row at random into two halves.
 
-        Of n entries the second half has n // 2, so that a single one is in the first.
+        Of n entries, n // 2 are in the second half, so that a single entry is in the first.
         """
         rows = self.rows
-        # Within each row in random order; float64, for many rows leave float32 few digits.
+        # Sorting by row + noise shuffles within rows. In float32 large row numbers would leave
+        # few digits for the noise.
         noise = torch.rand(
             rows.shape, dtype=torch.float64, device=rows.device, generator=self.generator
         )
         place = torch.arange(rows.shape[0], device=rows.device) - self.offsets[rows]
         in_second = torch.empty_like(rows, dtype=torch.bool)
         in_second[(rows + noise).argsort()] = place < self.n_entries[rows] // 2
-        # The sizes of the halves are known, so that a GPU need not be waited for to count them.
+        # With known sizes of the halves there is no need to wait for a GPU to count them.
         order = in_second.to(torch.uint8).argsort(stable=True)
         n_second = self.n_entries // 2
         n_in_second = int(n_second.sum()) if self.n_in_halves is None else self.n_in_halves
@@ -120,7 +121,7 @@ class SparseBatch:
         )
 
     def _take(self, entries: torch.Tensor, n_entries: torch.Tensor) -> SparseBatch:
-        """Return the rows with some of their entries, in order, of which each row has so many."""
+        """Return the rows with the given entries only, of which each row has `n_entries`."""
         values = self.values[entries]
         norm = row_sums(values.square(), n_entries).sqrt_()
         return replace(
@@ -136,14 +137,14 @@ class SparseBatch:
 
     @torch.compiler.disable
     def dropout(self, p: float, *, training: bool) -> SparseBatch:
-        """Return the rows with each entry dropped with probability `p`, and the others scaled."""
+        """Drop each entry with probability `p`, and divide the others by 1 - p."""
         if not (p and training):
             return self
         kept = torch.empty_like(self.values).bernoulli_(1 - p, generator=self.generator)
         return replace(self, values=self.values * kept.div_(1 - p))
 
     def to_scipy(self) -> sp.csr_array:
-        """Return the rows, which must be in main memory, as a scipy array that shares theirs."""
+        """Return the rows, which must be on the CPU, as a scipy array that shares their memory."""
         indptr = np.append(self.offsets.numpy(), self.items.shape[0])
         values, items = self.values.detach().numpy(), self.items.numpy()
         return sp.csr_array((values, items, indptr), shape=(len(self), self.n_items))
@@ -155,11 +156,11 @@ class SparseBatch:
         return dense
 
     def to(self, device: torch.device) -> SparseBatch:
-        """Return the batch on another device; from pinned memory without waiting."""
+        """Copy the batch to a device, asynchronously if it is in pinned memory."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> SparseBatch:
-        """Return the batch in memory that a GPU can read while the processor goes on."""
+        """Copy the batch to pinned memory, which a GPU can read asynchronously."""
         return self._map(torch.Tensor.pin_memory)
 
     def _map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> SparseBatch:
@@ -172,17 +173,17 @@ class SparseBatch:
 
 
 def row_sums(values: torch.Tensor, n_entries: torch.Tensor) -> torch.Tensor:
-    """Return the sum of each row's entries, which stand one row after the other.
+    """Return the sum of each row's entries.
 
-    Added up in their order on every device, unlike ``index_add_``, whose last digits differ from
-    one run to the next on a GPU.
+    The entries are added in order on every device. With ``index_add_``, the rounding would differ
+    between runs on a GPU.
 
     Parameters
     ----------
     values : Tensor of shape (nnz,)
-        The entries.
+        The entries, row by row.
     n_entries : Tensor of shape (n_rows,), int64
-        How many each row has.
+        Number of entries of each row.
 
     Returns
     -------
@@ -193,9 +194,9 @@ def row_sums(values: torch.Tensor, n_entries: torch.Tensor) -> torch.Tensor:
 
 
 class SparseRows(torch.utils.data.Dataset):
-    """The rows of a CSR matrix as tensors, for :class:`SparseBatches` to take batches from.
+    """Dataset of the rows of a CSR matrix, from which :class:`SparseBatches` takes batches.
 
-    The arrays of X are shared where they are float32 and the rows stay in main memory.
+    Memory is shared with X if X is float32 and the rows stay in main memory.
     """
 
     def __init__(self, X: sp.csr_array, device: torch.device | str = "cpu") -> None:
@@ -222,7 +223,7 @@ class SparseRows(torch.utils.data.Dataset):
         return self.shape[0]
 
     def __getitem__(self, rows: torch.Tensor) -> SparseBatch:
-        """Return the rows of an int64 tensor in main memory, on the device the entries are on."""
+        """Return a batch on the device of the entries; `rows` is an int64 tensor on the CPU."""
         start, end = self.indptr[rows], self.indptr[rows + 1]
         n_entries = end - start
         nnz, n_in_halves = int(n_entries.sum()), int((n_entries // 2).sum())
@@ -246,21 +247,21 @@ class SparseRows(torch.utils.data.Dataset):
 
 
 class SparseBatches:
-    """Iterate over the rows of a :class:`SparseRows` in batches, as input and as target.
+    """Iterate over batches of rows, each of which is both input and target.
 
-    Takes the place of torch's DataLoader, which would collate rows one by one.
+    It replaces torch's DataLoader, which would collate rows one by one.
 
     Parameters
     ----------
     dataset : SparseRows
         The rows.
     batch_size : int
-        Rows of a batch; the last may have fewer.
+        Number of rows in a batch; the last one may have fewer.
     generators : Generators or None, default=None
-        Source of the order of the rows and of the noise of each batch. Without it rows come in
-        their order.
+        Generators of the order of rows and of the noise of each batch. With None, rows are not
+        shuffled.
     device : torch.device or str, default="cpu"
-        Where the batches are to be.
+        Device of the batches.
     """
 
     def __init__(
@@ -295,10 +296,10 @@ class SparseBatches:
 
 
 class HalvedBatches(SparseBatches):
-    """Iterate over rows in batches whose input and target are two halves of each row.
+    """Iterate over batches whose input and target are two random halves of each row.
 
-    The halves are drawn anew in each iteration. A batch comes twice: the second half is to be
-    learnt from the first, then the first from the second.
+    The halves are drawn again in each epoch. Each batch is used twice: the target is the second
+    half first, then the first half.
     """
 
     def __len__(self) -> int:
@@ -312,7 +313,7 @@ class HalvedBatches(SparseBatches):
 
 
 def _ahead(batches: Iterator[SparseBatch]) -> Iterator[SparseBatch]:
-    """Yield from an iterator while a thread makes the next batch: two are alive at a time."""
+    """Yield from an iterator while a thread prepares the next batches."""
     ready: queue.Queue = queue.Queue(maxsize=1)
     stopped = threading.Event()
 
@@ -347,5 +348,5 @@ def _ahead(batches: Iterator[SparseBatch]) -> Iterator[SparseBatch]:
 
 
 def _writable(array: np.ndarray) -> np.ndarray:
-    """Return the array, or a copy where it is read-only: torch takes no read-only memory."""
+    """Return the array, or a copy if it is read-only, which torch does not support."""
     return array if array.flags.writeable else array.copy()

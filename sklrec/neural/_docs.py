@@ -1,4 +1,4 @@
-"""What the docstrings of all neural recommenders say alike, written once."""
+"""Docstrings of the parameters and attributes that all neural recommenders share."""
 
 from __future__ import annotations
 
@@ -17,28 +17,27 @@ early_stopping : bool
     Whether to set aside `validation_fraction` of the users, stop training when ``ndcg@100`` on
     them has not improved for `n_iter_no_change` epochs, and keep the weights of the best epoch.
 validation_fraction : float
-    Proportion of the users to set aside for early stopping, of those with two or more
-    interactions.
+    Proportion of the users with two or more interactions to set aside for early stopping.
 n_iter_no_change : int
     Number of epochs without a better validation score after which training stops.
 warm_start : bool
-    When True, ``fit`` continues where the last call ended, up to `max_epochs` in all, as the
-    ensembles of scikit-learn do: raise `max_epochs` to train for longer. Parameters of the
-    network must stay as they were; changes of all others take effect. The state of the optimizer,
-    up to twice the size of the weights, is then kept, also in pickles, as it is by
-    ``partial_fit``.
+    When True, ``fit`` continues the training of the previous call until there are `max_epochs`
+    in total; otherwise it trains a new network. Parameters of the network must not be changed in
+    between; changes of all others take effect. The state of the optimizer, up to twice the size
+    of the weights, is kept in the model and its pickles, as it always is after ``partial_fit``.
 callbacks : list of skorch callbacks or None
-    Callbacks of training, as in :class:`skorch.NeuralNet`.
+    Callbacks for training, as in :class:`skorch.NeuralNet`. They can monitor "train_loss" and,
+    with validation users, "validation_score".
 device : str or torch.device
-    Where to compute: "cpu", "cuda", "cuda:1", or "auto" for CUDA if available.
+    Device to compute on: "cpu", "cuda", "cuda:1", or "auto" for CUDA if available.
 mixed_precision : bool
-    Whether to multiply in bfloat16, on CUDA or on a CPU with units for it (AVX512-BF16 or AMX).
-    On any other CPU it has no effect.
+    Whether to compute matrix products in bfloat16, on CUDA or on a CPU with instructions for it
+    (AVX512-BF16 or AMX). On other CPUs it has no effect.
 compile : bool
     Whether to compile the network with :func:`torch.compile`.
 random_state : int, RandomState instance or None
-    Seed of the weights, the order of the users, the noise in training and the validation users.
-    One seed on one device gives identical scores.
+    Determines the initial weights, the order of the users, the noise in training and the
+    validation users. Pass an int for identical scores in each fit on the same device.
 verbose : int
     If 1, print a line for each epoch.
 """
@@ -62,11 +61,10 @@ feature_names_in_ : ndarray of shape (n_items,)
 
 
 def with_training_docs(model: type) -> type:
-    """Complete the docstring of a neural recommender, as a class decorator.
+    """Add the shared parameters and attributes to the docstring of a class, as a decorator.
 
-    Parameters that training has in every model follow those that the docstring describes, with
-    the defaults of ``__init__``, and so do the attributes. What the docstring describes itself
-    stays as it is.
+    Parameters are in the order of ``__init__`` and have its defaults. Entries that the docstring
+    already has are kept.
     """
     if model.__doc__ is None:  # python -OO
         return model
@@ -85,7 +83,7 @@ def with_training_docs(model: type) -> type:
 
 
 def _sections(doc: str) -> tuple[str, str, str, str]:
-    """Return what is before the parameters, parameters, attributes, and what is after them."""
+    """Split a docstring into the text before its parameters, parameters, attributes and rest."""
     match = re.search(
         r"(    Parameters\n    -+\n)(.*?)"
         r"\n    Attributes\n    -+\n(.*?)"

@@ -1,4 +1,4 @@
-"""Low-rank linear autoencoder whose training never forms the scores of all items."""
+"""Linear autoencoder of low rank, trained without computing the scores of all items."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from ._docs import with_training_docs
 from ._modules import sparse_product
 from ._net import TorchNet
 
-# Least squared length of a prediction, in that of its user's interactions. In float32 it is a
-# difference of numbers around 1 and more, whose last digits are noise.
+# Lower bound of ||f||^2 / ||x||^2, which in float32 is a difference of larger numbers with rounding
+# errors.
 LEAST_LENGTH = 1e-6
 
 
@@ -31,24 +31,24 @@ LEAST_LENGTH = 1e-6
 class ELSA(ExplainMixin, EmbeddingMixin, BaseTorchRecommender):
     r"""Linear item-to-item autoencoder of low rank, for catalogues too large for EASE.
 
-    The weights of :class:`~sklrec.linear.EASE` are replaced by :math:`A A^\top - I`, with a unit
-    vector an item in the rows of A, so that the diagonal is zero [1]_. Scores are
+    The weights of :class:`~sklrec.linear.EASE` are replaced by :math:`A A^\top - I`, where the rows
+    of A are one unit vector per item, so that the diagonal is zero [1]_. Scores are
     :math:`x A A^\top - x`, and training minimises over users the squared distance between scores
     and interactions, both divided by their Euclidean norms:
 
     .. math:: \left\| \frac{f}{\|f\|} - \frac{x}{\|x\|} \right\|^2 = 2 - 2 \cos(f, x),
         \qquad f = x A A^\top - x
 
-    With :math:`h = x A`, the cosine needs :math:`f x^\top = \|h\|^2 - \|x\|^2` and
-    :math:`\|f\|^2 = h (A^\top A) h^\top - 2 \|h\|^2 + \|x\|^2` alone. So training forms no score
-    of an item that a user has not met: its memory is that of a few matrices of n_items x
-    n_components, whatever `batch_size`, and a step costs n_items x n_components^2.
+    With :math:`h = x A`, the cosine only needs :math:`f x^\top = \|h\|^2 - \|x\|^2` and
+    :math:`\|f\|^2 = h (A^\top A) h^\top - 2 \|h\|^2 + \|x\|^2`. Training therefore never computes
+    the scores of all items: it needs the memory of a few matrices of shape (n_items,
+    n_components), whatever the `batch_size`, and a step takes O(n_items * n_components^2) time.
 
     Parameters
     ----------
     n_components : int, default=256
-        Length of the item vectors. Typical range: 64 to 1,024; larger catalogues profit from
-        longer vectors.
+        Dimension of the item vectors. Typical range: 64 to 1,024; larger catalogues benefit from
+        more components.
     max_epochs : int, default=25
         Number of passes over the users. Typical range: 5 to 50, or use ``early_stopping=True``.
     batch_size : int, default=256
@@ -60,18 +60,19 @@ class ELSA(ExplainMixin, EmbeddingMixin, BaseTorchRecommender):
     Attributes
     ----------
     item_embeddings_ : ndarray of shape (n_items, n_components)
-        The item vectors, the rows of A, of length 1.
+        The rows of A, unit vectors.
 
     See Also
     --------
-    sklrec.linear.EASE : Of full rank, in closed form, where n_items x n_items fits.
+    sklrec.linear.EASE : The model of full rank, in closed form, for an (n_items, n_items) matrix
+        that fits into memory.
 
     Notes
     -----
-    The loss is that of [1]_ times the number of items, over which [1]_ takes a mean: gradients of
-    large catalogues would vanish beside the optimizer's constant of 1e-8. A user without
-    interactions adds nothing to it. Code that the authors published for [1]_ also cuts the scores
-    at 0; their later code does not, as here.
+    The loss is a sum over items, where [1]_ takes the mean: with the mean, the gradients of large
+    catalogues would be negligible compared with the optimizer's epsilon of 1e-8. Users without
+    interactions do not contribute to it. The code published for [1]_ also clips the scores at 0;
+    later code of the authors does not, and neither does this class.
 
     References
     ----------
@@ -149,7 +150,7 @@ class ELSA(ExplainMixin, EmbeddingMixin, BaseTorchRecommender):
 
     def _make_net(self, n_items: int) -> TorchNet:
         params = self._net_params()
-        del params["optimizer__fused"]  # which this optimizer has not
+        del params["optimizer__fused"]  # NAdam does not have it
         params["optimizer"] = torch.optim.NAdam
         return TorchNet(
             ELSAModule,
@@ -160,13 +161,13 @@ class ELSA(ExplainMixin, EmbeddingMixin, BaseTorchRecommender):
         )
 
     def _n_step_values(self, n_items: int, n_largest: int) -> int:
-        # Unit vectors, the two parts of their gradient, its sum and what the optimizer divides by.
+        # Unit vectors, both parts of their gradient, its sum and the denominator of the optimizer.
         return 5 * n_largest
 
 
 @dataclass(frozen=True)
 class OtherItemsScores:
-    """The scores ``x A A' - x``, not yet multiplied out.
+    """Scores ``x A A' - x`` of all items, kept as factors.
 
     Parameters
     ----------
@@ -190,7 +191,7 @@ class OtherItemsScores:
 
 
 class ELSAModule(nn.Module):
-    """A vector an item, divided by its length."""
+    """One vector per item, divided by its norm."""
 
     def __init__(self, n_items: int, n_components: int) -> None:
         super().__init__()
@@ -205,8 +206,8 @@ class ELSAModule(nn.Module):
     def item_vectors(self) -> torch.Tensor:
         """Return the unit vectors A, of shape (n_items, n_components).
 
-        Outside of training they are kept, as dividing the vectors of a large catalogue takes as
-        long as scoring some users.
+        They are cached outside of training, as normalizing the vectors of a large catalogue takes
+        as long as scoring some users.
         """
         if self.training:
             self.kept_vectors = None
@@ -227,10 +228,13 @@ class ELSAModule(nn.Module):
 
 
 class CosineDistance(nn.Module):
-    """Squared distance of scores and interactions of length 1, ``2 - 2 cos``, a mean over users."""
+    """Squared distance of normalized scores and interactions, ``2 - 2 cos``, averaged over users.
+
+    Users without interactions contribute 0.
+    """
 
     def forward(self, output: Output, batch: SparseBatch) -> torch.Tensor:
-        """Return the loss; a user without interactions adds 0."""
+        """Return the loss."""
         h = output.scores.hidden / batch.norm[:, None]  # (n_rows, n_components)
         own = h.square().sum(dim=1)  # (n_rows,)
         is_user = (batch.n_entries > 0).to(own.dtype)
@@ -240,7 +244,7 @@ class CosineDistance(nn.Module):
 
 
 class _UnitRows(torch.autograd.Function):
-    """Rows divided by their Euclidean norms; autograd alone would keep three times as much."""
+    """Rows divided by their Euclidean norms; autograd would need three times the memory."""
 
     @staticmethod
     def forward(ctx: Any, weight: torch.Tensor) -> torch.Tensor:
@@ -258,7 +262,7 @@ class _UnitRows(torch.autograd.Function):
 
 
 class _Gram(torch.autograd.Function):
-    """``A' A``, whose gradient is one product of the size of A where autograd takes two."""
+    """Gram matrix ``A' A``, whose gradient takes one product instead of the two of autograd."""
 
     @staticmethod
     def forward(ctx: Any, A: torch.Tensor) -> torch.Tensor:

@@ -19,27 +19,26 @@ from ._losses import FocalLoss
 from ._modules import DenselyConnected, DenselyConnectedEncoder, ItemLayer, sample
 from ._net import Pass, TorchNet
 
-# Few items are in a user's row. From a probability of .01 training need not first bring down those
-# of all others, as the paper that introduces the focal loss has it (Lin et al. 2017, section 4.1).
+# A user has few of all items. Training therefore starts at a probability of .01 instead of one half
+# for every item, as in section 4.1 of the paper on the focal loss (Lin et al. 2017).
 INITIAL_LOGIT = -math.log((1 - 0.01) / 0.01)
 
 
 @with_training_docs
 class FLVAE(EmbeddingMixin, BaseTorchRecommender):
-    r"""Deep variational autoencoder with focal loss and halved users, FLVAE.
+    r"""Deep variational autoencoder with focal loss, FLVAE.
 
-    Encoder and decoder are densely connected layers between a user's interactions and the
-    probability of each item by itself [1]_. Training minimises the mean over users of (equation 5
-    of [1]_)
+    The encoder and the decoder have densely connected layers, and the output is an independent
+    probability for each item [1]_. Training minimises the mean over users of (equation 5 of [1]_)
 
     .. math:: -\sum_i \alpha_t (1 - p_t)^\gamma \log p_t
         + \beta \, \mathrm{KL}(q(z_u|x_u)\|\mathcal{N}(0, I))
 
-    where :math:`p_t` is the predicted probability of what is true of an item: that the user has
-    it, with :math:`\alpha_t = \alpha`, or has not, with :math:`\alpha_t = 1 - \alpha`. So that a
-    network of this size does not learn to return its input, a user's items are cut into two halves
-    at random, anew in each epoch; one half is learnt from the other, then the other from the one
-    (equations 11 and 12). Scores are the logits at the latent mean.
+    where :math:`p_t = p, \alpha_t = \alpha` for an item that the user has, with the predicted
+    probability p, and :math:`p_t = 1 - p, \alpha_t = 1 - \alpha` for all others. To prevent a
+    network of this size from reproducing its input, the items of each user are split at random
+    into two halves in each epoch, and each half is predicted from the other (equations 11 and 12).
+    Scores are the logits at the latent mean.
 
     Parameters
     ----------
@@ -50,17 +49,19 @@ class FLVAE(EmbeddingMixin, BaseTorchRecommender):
     n_encoder_layers : int, default=3
         Number of hidden layers of the encoder; 7 in [1]_.
     n_decoder_layers : int, default=0
-        Number of hidden layers of the decoder; 5 in [1]_. With none the logits are linear in the
-        latent vector, which is better where users are some thousands.
+        Number of hidden layers of the decoder; 5 in [1]_. With 0, the logits are linear in the
+        latent vector, which is better for some thousands of users.
     augmentation : bool, default=True
-        Whether to learn one half of a user's items from the other; else all from all.
+        Whether to predict each half of a user's items from the other; if False, all items are
+        predicted from all items.
     alpha : float, default=0.25
-        Weight of the items a user has; that of all others is ``1 - alpha``.
+        Weight of the items a user has; the weight of all others is ``1 - alpha``.
     gamma : float, default=2.0
-        How much less an item counts the better it is predicted; 0 is the logistic loss.
+        Focusing parameter of the focal loss: with a larger one, well predicted items count less.
+        With 0 it is a weighted logistic loss.
     beta : float, default=0.05
         Weight of the KL term, which is a sum over the latent dimensions. The authors of [1]_ take
-        the mean over these, that is ``beta = 1 / n_components``. Typical range: 0.002 to 0.1.
+        the mean, which corresponds to ``beta = 1 / n_components``. Typical range: 0.002 to 0.1.
     batch_size : int, default=200
         Number of users in a gradient step; 1024 in [1]_, for 117,000 users.
     learning_rate : float, default=1e-3
@@ -69,21 +70,21 @@ class FLVAE(EmbeddingMixin, BaseTorchRecommender):
     Attributes
     ----------
     item_embeddings_ : ndarray of shape (n_items, n_hidden)
-        Weights of the last layer; n_hidden is `n_components` without hidden layers in the decoder,
-        else `hidden_size`.
+        Weights of the last layer. If the decoder has no hidden layers, n_hidden is `n_components`,
+        otherwise `hidden_size`.
 
     See Also
     --------
-    VASP : Multiplied with a linear model, and trained with it.
+    VASP : Product of FLVAE and a linear model.
 
     Notes
     -----
-    Of a user with n items one half has ``n // 2``. Of a user with one item that half is empty: the
-    item is learnt from nothing, and nothing from the item. Each batch of users makes two gradient
-    steps, one for each half.
+    One half of n items has ``n // 2`` of them. For a user with a single item it is empty: the item
+    is predicted from an empty row, and an empty row from the item. Each batch of users takes two
+    gradient steps, one for each half as target.
 
-    The authors' code has Nadam as its optimizer and adds 1e-3 to the variance in layer
-    normalization, where this adds 1e-5.
+    The authors' code uses the Nadam optimizer and an epsilon of 1e-3 in layer normalization; here
+    these are Adam and 1e-5.
 
     References
     ----------
@@ -184,7 +185,7 @@ class FLVAE(EmbeddingMixin, BaseTorchRecommender):
 
 
 class FLVAEModule(nn.Module):
-    """Densely connected encoder to a latent Gaussian, and decoder to a logit for each item."""
+    """Densely connected encoder to a latent Gaussian, and decoder to the logits of all items."""
 
     def __init__(
         self,
@@ -208,7 +209,7 @@ class FLVAEModule(nn.Module):
         return self.encoder(batch)[0]
 
     def forward(self, batch: SparseBatch) -> Output:
-        """Return scores at a sample of the latent vector in training, else at its mean."""
+        """Return the scores at a sample of the latent vector in training, otherwise at its mean."""
         mu, logvar = self.encoder(batch)
         z = sample(mu, logvar, batch.generator) if self.training else mu
         return Output(self.item_layer(self.decoder(z)), gaussian_kl(mu, logvar))

@@ -33,19 +33,19 @@ from ._net import TorchNet
 class HVampVAE(EmbeddingMixin, BaseTorchRecommender):
     r"""Variational autoencoder with hierarchical VampPrior and gated layers.
 
-    As :class:`MultVAE`, with three enhancements [1]_ that can be had one by one. The prior of
-    the latent vector is a mixture of the posteriors of K pseudo-inputs, users that are learnt
-    (equation 19 of [2]_, VampPrior [3]_):
+    This is :class:`MultVAE` with three enhancements [1]_, each of which can be switched off. The
+    prior of the latent vector is a mixture of the posteriors of K pseudo-inputs, which are learnt
+    (VampPrior [3]_, equation 19 of [2]_):
 
     .. math:: p(z) = \frac{1}{K} \sum_{k=1}^K q(z|u_k)
 
-    Two latent vectors take the place of one (equations 20 and 21):
+    There are two latent vectors instead of one (equations 20 and 21):
 
     .. math::
         q(z_1, z_2|x) = q(z_1|x, z_2) \, q(z_2|x), \qquad
         p(x, z_1, z_2) = p(x|z_1, z_2) \, p(z_1|z_2) \, \frac{1}{K} \sum_{k=1}^K q(z_2|u_k)
 
-    And each hidden layer is gated, a linear layer times the sigmoid of another (equation 22).
+    Hidden layers are gated: a linear layer is multiplied by the sigmoid of another (equation 22).
     Scores are the logits at the means of the latent vectors.
 
     Parameters
@@ -55,24 +55,23 @@ class HVampVAE(EmbeddingMixin, BaseTorchRecommender):
     hidden_layer_sizes : sequence of int, default=(600,)
         Sizes of the hidden layers of each encoder.
     decoder_hidden_layer_sizes : sequence of int or None, default=None
-        Sizes of the hidden layers of the networks that read latent vectors: the decoder and, of
-        two latent vectors, the prior of the first. None mirrors `hidden_layer_sizes`, as in [1]_;
-        ``()`` makes them linear, which is worth a try on data as small as MovieLens-1M.
+        Sizes of the hidden layers of the decoder and, with two latent vectors, of the prior of the
+        first given the second. None mirrors `hidden_layer_sizes`, as in [1]_; ``()`` makes these
+        networks linear, which may be better on data as small as MovieLens-1M.
     prior : {"standard", "vamp", "hierarchical-vamp"}, default="hierarchical-vamp"
-        Of the latent vector: a standard Gaussian, the mixture, or two vectors of which the second
-        has the mixture.
+        Prior of the latent vector: a standard Gaussian, the mixture, or two latent vectors with the
+        mixture as the prior of the second.
     gated : bool, default=True
-        Whether hidden layers are gated; else they have a tanh. Without any it has no effect.
+        Whether hidden layers are gated; otherwise they have a tanh activation.
     n_pseudo_inputs : int, default=1000
-        Number K of pseudo-inputs. They are dense: with two moments of the optimizer and what a
-        step makes of them they take 36 bytes times K times the number of items at the peak, 720 MB
-        for 1,000 and 20,000 items.
-        Typical range: 50 to 1,000. Ignored with the standard prior.
+        Number K of pseudo-inputs. They are dense: training takes 36 bytes times K times the number
+        of items for them at the peak, 720 MB for 1,000 pseudo-inputs and 20,000 items. Typical
+        range: 50 to 1,000. Ignored if ``prior="standard"``.
     dropout : float, default=0.5
         Probability with which an interaction is left out of an encoder's input in training.
     likelihood : {"multinomial", "gaussian", "logistic"}, default="multinomial"
         Likelihood of the interactions given the latent vectors, as in :class:`MultVAE`. The
-        authors of [1]_ use the last, a Bernoulli likelihood, on their largest data.
+        authors of [1]_ use "logistic", a Bernoulli likelihood, on their largest data.
     confidence : float, default=10.0
         Weight of a stored entry in the Gaussian likelihood; all other entries have weight 1.
     beta : float, default=0.3
@@ -90,24 +89,24 @@ class HVampVAE(EmbeddingMixin, BaseTorchRecommender):
 
     See Also
     --------
-    MultVAE : What this is with ``prior="standard"`` and ``gated=False``.
+    MultVAE : Equivalent to ``prior="standard"`` and ``gated=False``.
 
     Notes
     -----
-    ``transform`` gives the mean of the latent vector or, with two, the means of the first and the
-    second side by side, ``2 * n_components`` columns: what the decoder reads.
+    ``transform`` returns the mean of the latent vector or, if there are two, the means of the first
+    and of the second in ``2 * n_components`` columns, which are the input of the decoder.
 
-    The KL term is exact where it has a closed form: for the standard prior, for the first of two
-    latent vectors given the second, and for the entropy in equation 18. The density of the
-    mixture is taken at one sample.
+    The KL term is computed in closed form for the standard prior, for the first of two latent
+    vectors given the second, and for the entropy in equation 18. The density of the mixture is
+    estimated with one sample.
 
-    What the papers leave open is as in the authors' code, but for these. An encoder that reads x
-    and z2 and the decoder that reads z1 and z2 join the two in their first layer, as that code
-    does for one hidden layer only. Pseudo-inputs are divided by their norms as users are, and not
-    thinned by dropout: the prior does not depend on chance. The weight of the KL term grows by
-    steps, as that of :class:`MultVAE`, to be the same for data of any size; the authors let it grow
-    to `beta` in 100 epochs. Weights start as those of :class:`MultVAE`, by Glorot's rule instead of
-    He's, and the optimizer is plain Adam, as in [2]_.
+    Details that the papers leave open follow the authors' code, with these exceptions. The encoder
+    of z1 combines x and z2 in its first layer, and the decoder z1 and z2, for any number of hidden
+    layers; in that code for one layer only. Pseudo-inputs are divided by their norms as users are,
+    and dropout is not applied to them, so that the prior is not random. The weight of the KL term
+    grows with the gradient steps, as in :class:`MultVAE`; in that code it reaches `beta` after 100
+    epochs. Weights are initialized as in :class:`MultVAE`, by Glorot's method instead of He's, and
+    the optimizer is Adam, as in [2]_.
 
     References
     ----------
@@ -209,7 +208,7 @@ class HVampVAE(EmbeddingMixin, BaseTorchRecommender):
         if self.prior == "standard":
             return n_values
         # All gradients, the two of the first layer, which reads users and pseudo-inputs, and
-        # pseudo-inputs within their bounds and of length 1, with the gradients of both.
+        # clipped and normalized pseudo-inputs with the gradients of both.
         n_pseudo = self.n_pseudo_inputs * n_items
         width = sum(self.hidden_layer_sizes[:1]) or self.n_components
         n_first = (1 + self.gated) * width * n_items
@@ -246,10 +245,11 @@ class HVampVAE(EmbeddingMixin, BaseTorchRecommender):
 
 
 class HVampVAEModule(nn.Module):
-    """Encoders to one latent Gaussian or two, decoder to a logit for each item.
+    """Encoders to one or two latent Gaussians, and decoder to the logits of all items.
 
-    ``encoder`` is q(z|x), or q(z2|x) of two latent vectors; then ``inner_encoder`` is q(z1|x, z2),
-    whose first layer adds ``inner_given`` of z2, and ``inner_prior`` is p(z1|z2).
+    ``encoder`` is q(z|x) or, with two latent vectors, q(z2|x). In this case ``inner_encoder`` is
+    q(z1|x, z2), where ``inner_given`` of z2 is added in the first layer, and ``inner_prior`` is
+    p(z1|z2).
     """
 
     def __init__(
@@ -296,9 +296,9 @@ class HVampVAEModule(nn.Module):
         return torch.cat([inner, mu], dim=1)
 
     def forward(self, batch: SparseBatch) -> Output:
-        """Return scores and KL at samples of the latent vectors in training.
+        """Return the scores and, in training, the KL term.
 
-        At inference scores are those at the means, without KL.
+        Scores are those at samples of the latent vectors in training, otherwise at their means.
         """
         if not self.training:
             return Output(self.item_layer(self.decoder(self.encode(batch))))
@@ -309,19 +309,19 @@ class HVampVAEModule(nn.Module):
             mu, logvar = gaussian(self.inner_encoder(batch, self.inner_given(z)))
             latent = torch.cat([sample(mu, logvar, batch.generator), z], dim=1)
             center, logscale = gaussian(self.inner_prior(z))
-            # The KL of two Gaussians is that to the standard one in units of the second.
+            # The KL of two Gaussians, by standardizing both with the second.
             kl = kl + gaussian_kl((mu - center) * (-0.5 * logscale).exp(), logvar - logscale)
         return Output(self.item_layer(self.decoder(latent)), kl)
 
     def kl(self, z: torch.Tensor, mu: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
-        """Return the KL of N(mu, exp(logvar)) and the prior, at its sample z; a mean over rows."""
+        """Return the KL of N(mu, exp(logvar)) and the prior at a sample z, averaged over rows."""
         if not self.n_pseudo_inputs:
             return gaussian_kl(mu, logvar)
         entropy = 0.5 * (1 + LOG_2_PI + logvar).sum(dim=1)
         return -(entropy + log_mixture(z, *self.pseudo_posteriors())).mean()
 
     def pseudo_posteriors(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return mean and log-variance, (n_pseudo_inputs, n_components) each, of pseudo-inputs."""
+        """Return means and log-variances of pseudo-inputs, (n_pseudo_inputs, n_components) each."""
         u = F.normalize(self.pseudo_users(), dim=1)
         first = self.encoder.first
         return gaussian(self.encoder.hidden(u @ first.weight + first.bias))
@@ -332,6 +332,6 @@ class HVampVAEModule(nn.Module):
 
 
 def gaussian(output: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Split an output in mean and log-variance, which is kept between -12 and 4."""
+    """Split an output into the mean and the log-variance, which is clipped to [-12, 4]."""
     mu, logvar = at_least_float32(output).chunk(2, dim=1)
     return mu, F.hardtanh(logvar, -12, 4)

@@ -1,8 +1,8 @@
 """Log-likelihoods of a user's interactions, computed without a dense target.
 
-The last layer of every model has one output an item, so its outputs and their gradient are by far
-the largest tensors of a training step. :class:`ItemScores` keeps the two factors of that product,
-and a likelihood turns the product into its own gradient in place: one such tensor a step.
+The last layer of every model has one output per item, so its outputs and their gradient are by far
+the largest tensors of a training step. :class:`ItemScores` keeps the factors of this product, and
+a likelihood overwrites the product with its gradient: a step allocates one such tensor only.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import torch.nn.functional as F
 
 from ._data import SparseBatch, row_sums
 
-# From scores of shape (n_rows, n_items), which it may overwrite, and a batch to the negative
-# log-likelihood summed over items and averaged over users, and its gradient by the scores.
+# Takes scores of shape (n_rows, n_items), which it may overwrite, and a batch. Returns the negative
+# log-likelihood, summed over items and averaged over users, and its gradient by the scores.
 Likelihood = Callable[[torch.Tensor, SparseBatch], tuple[torch.Tensor, torch.Tensor]]
 
 
 @dataclass(frozen=True)
 class ItemScores:
-    """The scores ``hidden @ weight.T + bias`` of all items, not yet multiplied out.
+    """Scores ``hidden @ weight.T + bias`` of all items, kept as factors.
 
     Parameters
     ----------
@@ -43,14 +43,14 @@ class ItemScores:
         """Return the scores, of shape (n_rows, n_items)."""
         return F.linear(self.hidden, self.weight, self.bias)
 
-    @torch.compiler.disable  # a kernel of its own
+    @torch.compiler.disable  # a custom autograd function
     def nll(self, batch: SparseBatch, likelihood: Likelihood) -> torch.Tensor:
         """Return the mean over users of the negative log-likelihood of a batch."""
         return _ItemLikelihood.apply(self.hidden, self.weight, self.bias, batch, likelihood)
 
 
 class _ItemLikelihood(torch.autograd.Function):
-    """Last layer and likelihood in one, with the gradient by the scores in place of the scores."""
+    """Last layer and likelihood in one, which keeps the gradient by the scores only."""
 
     @staticmethod
     def forward(
@@ -77,8 +77,8 @@ class _ItemLikelihood(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_loss: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         hidden, weight, gradient = ctx.saved_tensors
-        # grad_loss meets the small factors: the gradient of the weights is not gone through again.
-        # Where only a part of the module is trained, the products of the others are not needed.
+        # grad_loss multiplies the smaller factors, not the gradient of the weights. If only a part
+        # of the module is trained, the other gradients are not needed.
         of_hidden, of_weight, of_bias = ctx.needs_input_grad[:3]
         grads = (
             (gradient @ weight).mul_(grad_loss) if of_hidden else None,
@@ -97,7 +97,7 @@ class _ItemLikelihood(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class DenseScores:
-    """Scores of all items, from a layer that needs nothing of them for its own gradient.
+    """Scores of all items as a tensor, from a layer whose gradient does not need them.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ class DenseScores:
         """Return the scores, of shape (n_rows, n_items)."""
         return self.scores
 
-    @torch.compiler.disable  # a kernel of its own
+    @torch.compiler.disable  # a custom autograd function
     def nll(self, batch: SparseBatch, likelihood: Likelihood) -> torch.Tensor:
         """Return the mean over users of the negative log-likelihood of a batch."""
         return _DenseLikelihood.apply(batch, likelihood, self.scores)
@@ -119,7 +119,7 @@ class DenseScores:
 
 @dataclass(frozen=True)
 class ProductScores:
-    """Logarithms of the product of two probabilities, the sigmoids of two models' scores.
+    """Logarithms of the product of two probabilities, which are the sigmoids of two scores.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ class ProductScores:
         """Return the scores, of shape (n_rows, n_items)."""
         return F.logsigmoid(self.first.dense()) + F.logsigmoid(self.second.dense())
 
-    @torch.compiler.disable  # a kernel of its own
+    @torch.compiler.disable  # a custom autograd function
     def nll(self, batch: SparseBatch, likelihood: FocalLoss) -> torch.Tensor:
         """Return the mean over users of the negative log-likelihood of a batch."""
         second = self.second.dense()
@@ -145,7 +145,7 @@ class ProductScores:
 
 
 class _DenseLikelihood(torch.autograd.Function):
-    """A function of scores and a batch that returns a loss and the gradient by each of them."""
+    """Likelihood of dense scores, computed with its gradients in the forward pass."""
 
     @staticmethod
     def forward(
@@ -223,8 +223,8 @@ class GaussianNLL:
 def cosine_loss(scores: torch.Tensor, batch: SparseBatch) -> tuple[torch.Tensor, torch.Tensor]:
     """Cosine loss: ``1 - cos((f, |x|), (x, 0))``; 1 for a user without items.
 
-    The constant beside the scores gives them a unit of length, that of x. Without it their length
-    would not matter, and a penalty on it would have no effect but to let it vanish.
+    The appended constant |x| sets the scale of the scores. Without it the loss would not depend on
+    their length, and a penalty on the weights would only shrink them.
     """
     at = (batch.rows, batch.items)
     unit = batch.norm[:, None]
@@ -249,7 +249,7 @@ class FocalLoss:
     alpha : float
         Weight of the stored entries; that of all others is ``1 - alpha``.
     gamma : float
-        How much less an entry counts the better it is predicted.
+        Focusing parameter: with a larger one, well predicted entries count less.
 
     References
     ----------
@@ -265,7 +265,7 @@ class FocalLoss:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the loss and its gradient."""
         at = (batch.rows, batch.items)
-        # Of an entry with score f and sigmoid p, where p_t = s(-f), -log p_t = softplus(f).
+        # For an entry with p_t = 1 - s(f) = s(-f), -log p_t = softplus(f).
         found, d_found = self._of_sign(-scores[at], self.alpha)
         wrong = self._of_sign(scores[at], 1 - self.alpha)[0]
         loss, gradient = self._of_sign(scores, 1 - self.alpha)
@@ -301,7 +301,7 @@ class FocalLoss:
 
     @staticmethod
     def _product(f: torch.Tensor, e: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return p = s(f) s(e) and 1 - p, which a difference would round to 0."""
+        """Return p = s(f) s(e) and 1 - p, computed without a difference that may round to 0."""
         p = f.sigmoid()
         q = (-f).sigmoid_().add_(p * (-e).sigmoid_())
         return p.mul_(e.sigmoid()), q.clamp_(min=torch.finfo(q.dtype).tiny)
@@ -316,7 +316,7 @@ class FocalLoss:
 
 
 def likelihood_named(name: str, confidence: float) -> Likelihood:
-    """Return the likelihood a model's parameters name."""
+    """Return the likelihood with a given name."""
     if name == "gaussian":
         return GaussianNLL(confidence)
     return {"multinomial": multinomial_nll, "logistic": logistic_nll}[name]

@@ -1,4 +1,4 @@
-"""Layers that two models or more share."""
+"""Layers that are used by several models."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ._losses import ItemScores
 
 
 class SparseLinear(nn.Module):
-    """A linear layer of sparse rows: ``x @ weight + bias``, one multiplication a stored entry."""
+    """Linear layer for sparse rows: ``x @ weight + bias``."""
 
     def __init__(self, n_items: int, n_outputs: int) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ def sparse_product(batch: SparseBatch, weight: torch.Tensor) -> torch.Tensor:
 class _SparseProduct(torch.autograd.Function):
     """Product of sparse rows and dense weights by scipy.
 
-    On a CPU its gradient takes a fifteenth of the time of that of torch's embedding_bag.
+    On a CPU its gradient is fifteen times faster than that of torch's embedding_bag.
     """
 
     @staticmethod
@@ -63,7 +63,7 @@ class _SparseProduct(torch.autograd.Function):
 
 
 class Dense(nn.Linear):
-    """A linear layer that takes the generator of its fit."""
+    """Linear layer whose weights are drawn from a given generator."""
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw the weights."""
@@ -71,7 +71,7 @@ class Dense(nn.Linear):
 
 
 class SparseEncoder(nn.Module):
-    """Rows divided by their norm and thinned by dropout, through hidden layers to a linear output.
+    """Encoder of sparse rows: normalization, dropout, hidden layers and a linear output.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ class SparseEncoder(nn.Module):
     dropout : float
         Probability with which an entry is left out in training.
     gated : bool, default=False
-        Whether the hidden layers are gated instead of a tanh; see :func:`hidden_layers`.
+        Whether the hidden layers are gated or have a tanh; see :func:`hidden_layers`.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class SparseEncoder(nn.Module):
         batch : SparseBatch
             The rows.
         given : Tensor of shape (n_rows, width) or None
-            What else the first layer adds up.
+            Added to the output of the first layer.
         """
         batch = batch.normalized().dropout(self.dropout, training=self.training)
         h = self.first(batch)
@@ -123,17 +123,18 @@ class SparseEncoder(nn.Module):
 
 
 class ItemLayer(Dense):
-    """A last layer with one output an item, whose rows of weights are item vectors."""
+    """Last layer, with one output per item; the rows of its weights are item vectors."""
 
     def forward(self, hidden: torch.Tensor) -> ItemScores:  # type: ignore[override]
-        """Return the scores as a product that is not yet multiplied out."""
+        """Return the factors of the scores."""
         return ItemScores(hidden, self.weight, self.bias)
 
 
 class DenselyConnected(nn.Module):
-    """Layers of one width, each of which also gets the sum of the outputs of all before it.
+    """Densely connected layers of the same width.
 
-    Each is linear, swish and layer norm, as in the encoder of RecVAE.
+    To the linear part of each layer the outputs of all layers before it are added; swish and layer
+    normalization follow, as in the encoder of RecVAE.
 
     Parameters
     ----------
@@ -142,7 +143,7 @@ class DenselyConnected(nn.Module):
     width : int
         Size of each layer.
     n_layers : int
-        Number of layers; none returns the input.
+        Number of layers; with 0, the input is returned.
     """
 
     def __init__(self, n_inputs: int, width: int, n_layers: int) -> None:
@@ -169,7 +170,7 @@ class DenselyConnected(nn.Module):
 
 
 class DenselyConnectedEncoder(nn.Module):
-    """Sparse rows through densely connected layers to the mean and log-variance of a Gaussian."""
+    """Densely connected encoder of sparse rows, to the mean and log-variance of a Gaussian."""
 
     def __init__(
         self, n_items: int, n_components: int, hidden_size: int, n_encoder_layers: int
@@ -188,9 +189,9 @@ class DenselyConnectedEncoder(nn.Module):
 
 
 def hidden_layers(sizes: Sequence[int], gated: bool = False) -> nn.Sequential:
-    """Return dense layers of these sizes; none for a single size.
+    """Return hidden layers; the first of the sizes is that of the input.
 
-    Each is a tanh of a linear layer or, where gated, one linear layer times the sigmoid of another.
+    Each is a linear layer with a tanh or, if gated, times the sigmoid of another linear layer.
     """
     layers: list[nn.Module] = []
     for n_in, n_out in pairwise(sizes):
@@ -199,12 +200,12 @@ def hidden_layers(sizes: Sequence[int], gated: bool = False) -> nn.Sequential:
 
 
 def activation(gated: bool) -> nn.Module:
-    """Return what comes after the linear layer: a gate takes its two halves."""
+    """Return the activation after a linear layer; a gate multiplies the two halves of it."""
     return nn.GLU() if gated else nn.Tanh()
 
 
 def at_least_float32(output: torch.Tensor) -> torch.Tensor:
-    """Return what a KL term is computed from, which bfloat16 is too coarse for."""
+    """Convert to float32 or more: bfloat16 is too imprecise for KL terms."""
     return output.to(torch.promote_types(output.dtype, torch.float32))
 
 
@@ -218,7 +219,7 @@ def sample(
 
 
 def checked_sizes(sizes: Sequence[int], name: str) -> tuple[int, ...]:
-    """Return the sizes of layers, which must be positive integers."""
+    """Check that the sizes of layers are positive integers, and return them as a tuple."""
     if not all(isinstance(size, Integral) and size > 0 for size in sizes):
         raise ValueError(f"{name} must hold positive integers, got {sizes!r}.")
     return tuple(sizes)
@@ -227,22 +228,22 @@ def checked_sizes(sizes: Sequence[int], name: str) -> tuple[int, ...]:
 def draw_weights(
     weight: torch.Tensor, bias: torch.Tensor | None, generator: torch.Generator | None
 ) -> None:
-    """Draw weights by Glorot's rule, and biases as the authors of Mult-VAE do."""
+    """Draw weights by Glorot's method, and biases as in the code of Mult-VAE's authors."""
     nn.init.xavier_uniform_(weight, generator=generator)
     if bias is not None:
         nn.init.trunc_normal_(bias, std=0.001, a=-0.002, b=0.002, generator=generator)
 
 
 def reset_parameters(module: nn.Module, generator: torch.Generator) -> None:
-    """Draw all weights of a module anew, those of a layer before those of what holds it.
+    """Initialize all weights of a module; layers come before the modules that contain them.
 
     Parameters
     ----------
     module : nn.Module
-        Layers that draw weights have ``reset_parameters(generator)``, as those of this file do;
-        a module that holds layers may have it too, to set some of their weights.
+        Layers with random weights have ``reset_parameters(generator)``, as those of this file.
+        A module that contains layers may have it too, to set some of their weights.
     generator : torch.Generator
-        In main memory, so that a seed gives the same weights on every device.
+        Generator on the CPU, so that a seed gives the same weights on every device.
     """
     for part in reversed(list(module.modules())):
         reset: Any = getattr(part, "reset_parameters", None)

@@ -24,27 +24,27 @@ from ._net import TorchNet
 class MultDAE(EmbeddingMixin, BaseTorchRecommender):
     r"""Denoising autoencoder of users' interactions, Mult-DAE.
 
-    The interactions of a user are predicted from a part of them, the rest being dropped at random
-    [1]_. It is :class:`MultVAE` with the latent vector in place of its distribution: no noise and
-    no KL term, but a penalty on the weights.
+    The interactions of a user are predicted from a part of them, the others being dropped at
+    random [1]_. In contrast to :class:`MultVAE`, the latent vector is deterministic: there is no
+    KL term, but a penalty on the weights.
 
     Parameters
     ----------
     n_components : int, default=200
-        Size of the bottleneck. Typical range: 50 to 400.
+        Dimension of the latent vector. Typical range: 50 to 400.
     hidden_layer_sizes : sequence of int, default=(600,)
-        Sizes of the layers before the bottleneck; those after it mirror them. ``()`` is the
-        network that [1]_ found best on MovieLens-20M.
+        Sizes of the encoder's hidden layers; the decoder mirrors them. ``()`` is the network that
+        [1]_ found best on MovieLens-20M.
     dropout : float, default=0.5
         Probability with which an interaction is left out of the input in training.
     likelihood : {"multinomial", "gaussian", "logistic"}, default="multinomial"
-        Likelihood of the interactions given the bottleneck: equations 2, 3 and 4 of [1]_.
+        Likelihood of the interactions given the latent vector: equations 2, 3 and 4 of [1]_.
     confidence : float, default=10.0
         Weight of a stored entry in the Gaussian likelihood; all other entries have weight 1.
     lambda_ : float, default=0.0
         L2 penalty on the weights, not on the biases: ``loss + lambda_ * sum(W ** 2)``, where the
-        loss is a mean over users. The authors of [1]_ use 0.01 with a loss summed over a batch of
-        500 users, which is 2e-5 here.
+        loss is averaged over users. The authors of [1]_ use 0.01 with a loss that is summed over a
+        batch of 500 users, which corresponds to 2e-5 here.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class MultDAE(EmbeddingMixin, BaseTorchRecommender):
 
     See Also
     --------
-    MultVAE : With a latent distribution.
+    MultVAE : Variational autoencoder with the same likelihoods.
 
     References
     ----------
@@ -142,7 +142,7 @@ class MultDAE(EmbeddingMixin, BaseTorchRecommender):
 
 
 class MultDAEModule(nn.Module):
-    """Encoder to a bottleneck, decoder to a logit for each item."""
+    """Encoder to a latent vector, and decoder to the logits of all items."""
 
     def __init__(
         self, n_items: int, n_components: int, hidden_layer_sizes: Sequence[int], dropout: float
@@ -155,7 +155,7 @@ class MultDAEModule(nn.Module):
         )
 
     def encode(self, batch: SparseBatch) -> torch.Tensor:
-        """Return the bottleneck, of shape (n_rows, n_components)."""
+        """Return the latent vectors, of shape (n_rows, n_components)."""
         return torch.tanh(self.encoder(batch))
 
     def forward(self, batch: SparseBatch) -> Output:

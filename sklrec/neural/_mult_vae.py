@@ -34,13 +34,14 @@ from ._net import TorchNet
 class MultVAE(EmbeddingMixin, BaseTorchRecommender):
     r"""Variational autoencoder of users' interactions, Mult-VAE.
 
-    A user's interactions are drawn from a multinomial over the items whose logits are a neural
-    network of a latent Gaussian vector [1]_. Training maximises (equation 6 of [1]_)
+    A user's interactions are drawn from a multinomial distribution over the items, whose logits
+    are the output of a neural network for a latent Gaussian vector [1]_. Training maximises
+    (equation 6 of [1]_)
 
     .. math:: \mathbb{E}_{q(z_u|x_u)}[\log p(x_u|z_u)] - \beta \, \mathrm{KL}(q(z_u|x_u)\|p(z_u))
 
-    with an encoder q whose input is divided by its Euclidean norm and thinned by dropout, and with
-    :math:`\beta` annealed from 0. Scores are the logits at the latent mean.
+    where dropout is applied to the input of the encoder q, which is divided by its Euclidean norm,
+    and :math:`\beta` is annealed from 0. Scores are the logits at the latent mean.
 
     Parameters
     ----------
@@ -55,13 +56,13 @@ class MultVAE(EmbeddingMixin, BaseTorchRecommender):
     confidence : float, default=10.0
         Weight of a stored entry in the Gaussian likelihood; all other entries have weight 1.
     beta : float or "peak", default=0.2
-        Weight of the KL term at the end of the annealing. With "peak", as [1]_ recommends, the
-        network is first trained with the weight annealed to 1, then trained again up to the weight
+        Weight of the KL term at the end of the annealing. With "peak", as recommended by [1]_, the
+        network is trained twice: first with the weight annealed to 1, then annealed to the weight
         of the epoch with the best validation score. This needs ``early_stopping=True`` or `X_val`;
         ``partial_fit``, which has no validation users, anneals to 1.
     n_annealing_steps : int, default=20_000
         Number of gradient steps over which the weight of the KL term would rise linearly from 0
-        to 1; it stops at `beta`. 0 means no annealing. The default is about that of figure 1 in
+        to 1; it stops at `beta`. 0 means no annealing. The default is close to that of figure 1 in
         [1]_; the authors' code has 200,000 for MovieLens-20M.
 
     Attributes
@@ -189,7 +190,7 @@ class MultVAE(EmbeddingMixin, BaseTorchRecommender):
             )
             annealing.fit(X, X_val=fold_in + held_out, y_val=held_out)
             self.beta_ = annealing.best_beta_
-            if annealing.net_.interrupted_:  # it is the model then
+            if annealing.net_.interrupted_:  # this net is the model then
                 for name in ("loss_curve_", "validation_scores_", "best_epoch_", "best_beta_"):
                     setattr(self, name, getattr(annealing, name))
                 return annealing.net_
@@ -197,7 +198,7 @@ class MultVAE(EmbeddingMixin, BaseTorchRecommender):
 
 
 class MultVAEModule(nn.Module):
-    """Encoder to a latent Gaussian, decoder to a logit for each item."""
+    """Encoder to a latent Gaussian, and decoder to the logits of all items."""
 
     def __init__(
         self, n_items: int, n_components: int, hidden_layer_sizes: Sequence[int], dropout: float
@@ -214,7 +215,7 @@ class MultVAEModule(nn.Module):
         return self.encoder(batch).chunk(2, dim=1)[0]
 
     def forward(self, batch: SparseBatch) -> Output:
-        """Return scores at a sample of the latent vector in training, else at its mean."""
+        """Return the scores at a sample of the latent vector in training, otherwise at its mean."""
         mu, logvar = at_least_float32(self.encoder(batch)).chunk(
             2, dim=1
         )  # (n_rows, n_components) each

@@ -1,4 +1,4 @@
-"""A skorch net whose epochs are passes, each over its own data for its own part of the module."""
+"""A skorch net whose epochs have one or more passes, each with its own data and criterion."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from ._modules import reset_parameters
 
 
 class StopTraining(Exception):  # noqa: N818 - no error
-    """Ends training after an epoch that all callbacks have seen."""
+    """Raised at the end of an epoch to end training."""
 
 
 @dataclass(frozen=True)
 class Pass:
-    """One way through a part of the data, an epoch or one of several in an epoch.
+    """One pass of an epoch over a dataset, which trains the module or a part of it.
 
     Parameters
     ----------
     part : str, default=""
-        Name of the submodule that is trained, as in :meth:`torch.nn.Module.get_submodule`; the
-        weights of all others are held. "" is the whole module. Settings of the optimizer for a
-        part are those of skorch, ``optimizer__param_groups=[("part.*", {"lr": 0.1})]``.
+        Name of the submodule to train, see :meth:`torch.nn.Module.get_submodule`; all other
+        weights are fixed. "" is the whole module. A part can have its own optimizer settings, as
+        in skorch: ``optimizer__param_groups=[("part.*", {"lr": 0.1})]``.
     data : str, default="users"
-        Which of the datasets given to the net it goes over.
+        Name of the dataset, one of those given to the net.
     batches : callable, default=SparseBatches
         ``batches(dataset, batch_size, generators=..., device=...)`` returns an iterable over pairs
         of an input and a target.
     options : dict, default={}
         Keyword arguments of the module's ``forward``.
     criterion : str, default=""
-        Name of the submodule of the criterion that gives the loss; "" is the whole criterion.
+        Name of the submodule of the criterion that computes the loss; "" is the whole criterion.
     n_times : int, default=1
-        How often in a row.
+        Number of times the pass is repeated in each epoch.
     before : callable or None, default=None
-        ``before(net)`` is called each time before it begins, for work that is no gradient step.
+        ``before(net)`` is called before each repetition, for updates other than gradient steps.
     """
 
     part: str = ""
@@ -53,22 +53,23 @@ class Pass:
 
 
 class TorchNet(skorch.NeuralNet):
-    """A skorch net whose epochs are passes.
+    """A skorch net whose epochs have one or more passes.
 
-    It is fitted to a dict of datasets, ``net.partial_fit({"users": SparseRows(X)}, None)``.
+    It is fitted on a dict of datasets, ``net.partial_fit({"users": SparseRows(X)}, None)``.
 
     Parameters
     ----------
     module, criterion, **kwargs
-        As in :class:`skorch.NeuralNet`. The module maps a batch to an output, the criterion an
-        output and the target batch to a loss. ``criterion.epoch_values()``, if it has that, gives
-        values to keep in the history of each epoch.
+        As in :class:`skorch.NeuralNet`. The module maps a batch to an output, the criterion maps
+        this output and the target batch to a loss. If the criterion has ``epoch_values()``, the
+        values of the dict that it returns are recorded in the history of each epoch.
     passes : sequence of Pass
         The passes of an epoch, in order.
     seed : int
-        Seed of the weights and, with the number of the epoch, of what is drawn in an epoch.
+        Seed of the initial weights and, with the number of the epoch, of the random numbers of
+        each epoch.
     mixed_precision : bool, default=False
-        Whether to multiply in bfloat16 where the device has units for it.
+        Whether to compute matrix products in bfloat16 if the device has instructions for it.
 
     Attributes
     ----------
@@ -96,16 +97,16 @@ class TorchNet(skorch.NeuralNet):
 
     @property
     def plain_module(self) -> nn.Module:
-        """The module as it was before ``torch.compile``, under which its names change."""
+        """The module without the wrapper of ``torch.compile``, which changes parameter names."""
         return _plain(self.module_)
 
     @property
     def plain_criterion(self) -> nn.Module:
-        """The criterion as it was before ``torch.compile``."""
+        """The criterion without the wrapper of ``torch.compile``."""
         return _plain(self.criterion_)
 
     def initialize(self) -> TorchNet:
-        """Make module, criterion and optimizer, with weights that the seed decides."""
+        """Initialize module, criterion and optimizer; the weights depend on the seed alone."""
         self.generators = Generators(torch.device(self.device))
         super().initialize()
         return self
@@ -113,8 +114,8 @@ class TorchNet(skorch.NeuralNet):
     def initialize_from(self, trained: TorchNet) -> TorchNet:
         """Initialize with the weights and the state of a net that was trained before.
 
-        The module is taken over, not copied. The state of the optimizer is too, where `trained`
-        has one; a learning rate other than that of `trained` takes effect.
+        The module is shared, not copied. The state of the optimizer is taken over if `trained` has
+        one, with its learning rate, unless the `lr` of the two nets differ.
         """
         self.predecessor = trained
         self.initialize()
@@ -128,11 +129,11 @@ class TorchNet(skorch.NeuralNet):
                 for group, rate in zip(self.optimizer_.param_groups, rates, strict=True):
                     group["lr"] = group["initial_lr"] = rate
         for group in self.optimizer_.param_groups:
-            group.setdefault("initial_lr", group["lr"])  # schedulers ask for it after an epoch
+            group.setdefault("initial_lr", group["lr"])  # schedulers that continue need it
         return self
 
     def initialize_module(self) -> TorchNet:
-        """Make the module in float32, drawing nothing from torch's global generator."""
+        """Initialize the module in float32, without torch's global generator."""
         if self.predecessor is not None:
             self.module_ = self.predecessor.plain_module
             return self
@@ -145,17 +146,17 @@ class TorchNet(skorch.NeuralNet):
             if weight.isnan().any():
                 raise TypeError(
                     f"{type(module).__name__} does not set {name!r} in "
-                    "reset_parameters(generator), where the weights of a network begin."
+                    "reset_parameters(generator), which must initialize all weights."
                 )
         self.module_ = module
         return self
 
     def get_all_learnable_params(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Yield the parameters of the module, by names that compiling does not change."""
+        """Yield the parameters of the module, with names that do not depend on `compile`."""
         yield from self.plain_module.named_parameters()
 
     def get_dataset(self, X: Any, y: Any = None) -> Any:
-        """Return the datasets as they are."""
+        """Return the datasets unchanged."""
         return X
 
     def get_iterator(self, dataset: Any, training: bool = False) -> Any:
@@ -177,9 +178,9 @@ class TorchNet(skorch.NeuralNet):
     def run_single_epoch(
         self, iterator: Any, training: bool, prefix: str, step_fn: Any, **fit_params: Any
     ) -> None:
-        """Go through the passes of an epoch, as skorch goes through batches.
+        """Train with the passes of one epoch.
 
-        The losses are read when the epoch is over, so that a GPU is not waited for in each step.
+        The losses are copied to the CPU at the end, so that no step waits for a GPU.
         """
         if iterator is None:
             return
@@ -203,7 +204,7 @@ class TorchNet(skorch.NeuralNet):
             self.history.record(name, value)
 
     def epoch_values(self) -> dict[str, float]:
-        """Return the values that the criterion names for the history."""
+        """Return the values of the criterion to record in the history."""
         values = getattr(self.plain_criterion, "epoch_values", dict)
         return values()
 
@@ -216,7 +217,7 @@ class TorchNet(skorch.NeuralNet):
             parameter.requires_grad_(parameter in trained)
 
     def fit_loop(self, *args: Any, **kwargs: Any) -> TorchNet:
-        """Train until all epochs are over, a callback ends it or the user interrupts it."""
+        """Train for all epochs, or until a callback ends training or the user interrupts it."""
         self.interrupted_ = self.is_to_stop_ = False
         try:
             super().fit_loop(*args, **kwargs)
@@ -224,16 +225,16 @@ class TorchNet(skorch.NeuralNet):
             pass
         except KeyboardInterrupt:
             self.interrupted_ = True
-            raise  # for skorch, which takes it for a way to stop
+            raise  # skorch ends training and keeps the net
         return self
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
-        """Call a method of all callbacks, and end training where one of them asks for it."""
+        """Call a method of all callbacks, and end training if one of them asks for it."""
         at_end = method_name == "on_epoch_end"
         try:
             super().notify(method_name, **cb_kwargs)
         except KeyboardInterrupt as stop:
-            # The callbacks of skorch end training by what Ctrl-C raises.
+            # The callbacks of skorch end training by raising KeyboardInterrupt, as Ctrl-C does.
             if at_end and self.callbacks and not self.interrupted_:
                 raise StopTraining from stop
             raise
@@ -241,12 +242,12 @@ class TorchNet(skorch.NeuralNet):
             raise StopTraining
 
     def infer(self, x: Any, **fit_params: Any) -> Any:
-        """Run the module on a batch."""
+        """Return the output of the module for a batch."""
         with self._autocast():
             return self.module_(x, **fit_params)
 
     def get_loss(self, y_pred: Any, y_true: Any, X: Any = None, training: bool = False) -> Any:
-        """Run the criterion of the pass on an output and its target."""
+        """Return the loss by the criterion of the current pass."""
         with self._autocast():
             return self.criterion_.get_submodule(self.criterion_name_)(y_pred, y_true)
 
@@ -257,16 +258,16 @@ class TorchNet(skorch.NeuralNet):
 
 
 def blank_module(net: TorchNet) -> nn.Module:
-    """Return the module of a net in float32 with shapes alone, which needs no memory.
+    """Return the module of a net in float32 on the meta device, which allocates no memory.
 
-    What a module is given as a tensor, such as the content of items, stays.
+    Tensors that are given to the module, such as the content of items, keep their values.
     """
     with torch.device("meta"):
         return net.module(**net.get_params_for("module")).float()
 
 
 def _allocated(tensor: torch.Tensor) -> torch.Tensor:
-    """Return a tensor with memory for one that has none, filled with what nobody can overlook."""
+    """Allocate a meta tensor, with NaN as the weights, so that one that is never set is noticed."""
     if not tensor.is_meta:
         return tensor
     fill = torch.nan if tensor.is_floating_point() else 0
@@ -274,7 +275,7 @@ def _allocated(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def cpu_multiplies_bfloat16() -> bool:
-    """Return whether this processor has units that multiply in bfloat16."""
+    """Return whether this CPU has instructions for products in bfloat16."""
     return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
 
 

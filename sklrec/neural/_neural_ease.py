@@ -1,4 +1,4 @@
-"""EASE as a layer, trained by gradient descent for any loss."""
+"""EASE trained by gradient descent, for losses without a closed form."""
 
 from __future__ import annotations
 
@@ -27,43 +27,43 @@ from ._net import TorchNet
 class NeuralEASE(ExplainMixin, SimilarItemsMixin, BaseTorchRecommender):
     r"""Linear item-to-item autoencoder with a zero diagonal, for losses without a closed form.
 
-    Scores are ``x @ W`` as those of :class:`~sklrec.linear.EASE`, and the diagonal of W is zero
-    throughout. It is trained by gradient descent [1]_, on the mean over users of
+    As in :class:`~sklrec.linear.EASE`, scores are ``x @ W`` and the diagonal of W is zero. The
+    model is trained by gradient descent [1]_ on the mean over users of one of
 
     - the cosine loss, ``1 - cos(x W, x)``, with which [1]_ reports the best rankings,
-    - the squared error, ``||x - x W||^2 / 2``, with EASE as what it converges to,
+    - the squared error, ``||x - x W||^2 / 2``, which converges to EASE,
     - the focal loss of the sigmoid of ``x W``, equations 3 and 10 of [1]_,
 
-    plus ``lambda_ / (2 n_users) * ||W||^2``. For this penalty to have a hold on the cosine loss,
-    the length of ``x W`` is taken in units of that of x, as ``sqrt(||x W||^2 + ||x||^2)``: without
-    the second term it would not matter how small W is.
+    plus ``lambda_ / (2 n_users) * ||W||^2``. In the cosine loss, ``||x W||`` is replaced by
+    ``sqrt(||x W||^2 + ||x||^2)``: without the second term the loss would not depend on the scale
+    of W, and the penalty would only shrink it.
 
-    Memory is three matrices of n_items x n_items in float32, the weights, their gradient and its
-    running mean: 4.8 GB for 20,000 items, and one more with validation users. A fit that the
-    machine has no memory for is refused before it starts.
+    Training needs the memory of three (n_items, n_items) matrices in float32, for the weights,
+    their gradient and its running mean: 4.8 GB for 20,000 items. With validation users it needs
+    one more. If the memory of the machine is too small, ``fit`` raises a MemoryError before
+    training.
 
     Parameters
     ----------
     loss : {"cosine", "mse", "focal"}, default="cosine"
-        What training minimises.
+        Loss that training minimises.
     lambda_ : float, default=0.5
-        L2 penalty on the weights, in EASE's units: for "mse" the objective is that of EASE,
-        divided by twice the number of users, with a typical range of 10 to 10,000. The other
-        losses are much smaller than the squared error; their typical range is 0.05 to 10.
+        L2 penalty on the weights. For "mse" the objective is that of EASE, divided by twice the
+        number of users, and the typical range is 10 to 10,000. The other losses are much smaller
+        than the squared error; their typical range is 0.05 to 10.
     dropout : float, default=0.0
-        Probability with which an interaction is left out of the input in training, while it
-        remains in what is learnt, as in :class:`~sklrec.linear.EASE`. Not in [1]_. Typical range:
-        0.2 to 0.5.
+        Probability with which an interaction is left out of the input in training, but not of the
+        target, as in :class:`~sklrec.linear.EASE`. Not in [1]_. Typical range: 0.2 to 0.5.
     alpha : float, default=0.25
-        Weight of the items a user has in the focal loss; that of all others is ``1 - alpha``.
+        Weight in the focal loss of the items a user has; the weight of all others is ``1 - alpha``.
     gamma : float, default=2.0
-        How much less an item counts in the focal loss the better it is predicted.
+        Focusing parameter of the focal loss: with a larger one, well predicted items count less.
     learning_rate : float, default=1.0
-        Learning rate of gradient descent with a Nesterov momentum of 0.9, relative to 1 over the
-        largest curvature of the objective, for which the mean of ``||x||^2`` is a bound (1 for the
-        cosine loss). Use a smaller rate if the loss becomes NaN, which can happen with batches of
-        a few users, with a few values far larger than all others, and with a `lambda_` as large as
-        the sum of all ``||x||^2``.
+        Learning rate of gradient descent with a Nesterov momentum of 0.9, in units of the inverse
+        of a bound on the curvature of the objective: the mean of ``||x||^2`` (1 for the cosine
+        loss) plus ``lambda_ / n_users``. Use a smaller rate if the loss becomes NaN, which can
+        happen with batches of a few users, with a few values far larger than all others, and with
+        a `lambda_` as large as the sum of all ``||x||^2``.
 
     Attributes
     ----------
@@ -74,20 +74,21 @@ class NeuralEASE(ExplainMixin, SimilarItemsMixin, BaseTorchRecommender):
 
     See Also
     --------
-    sklrec.linear.EASE : The minimum of the squared error, in closed form.
-    VASP : Beside a deep variational autoencoder.
+    sklrec.linear.EASE : The solution for the squared error in closed form.
+    VASP : Product of this model and a deep variational autoencoder.
 
     Notes
     -----
-    Training begins at weights of zero, which the items without interactions keep. Batches of users
-    differ, so that with a constant rate the weights end beside the minimum; a rate that falls to
-    zero, as the callback :class:`skorch.callbacks.LRScheduler` does it, ends there.
+    Weights are initialized to zero, and those of items without interactions stay zero. As batches
+    differ, a constant learning rate does not converge to the minimum exactly; a rate that decreases
+    to zero does, see :class:`skorch.callbacks.LRScheduler`.
 
-    ``partial_fit`` goes on with the units of its first call, the number of users and the mean of
-    ``||x||^2``.
+    The number of users in the penalty and the bound on the curvature are those of the training
+    users, without those that early stopping sets aside. ``partial_fit`` and warm starts keep the
+    values of the first call.
 
-    Adam, with which the other neural models are trained, would move the weights of a pair of items
-    that two users share as fast as those of the most popular items.
+    Adam, the optimizer of most other neural models, would change the weights of rare pairs of items
+    as fast as those of the most popular ones.
 
     References
     ----------
@@ -174,7 +175,7 @@ class NeuralEASE(ExplainMixin, SimilarItemsMixin, BaseTorchRecommender):
             "optimizer": torch.optim.SGD,
             "optimizer__momentum": 0.9,
             "optimizer__nesterov": True,
-            # It adds weight_decay * W to the gradient, the derivative of the penalty.
+            # SGD adds weight_decay * W to the gradient, the derivative of the penalty.
             "optimizer__weight_decay": self.lambda_ / self._n_users,
         }
         return TorchNet(
@@ -195,8 +196,8 @@ class NeuralEASE(ExplainMixin, SimilarItemsMixin, BaseTorchRecommender):
         self, X: sp.csr_array, validation: tuple[sp.csr_array, sp.csr_array] | None, n_epochs: int
     ) -> None:
         self._n_users = X.shape[0]
-        # A bound on the largest eigenvalue of X'X / n_users, whose rows the cosine divides by
-        # their norms, and of the penalty.
+        # Bound on the largest eigenvalue of X'X / n_users, where the cosine loss divides the rows
+        # of X by their norms, plus the curvature of the penalty.
         mean_square = 1.0 if self.loss == "cosine" else sp.linalg.norm(X) ** 2 / X.shape[0]
         self._curvature = float(mean_square + self.lambda_ / X.shape[0]) or 1.0
 
@@ -213,7 +214,7 @@ class NeuralEASE(ExplainMixin, SimilarItemsMixin, BaseTorchRecommender):
 
 
 class NeuralEASEModule(nn.Module):
-    """Scores ``x @ W``, where the diagonal of W is and remains zero."""
+    """Scores ``x @ W``, where the diagonal of W stays zero."""
 
     def __init__(self, n_items: int, dropout: float) -> None:
         super().__init__()
@@ -222,7 +223,7 @@ class NeuralEASEModule(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Begin at zero, where items without interactions remain."""
+        """Initialize the weights to zero, where those of items without interactions stay."""
         nn.init.zeros_(self.weight)
 
     def forward(self, batch: SparseBatch) -> Output:
@@ -233,9 +234,9 @@ class NeuralEASEModule(nn.Module):
 
 
 class _DiagonalHeld(torch.autograd.Function):
-    """The identity, but for a gradient with a zero diagonal.
+    """Identity whose gradient has a zero diagonal.
 
-    Where the diagonal and all gradients by it are zero, so are the moments of Adam and its steps.
+    With zero gradients, the optimizer's moments and steps of the diagonal are zero too.
     """
 
     @staticmethod
@@ -245,4 +246,4 @@ class _DiagonalHeld(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
-        return gradient.fill_diagonal_(0)  # in place: no other function has it
+        return gradient.fill_diagonal_(0)  # in place, as no other function uses it

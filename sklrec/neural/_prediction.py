@@ -1,4 +1,4 @@
-"""What a trained net makes of users."""
+"""Predictions and rankings of a trained net."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from .._ranking import Excluded
 from ._data import SparseBatch, SparseRows
 from ._net import TorchNet
 
-# Users predicted at once on a CPU: enough to make the product with the last layer more than a
-# walk through its weights, and few enough for their scores to stay in the caches.
+# Number of users in a batch on a CPU: enough that the product with the last layer is not limited
+# by reading its weights, and few enough that the scores stay in the caches.
 PREDICTION_ROWS = 64
 
-# The last digits of a product of matrices depend on their shapes, but not of one whose number of
-# rows is a multiple of this. Batches of catalogues with at most so many items are filled up to it, so
-# that users get the same scores alone as among others; scores of larger ones are equal to rounding.
+# The last digits of a product of matrices depend on the shapes, except where the number of rows is
+# a multiple of this. Batches of small catalogues are filled up to it, so that the scores of a user
+# are the same alone and among others; those of larger catalogues agree to rounding.
 MULTIPLE_OF_ROWS = 8
 FEW_ITEMS = 4096
 
-# Share of the free memory of a GPU that the scores of a batch and what ranks them may take.
+# Share of the free memory of a GPU that scoring and ranking a batch may take.
 SHARE_OF_DEVICE = 0.5
 
-# Tensors of the size of the scores that are alive while they are ranked.
+# Number of tensors with the size of the scores that a ranking needs at a time.
 TENSORS_OF_A_RANKING = 4
 
 _IMPORTED_IN = os.getpid()
 
 
 def spare_threads_after_fork() -> None:
-    """Compute on one thread in a process that was forked after torch had started threads.
+    """Compute on one thread in a process that was forked after torch was imported.
 
-    The threads do not live on in the child, which would wait for them forever (pytorch issue
-    49555).
+    The threads that torch has started do not exist in the child, which would wait for them
+    forever (pytorch issue 49555).
     """
     if os.getpid() != _IMPORTED_IN:
         torch.set_num_threads(1)
@@ -50,7 +50,7 @@ def outputs_of(
     function: Callable[[sp.csr_array], torch.Tensor],
     n_outputs: int,
 ) -> np.ndarray:
-    """Return the outputs of `function` for the rows of X, in the precision of X."""
+    """Apply a function to batches of X in evaluation mode; the result has the precision of X."""
     outputs = np.empty((X.shape[0], n_outputs), dtype=X.dtype)
     with predicting(net, PREDICTION_ROWS):
         for rows in gen_batches(X.shape[0], PREDICTION_ROWS):
@@ -72,7 +72,7 @@ def batch_of(X: sp.csr_array, net: TorchNet) -> SparseBatch:
 
 @contextmanager
 def predicting(net: TorchNet, n_rows: int) -> Iterator[None]:
-    """Put a net into evaluation and compute no gradients inside the block."""
+    """Context manager in which a net is in evaluation mode and no gradients are computed."""
     spare_threads_after_fork()
     net.plain_module.eval()
     with torch.inference_mode(), explained_out_of_memory(n_rows):
@@ -86,7 +86,7 @@ def rank_on_device(
     excluded: Excluded,
     function: Callable[[sp.csr_array], torch.Tensor],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rank the best `k` items for each row of X where the scores are.
+    """Rank the best `k` items for each row of X, on the device of the net.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def rank_on_device(
     k : int
         Number of ranks, at most n_items.
     excluded : Excluded
-        What may not be ranked.
+        Items that must not be ranked.
     function : callable
         Maps rows of X to scores of shape (n_rows, n_items) on the device.
 
@@ -121,7 +121,7 @@ def rank_on_device(
 
 
 def rows_at_once(device: torch.device, n_items: int) -> int | None:
-    """Return for how many rows a GPU has the memory to rank at once, None on a CPU."""
+    """Return how many rows a GPU can rank at once with its free memory; None on a CPU."""
     if device.type != "cuda":
         return None
     free = torch.cuda.mem_get_info(device)[0]
@@ -129,7 +129,7 @@ def rows_at_once(device: torch.device, n_items: int) -> int | None:
 
 
 def mask_excluded(scores: torch.Tensor, excluded: Excluded) -> None:
-    """Set the scores of what is excluded to minus infinity, in place."""
+    """Set the scores of excluded items to minus infinity, in place."""
     if excluded.all_but is not None:
         at = _entries(excluded.all_but, scores.device)
         candidates = scores[at]
@@ -153,8 +153,8 @@ def _entries(X: sp.csr_array, device: torch.device) -> tuple[torch.Tensor, torch
 def best_columns(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the `k` largest scores of each row and their columns, best first.
 
-    ``torch.topk`` promises nothing about ties. Here equal scores go to the lower index: all
-    scores above the k-th largest are taken, and of those equal to it the first.
+    Equal scores are ranked by index, which ``torch.topk`` does not guarantee: all scores above
+    the k-th largest are taken, and then the first of those that are equal to it.
 
     Raises
     ------
@@ -175,7 +175,7 @@ def best_columns(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tens
 
 @contextmanager
 def explained_out_of_memory(n_rows: int) -> Iterator[None]:
-    """Say what to change when the GPU lacks the memory for `n_rows` users at once."""
+    """Raise a MemoryError that says what to change if a GPU is out of memory."""
     try:
         yield
     except torch.OutOfMemoryError as error:

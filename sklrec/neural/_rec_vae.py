@@ -23,7 +23,7 @@ from ._losses import Likelihood, likelihood_named
 from ._modules import DenselyConnectedEncoder, ItemLayer, sample
 from ._net import Pass, TorchNet
 
-# Log-variance of the widest part of the prior, which keeps a little density everywhere.
+# Log-variance of the widest component of the prior.
 WIDE_LOGVAR = 10.0
 
 
@@ -31,15 +31,15 @@ WIDE_LOGVAR = 10.0
 class RecVAE(EmbeddingMixin, BaseTorchRecommender):
     r"""Variational autoencoder with a composite prior and alternating training, RecVAE.
 
-    Beside :class:`MultVAE` it has four novelties [1]_ (section 3): a deep, densely connected
-    encoder above a linear decoder; a prior that holds the posterior back where it was an epoch
-    ago,
+    It differs from :class:`MultVAE` in four respects (section 3 of [1]_): a deep, densely connected
+    encoder with a linear decoder; a prior that keeps the posterior close to that of the epoch
+    before,
 
     .. math:: p(z_u|x_u) = w_1 \mathcal{N}(0, 1) + w_2 q_{old}(z_u|x_u) + w_3 \mathcal{N}(0, e^{10})
 
-    in each latent dimension; a KL term with the weight :math:`\gamma \sum_i x_{ui}`, which grows
-    with what is known of a user; and epochs that train the encoder, on thinned inputs, and the
-    decoder, on whole ones and without KL term, in turns. Scores are the logits at the latent mean.
+    in each latent dimension; a weight :math:`\gamma \sum_i x_{ui}` of the KL term, which grows with
+    the number of a user's interactions; and epochs that first train the encoder, with dropout, and
+    then the decoder, without dropout and KL term. Scores are the logits at the latent mean.
 
     Parameters
     ----------
@@ -48,30 +48,30 @@ class RecVAE(EmbeddingMixin, BaseTorchRecommender):
     hidden_size : int, default=600
         Size of each layer of the encoder.
     n_encoder_layers : int, default=5
-        Number of layers of the encoder before the latent ones.
+        Number of hidden layers of the encoder.
     dropout : float, default=0.5
         Probability with which an interaction is left out of the encoder's input when the encoder
         is trained.
     likelihood : {"multinomial", "gaussian", "logistic"}, default="multinomial"
         Likelihood of the interactions given the latent vector, as in :class:`MultVAE`; [1]_ uses
-        the first.
+        "multinomial".
     confidence : float, default=10.0
         Weight of a stored entry in the Gaussian likelihood; all other entries have weight 1.
     gamma : float, default=0.005
-        Weight of a user's KL term per interaction, or per unit where interactions are weighted.
+        Weight of a user's KL term, which is multiplied by the sum of the user's interactions.
         Typical range: 0.002 to 0.02.
     beta : float or None, default=None
-        Weight of the KL term for all users alike, instead of `gamma`.
+        If not None, the same weight of the KL term for all users, instead of `gamma`.
     prior_weights : sequence of 3 floats, default=(0.15, 0.75, 0.1)
         Weights of the standard normal, the old posterior and the wide normal in the prior;
         (1, 0, 0) is the prior of :class:`MultVAE`.
     alternating : bool, default=True
-        Whether an epoch trains first the encoder and then the decoder. Otherwise it is one pass
-        over the users that trains both on thinned inputs.
+        Whether an epoch trains first the encoder and then the decoder. Otherwise both are trained
+        in one pass over the users, with dropout.
     n_encoder_epochs : int, default=3
-        Number of passes over the users that train the encoder, in each epoch.
+        Number of passes over the users in each epoch that train the encoder.
     n_decoder_epochs : int, default=1
-        Number of passes that train the decoder, in each epoch.
+        Number of passes over the users in each epoch that train the decoder.
     max_epochs : int, default=50
         Number of epochs, each of ``n_encoder_epochs + n_decoder_epochs`` passes over the users.
 
@@ -88,16 +88,16 @@ class RecVAE(EmbeddingMixin, BaseTorchRecommender):
 
     Notes
     -----
-    The wide normal, the third part of the prior, and the weights are those of the authors' code.
-    As there, the KL term is :math:`\log q - \log p` at the sampled latent vector,
-    and the prior a mixture in each dimension: a product of mixtures, not a mixture of products.
-    The old posterior is the encoder as it was after its last pass of the epoch before, of the
-    input before dropout; in the first epoch it is the untrained encoder. The weights of a prior
-    without it, ``prior_weights[1] == 0``, save the memory of a second encoder.
+    The wide normal in the prior and the weights are those of the authors' code. As there, the KL
+    term is :math:`\log q - \log p` at the sampled latent vector, and the prior is a mixture in each
+    dimension: a product of mixtures, not a mixture of products. The old posterior is that of the
+    encoder after its last pass in the epoch before, for the input without dropout; in the first
+    epoch it is that of the untrained encoder. With ``prior_weights[1] == 0``, no memory is needed
+    for a second encoder.
 
-    Layer normalization adds 1e-5 to the variance, as the code of the paper does; later code of
-    the authors adds 0.1. Without alternation, that code never renews the old posterior; here it
-    is renewed after each epoch.
+    The epsilon of layer normalization is 1e-5, as in the code of the paper; later code of the
+    authors has 0.1. With ``alternating=False`` the old posterior is updated after each epoch, while
+    the authors' code never updates it.
 
     References
     ----------
@@ -193,7 +193,7 @@ class RecVAE(EmbeddingMixin, BaseTorchRecommender):
         self.verbose = verbose
 
     def _make_net(self, n_items: int) -> TorchNet:
-        # The old posterior is the encoder after its last pass of the epoch before.
+        # The prior is renewed after the last pass of the encoder.
         passes = [Pass(before=renew_prior, options={"dropout": self.dropout})]
         if self.alternating:
             passes = [
@@ -251,9 +251,9 @@ class RecVAEModule(nn.Module):
         return self.encoder(batch)[0]
 
     def forward(self, batch: SparseBatch, dropout: float = 0.0, with_kl: bool = True) -> Output:
-        """Return scores and, of each row, the KL at a sample of the latent vector in training.
+        """Return the scores and, in training, the KL term of each row.
 
-        At inference scores are those at the mean, without KL.
+        Scores are those at a sample of the latent vector in training, otherwise at its mean.
         """
         if not self.training:
             return Output(self.item_layer(self.encode(batch)))
@@ -265,12 +265,12 @@ class RecVAEModule(nn.Module):
         return Output(scores, (log_normal(z, mu, logvar) - self.prior(z, batch)).sum(dim=1))
 
     def reset_parameters(self, generator: torch.Generator) -> None:
-        """Make the untrained posterior the old one."""
+        """Set the old posterior to that of the untrained encoder."""
         self.prior.renew(self.encoder)
 
 
 class RecVAEEncoder(DenselyConnectedEncoder):
-    """The same of rows divided by their norm and thinned by dropout."""
+    """Densely connected encoder of rows that are divided by their norm, with dropout."""
 
     def forward(self, batch: SparseBatch, dropout: float = 0) -> tuple[torch.Tensor, torch.Tensor]:
         """Return two tensors of shape (n_rows, n_components)."""
@@ -283,9 +283,9 @@ class CompositePrior(nn.Module):
     Parameters
     ----------
     encoder : RecVAEEncoder
-        Gives the old posterior until it is renewed.
+        Encoder of the old posterior until it is renewed.
     weights : sequence of 3 floats
-        Of the mixture.
+        Weights of the mixture.
     """
 
     def __init__(self, encoder: RecVAEEncoder, weights: Sequence[float]) -> None:
@@ -294,7 +294,7 @@ class CompositePrior(nn.Module):
         self.old_encoder = _without_parameters(deepcopy(encoder)) if weights[1] else None
 
     def renew(self, encoder: RecVAEEncoder) -> None:
-        """Make the posterior of `encoder` the old one."""
+        """Set the old posterior to that of `encoder`."""
         if self.old_encoder is not None:
             self.old_encoder.load_state_dict(encoder.state_dict())
 
@@ -314,7 +314,7 @@ class CompositePrior(nn.Module):
 
 
 class UserWeightedELBO(nn.Module):
-    """Negative log-likelihood plus KL, whose weight is `beta`, or `gamma` times a user's total."""
+    """Negative log-likelihood plus KL term, weighted by `beta` or `gamma` times a user's sum."""
 
     def __init__(self, likelihood: Likelihood, gamma: float, beta: float | None) -> None:
         super().__init__()
@@ -323,7 +323,7 @@ class UserWeightedELBO(nn.Module):
         self.beta = beta
 
     def forward(self, output: Output, batch: SparseBatch) -> torch.Tensor:
-        """Return the loss, a mean over users."""
+        """Return the loss, averaged over users."""
         nll = output.scores.nll(batch, self.likelihood)
         if output.kl is None:
             return nll
@@ -332,13 +332,13 @@ class UserWeightedELBO(nn.Module):
 
 
 def renew_prior(net: TorchNet) -> None:
-    """Make the posterior of the encoder, as it has been trained so far, the old one."""
+    """Set the old posterior to that of the encoder as it is now."""
     module = cast(RecVAEModule, net.plain_module)
     module.prior.renew(module.encoder)
 
 
 def _without_parameters(module: nn.Module) -> nn.Module:
-    """Turn parameters into buffers: kept and moved with the module, but never trained."""
+    """Turn parameters into buffers, which are saved and moved with the module but not trained."""
     for part in module.modules():
         for name, parameter in list(part.named_parameters(recurse=False)):
             delattr(part, name)

@@ -1,4 +1,4 @@
-"""A trained net as numpy arrays, for pickles and files, and back."""
+"""Conversion of a trained net to numpy arrays and back, for pickles and files."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ._net import TorchNet
 
 
 def net_to_arrays(net: TorchNet) -> dict[str, Any]:
-    """Return what a trained net has learnt: weights, counters, the optimizer's state, history.
+    """Return the state of a trained net: weights, counters, the optimizer's state, history.
 
-    Of the history what is known of each epoch, but not of each batch.
+    The history has the values of each epoch, but not those of each batch.
     """
     arrays = {
         "module": _to_arrays(net.plain_module.state_dict()),
@@ -30,7 +30,7 @@ def net_to_arrays(net: TorchNet) -> dict[str, Any]:
 
 
 def net_from_arrays(net: TorchNet, arrays: dict[str, Any]) -> TorchNet:
-    """Initialize a net and give it what :func:`net_to_arrays` has returned."""
+    """Initialize a net with the state that :func:`net_to_arrays` has returned."""
     net.initialize()
     net.plain_module.load_state_dict(_to_tensors(arrays["module"]))
     net.plain_criterion.load_state_dict(_to_tensors(arrays["criterion"]))
@@ -41,7 +41,7 @@ def net_from_arrays(net: TorchNet, arrays: dict[str, Any]) -> TorchNet:
 
 
 def _to_arrays(state: Any) -> Any:
-    """Replace the tensors of a state by numpy arrays."""
+    """Replace the tensors in a state by numpy arrays."""
     if isinstance(state, torch.Tensor):
         return state.detach().cpu().numpy()
     if isinstance(state, dict):
@@ -52,7 +52,7 @@ def _to_arrays(state: Any) -> Any:
 
 
 def _to_tensors(state: Any) -> Any:
-    """Undo :func:`_to_arrays`."""
+    """Replace the numpy arrays in a state by tensors."""
     if isinstance(state, np.ndarray):
         return torch.from_numpy(state.copy())
     if isinstance(state, dict):

@@ -1,4 +1,4 @@
-"""What happens after each epoch: validation, and whether training goes on."""
+"""Validation after each epoch, and early stopping."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from ._net import TorchNet
 if TYPE_CHECKING:
     from ._base import BaseTorchRecommender
 
-# What is measured on the validation users.
+# Metric of the validation users.
 VALIDATION_METRIC = "ndcg@100"
 
 
 class ValidationCallback(Callback):
-    """Validates after each epoch, keeps the best weights, and records it in the recommender.
+    """Validate after each epoch, keep the best weights, and record both in the recommender.
 
     Parameters
     ----------
     recommender : BaseTorchRecommender
-        The estimator that is fitted.
+        The estimator that is being fitted.
     report : callable
-        ``report(name)`` tells scikit-learn's callbacks that an epoch has ended, and returns
+        ``report(name)`` notifies scikit-learn's callbacks of the end of an epoch, and returns
         whether one of them asks to stop.
     validation : tuple of CSR arrays or None
         Fold-in and held-out part of the validation users.
@@ -51,7 +51,7 @@ class ValidationCallback(Callback):
         self.n_epochs = 0
 
     def on_train_begin(self, net: TorchNet, **kwargs: Any) -> None:
-        """Score a network that was trained before: what is kept must not be worse."""
+        """Score a network that was trained before, so that only a better one replaces it."""
         if self.validation is not None and len(net.history):
             best_epoch = getattr(self.recommender, "best_epoch_", self.recommender.n_iter_)
             self._keep_if_best(net, self._score(net), best_epoch)
@@ -59,7 +59,7 @@ class ValidationCallback(Callback):
     def on_epoch_end(self, net: TorchNet, **kwargs: Any) -> None:
         try:
             self._after_epoch(net)
-        except KeyboardInterrupt:  # the user's, even if other callbacks raise it too
+        except KeyboardInterrupt:  # Ctrl-C, not a callback that ends training
             net.interrupted_ = True
             raise
 
@@ -98,13 +98,13 @@ class ValidationCallback(Callback):
         return self.recommender.early_stopping and self.n_without_gain >= patience
 
     def on_train_end(self, net: TorchNet, **kwargs: Any) -> None:
-        """Put the best weights back."""
+        """Restore the best weights."""
         if self.best_weights is not None:
             net.plain_module.load_state_dict(self.best_weights)
 
 
 class _InTraining:
-    """A recommender with a net that it does not have yet, for :func:`evaluate`."""
+    """A recommender with the net that is being trained, for :func:`evaluate`."""
 
     def __init__(self, recommender: BaseTorchRecommender, net: TorchNet) -> None:
         self.recommender = recommender

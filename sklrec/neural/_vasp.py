@@ -1,4 +1,4 @@
-"""Deep variational autoencoder and linear model, multiplied."""
+"""Product of a deep variational autoencoder and a linear model."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ from ._prediction import batch_of, outputs_of
 class VASP(BaseTorchRecommender):
     r"""Variational autoencoder with a shallow parallel path, VASP.
 
-    The probability of an item is the product of what :class:`FLVAE` and :class:`NeuralEASE` give
-    it (equations 9 and 10 of [1]_),
+    The probability of an item is the product of the probabilities by :class:`FLVAE` and by
+    :class:`NeuralEASE` (equations 9 and 10 of [1]_),
 
     .. math:: p_{ui} = \sigma(f_{ui}) \, \sigma((x_u W)_i),
 
-    so that an item ranks high where both agree. The focal loss of the product plus FLVAE's KL term
-    is minimised, with users cut into halves as FLVAE does it. Scores are the logarithms of the
-    product, below 0.
+    so that an item ranks high if both models agree. Training minimises the focal loss of the
+    product plus the KL term of FLVAE, and splits the items of each user into halves as FLVAE does.
+    Scores are the logarithms of the product, which are negative.
 
-    Memory is four matrices of n_items x n_items in float32 beside FLVAE's, see
-    :class:`NeuralEASE`; `item_share` makes them smaller.
+    Training needs the memory of four (n_items, n_items) matrices in float32 in addition to that of
+    FLVAE, see :class:`NeuralEASE`; with a smaller `item_share` it needs less.
 
     Parameters
     ----------
@@ -55,27 +55,30 @@ class VASP(BaseTorchRecommender):
     n_decoder_layers : int, default=0
         Number of hidden layers of the decoder; 5 in [1]_.
     training : {"joint", "alternating", "pretrained"}, default="joint"
-        The three ways of table 2 in [1]_. "joint" trains all weights for the product in each step.
-        "alternating" passes over the users twice in an epoch: in the first pass the weights of the
-        linear model are held, in the second those of FLVAE; [1]_ takes turns from step to step.
-        "pretrained" also passes twice, and trains each model for its own focal loss, as if the
-        other did not exist; only then are they multiplied.
+        Training method, see table 2 in [1]_. "joint" trains all weights in each step, for the loss
+        of the product. "alternating" has two passes over the users in an epoch: the first one
+        trains FLVAE with the linear model fixed, the second one the linear model with FLVAE fixed;
+        [1]_ alternates in each step. "pretrained" also has two passes, in which each model is
+        trained separately for its own focal loss.
     lambda_ : float, default=16.0
-        L2 penalty on the weights of the linear model, ``lambda_ / (2 n_users) * ||W||^2`` beside
-        the mean loss of a user; the number of users is that of the first call. Not in [1]_:
-        without it, thousands of users are too few for the linear model. Typical range: 1 to 100.
+        L2 penalty on the weights of the linear model: ``lambda_ / (2 n_users) * ||W||^2`` is added
+        to the mean loss over users, where n_users is the number of training users in the first
+        call. Not in [1]_: without it the linear model overfits a few thousand users. Typical range:
+        1 to 100.
     item_share : float, default=1.0
-        Share of the items that are modelled, the most popular ones; all others score below these.
-        The authors of [1]_ report results of a third, which the paper does not say.
+        Proportion of the items to model, the most popular ones; all others are ranked below them.
+        The published code of [1]_ models a third of them, which the paper does not mention.
     augmentation : bool, default=True
-        Whether to learn one half of a user's items from the other; else all from all.
+        Whether to predict each half of a user's items from the other; if False, all items are
+        predicted from all items.
     alpha : float, default=0.25
-        Weight of the items a user has; that of all others is ``1 - alpha``.
+        Weight of the items a user has; the weight of all others is ``1 - alpha``.
     gamma : float, default=2.0
-        How much less an item counts the better it is predicted; 0 is the logistic loss.
+        Focusing parameter of the focal loss: with a larger one, well predicted items count less.
+        With 0 it is a weighted logistic loss.
     beta : float, default=0.02
         Weight of the KL term, which is a sum over the latent dimensions. The authors of [1]_ take
-        the mean over these, that is ``beta = 1 / n_components``. Typical range: 0.002 to 0.05.
+        the mean, which corresponds to ``beta = 1 / n_components``. Typical range: 0.002 to 0.05.
     batch_size : int, default=200
         Number of users in a gradient step; 1024 in [1]_, for 117,000 users.
     learning_rate : float, default=1e-3
@@ -88,13 +91,13 @@ class VASP(BaseTorchRecommender):
 
     See Also
     --------
-    FLVAE : The deep part by itself.
-    NeuralEASE : The linear part by itself.
+    FLVAE : The deep part alone.
+    NeuralEASE : The linear part alone.
 
     Notes
     -----
-    The authors' code multiplies with a third factor, a dense layer on the latent vector, of which
-    the paper does not speak; it is left out here.
+    The authors' code has a third factor, a dense layer on the latent vector, which the paper does
+    not mention; it is left out here.
 
     References
     ----------
@@ -187,7 +190,7 @@ class VASP(BaseTorchRecommender):
         self.verbose = verbose
 
     def decision_function_parts(self, X: MatrixLike) -> dict[str, np.ndarray]:
-        """Score all items for each user by each of the two models.
+        """Score all items for each user with each of the two models.
 
         Parameters
         ----------
@@ -197,8 +200,8 @@ class VASP(BaseTorchRecommender):
         Returns
         -------
         parts : dict of ndarray of shape (n_users, n_items)
-            Logarithms of the probabilities by "flvae" and by "ease". For the items that are
-            modelled their sum is what ``decision_function`` returns.
+            Logarithms of the probabilities by "flvae" and by "ease". For the modelled items, their
+            sum is the score that ``decision_function`` returns.
         """
         X = self._check_X(X, reset=False)
         module: VASPModule = self.net_.plain_module  # type: ignore[assignment]
@@ -218,13 +221,13 @@ class VASP(BaseTorchRecommender):
         batches = HalvedBatches if self.augmentation else SparseBatches
         passes = [Pass(batches=batches)]
         if self.training != "joint":
-            # Apart, each model is trained for its own loss; else both for that of their product.
+            # "pretrained" trains each model for its own loss, not for that of the product.
             apart = self.training == "pretrained"
             passes = [
                 Pass(part=part, batches=batches, options={"part": part} if apart else {})
                 for part in ("flvae", "ease")
             ]
-        # It adds weight_decay * W to the gradient, the derivative of the penalty.
+        # Adam adds weight_decay * W to the gradient, the derivative of the penalty.
         penalty = {"weight_decay": self.lambda_ / self._n_users}
         return TorchNet(
             VASPModule,
@@ -264,7 +267,7 @@ class VASP(BaseTorchRecommender):
         return X if self.items_.size == X.shape[1] else X[:, self.items_]
 
     def _with_others(self, scores: torch.Tensor) -> torch.Tensor:
-        """Return the scores with those of the other items, each below the least of its row."""
+        """Return the scores of all items; those not modelled are below the lowest of the row."""
         if self.items_.size == self.n_features_in_:
             return scores
         lowest = scores.amin(dim=1, keepdim=True) - 1
@@ -274,9 +277,9 @@ class VASP(BaseTorchRecommender):
 
 
 def most_popular(X: sp.csr_array, share: float) -> np.ndarray:
-    """Return a share of the items, those with the most entries, in ascending order.
+    """Return the indices of the most popular items, in ascending order.
 
-    At least one; of equally popular items the lower indices.
+    At least one item is returned; ties go to the lower index.
     """
     popularity = np.bincount(X.indices, minlength=X.shape[1])
     n_items = max(1, math.ceil(round(share * X.shape[1], 6)))  # .07 * 100 is above 7
@@ -284,7 +287,7 @@ def most_popular(X: sp.csr_array, share: float) -> np.ndarray:
 
 
 class VASPModule(nn.Module):
-    """The product of FLVAE and Neural EASE, or either of them."""
+    """Product of FLVAE and NeuralEASE, or one of them."""
 
     def __init__(
         self,
@@ -301,7 +304,7 @@ class VASPModule(nn.Module):
         self.ease = NeuralEASEModule(n_items, dropout=0.0)
 
     def forward(self, batch: SparseBatch, part: str | None = None) -> Output:
-        """Return the logarithms of the product, or the scores of one model by itself."""
+        """Return the logarithms of the product, or the scores of one model."""
         if part == "flvae":
             return self.flvae(batch)
         if part == "ease":

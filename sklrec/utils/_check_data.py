@@ -1,4 +1,4 @@
-"""Data, models and helpers that the checks of recommenders need."""
+"""Data, models and helpers for the checks of recommenders."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ..base import RecommenderTags
 def planted_groups(tags: RecommenderTags, n_users: int = 120, n_items: int = 30) -> sp.csr_array:
     """Return interactions of three groups of users, each with its own items, some more popular.
 
-    Ones, or ratings from 1 to 5 for a model that learns from values: high for the user's own
-    items, low for others, lowest for the least popular items. Popular items have high indices,
-    so that scores without any difference, of which the lowest index comes first, are no good.
+    Values are 1 or, for a model that learns from values, ratings from 1 to 5: high for the items of
+    the user's group, low for others, and lowest for the least popular items. Popular items have
+    high indices, so that constant scores, which rank items by index, are not better than chance.
     """
     rng = np.random.default_rng(0)
     item = np.arange(n_items)
@@ -32,14 +32,14 @@ def planted_groups(tags: RecommenderTags, n_users: int = 120, n_items: int = 30)
 
 
 class ByChance:
-    """Scores that know nothing, to compare with."""
+    """Random scores."""
 
     def decision_function(self, X: sp.csr_array) -> np.ndarray:
         return np.random.default_rng(0).random(X.shape)
 
 
 class CountTasks:
-    """A callback that counts."""
+    """A callback that counts the tasks of a fit."""
 
     def __init__(self) -> None:
         self.n_begun = self.n_ended = 0
@@ -92,11 +92,11 @@ def assert_raises(error: type[Exception], function: Callable, argument: Any) -> 
         function(argument)
     except error:
         return
-    raise AssertionError(f"{function} accepts what it must refuse: {argument!r}")
+    raise AssertionError(f"{function} must raise {error.__name__} for {argument!r}")
 
 
 def change_parameters(estimator: BaseEstimator) -> None:
-    """Set each parameter to another value that its constraints allow, where one is found."""
+    """Set each parameter to another value that its constraints allow, if one is found."""
     constraints = getattr(estimator, "_parameter_constraints", {})
     for name, value in estimator.get_params(deep=False).items():
         allowed = [make_constraint(constraint) for constraint in constraints.get(name, [])]
@@ -118,5 +118,5 @@ def _other_values(name: str, value: Any, allowed: list) -> Iterator[Any]:
         if isinstance(constraint, Options):
             yield from constraint.options
         else:
-            with suppress(TypeError):  # a type that cannot be made from nothing
+            with suppress(TypeError):  # a type without a default instance
                 yield generate_valid_param(constraint)

@@ -14,14 +14,14 @@ from ..base import RecommenderMixin
 
 
 def all_estimators(kind: str | None = None) -> list[tuple[str, type[BaseEstimator]]]:
-    """List the public estimators of sklrec that need no other estimator to be made.
+    """List the public estimators of sklrec, except those with required parameters.
 
-    Those that need an extra that is not installed, such as torch, are left out.
+    Estimators that need a dependency which is not installed, such as torch, are left out.
 
     Parameters
     ----------
     kind : {"recommender", "transformer"} or None, default=None
-        Which estimators to list; None means both.
+        Kind of estimators to list; None means both.
 
     Returns
     -------
@@ -31,7 +31,7 @@ def all_estimators(kind: str | None = None) -> list[tuple[str, type[BaseEstimato
     Raises
     ------
     ValueError
-        If there is no such kind.
+        If `kind` is unknown.
 
     Examples
     --------
@@ -48,7 +48,7 @@ def all_estimators(kind: str | None = None) -> list[tuple[str, type[BaseEstimato
         for name in getattr(module, "__all__", ()):
             try:
                 value = getattr(module, name)
-            except ImportError:  # of an extra that is not installed
+            except ImportError:  # a dependency is not installed
                 continue
             if _is_estimator(value) and kind in (None, _kind_of(value)):
                 found[name] = value
