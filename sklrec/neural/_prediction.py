@@ -12,7 +12,7 @@ import torch
 from sklearn.utils import gen_batches
 
 from .._ranking import Excluded
-from ._data import SparseBatch, SparseRows
+from ._data import SparseBatch, SparseRows, free_memory
 from ._net import TorchNet
 
 # Users predicted at once on a CPU: enough to make the product with the last layer more than a
@@ -24,6 +24,9 @@ SHARE_OF_DEVICE = 0.5
 
 # Tensors of the size of the scores that are alive while they are ranked.
 TENSORS_OF_A_RANKING = 4
+
+# Most scores at once on a GPU, some of whose kernels count to 2**31; more are no faster.
+MOST_SCORES = 2**29
 
 _IMPORTED_IN = os.getpid()
 
@@ -46,8 +49,9 @@ def outputs_of(
 ) -> np.ndarray:
     """Return what `function` makes of the rows of X, without training, in the precision of X."""
     outputs = np.empty((X.shape[0], n_outputs), dtype=X.dtype)
-    with predicting(net, PREDICTION_ROWS):
-        for rows in gen_batches(X.shape[0], PREDICTION_ROWS):
+    n_rows = rows_at_once(torch.device(net.device), max(n_outputs, X.shape[1])) or PREDICTION_ROWS
+    with predicting(net, n_rows):
+        for rows in gen_batches(X.shape[0], n_rows):
             found = function(X[rows]).float().cpu().numpy()
             if found.shape == outputs.shape and found.dtype == outputs.dtype:
                 return found  # without a copy
@@ -95,11 +99,11 @@ def rank_on_device(
     -------
     ranking : ndarray of shape (n_rows, k), dtype int64
         Item indices, best first; equal scores go to the lower index; -1 past the last item.
-    scores : ndarray of shape (n_rows, k), float32
-        Their scores; minus infinity beside -1.
+    scores : ndarray of shape (n_rows, k)
+        Their scores, in the precision of X; minus infinity beside -1.
     """
     ranking = np.empty((X.shape[0], k), dtype=np.int64)
-    values = np.empty((X.shape[0], k), dtype=np.float32)
+    values = np.empty((X.shape[0], k), dtype=X.dtype)
     n_rows = rows_at_once(torch.device(net.device), X.shape[1]) or PREDICTION_ROWS
     with predicting(net, n_rows):
         for rows in gen_batches(X.shape[0], n_rows):
@@ -114,8 +118,8 @@ def rows_at_once(device: torch.device, n_items: int) -> int | None:
     """Return for how many rows a GPU has the memory to rank at once, None on a CPU."""
     if device.type != "cuda":
         return None
-    free = torch.cuda.mem_get_info(device)[0]
-    return max(1, int(SHARE_OF_DEVICE * free) // (4 * TENSORS_OF_A_RANKING * n_items))
+    n_scores = int(SHARE_OF_DEVICE * free_memory(device)) // (4 * TENSORS_OF_A_RANKING)
+    return max(1, min(n_scores, MOST_SCORES) // n_items)
 
 
 def mask_excluded(scores: torch.Tensor, excluded: Excluded) -> None:
