@@ -143,9 +143,9 @@ class BaseTorchRecommender(BaseRecommender):
         if n_epochs <= 0:
             return self
         self._seed_fit(goes_on)
+        self._learn_popularity(X, reset=True)
         if self.early_stopping and validation is None:
             X, validation = self._hold_out_users(X)
-        self._learn_popularity(X, reset=True)
         self._train(X, goes_on=goes_on, n_epochs=n_epochs, validation=validation)
         if not self.warm_start:
             self.net_.optimizer_.state.clear()  # up to twice the size of the weights
