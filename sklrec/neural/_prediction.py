@@ -19,6 +19,12 @@ from ._net import TorchNet
 # by reading its weights, and few enough that the scores stay in the caches.
 PREDICTION_ROWS = 64
 
+# The last digits of a product of matrices depend on the shapes, except where the number of rows is
+# a multiple of this. Batches of small catalogues are filled up to it, so that the scores of a user
+# are the same alone and among others; those of larger catalogues agree to rounding.
+MULTIPLE_OF_ROWS = 8
+FEW_ITEMS = 4096
+
 # Share of the free memory of a GPU that scoring and ranking a batch may take.
 SHARE_OF_DEVICE = 0.5
 
@@ -48,7 +54,11 @@ def outputs_of(
     outputs = np.empty((X.shape[0], n_outputs), dtype=X.dtype)
     with predicting(net, PREDICTION_ROWS):
         for rows in gen_batches(X.shape[0], PREDICTION_ROWS):
-            found = function(X[rows]).float().cpu().numpy()
+            batch = X[rows]
+            n_rows = batch.shape[0]
+            if X.shape[1] <= FEW_ITEMS:
+                batch.resize(-(-n_rows // MULTIPLE_OF_ROWS) * MULTIPLE_OF_ROWS, X.shape[1])
+            found = function(batch)[:n_rows].float().cpu().numpy()
             if found.shape == outputs.shape and found.dtype == outputs.dtype:
                 return found  # without a copy
             outputs[rows] = found

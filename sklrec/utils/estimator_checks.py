@@ -304,9 +304,12 @@ def check_score_is_independent_of_the_batch(estimator: BaseEstimator) -> None:
     model, X = fitted(estimator)
     scores = model.decision_function(X)
     alone = np.vstack([model.decision_function(X[[user]]) for user in range(10)])
-    assert_allclose(alone, scores[:10], rtol=1e-6, atol=1e-9)
+    size = np.abs(scores).max()  # float32 has seven digits
+    assert_allclose(alone, scores[:10], rtol=1e-5, atol=1e-5 * size)
     backwards = np.arange(X.shape[0])[::-1]
-    assert_allclose(model.decision_function(X[backwards]), scores[::-1], rtol=1e-6, atol=1e-9)
+    assert_allclose(
+        model.decision_function(X[backwards]), scores[::-1], rtol=1e-5, atol=1e-5 * size
+    )
 
 
 def check_clone_and_refit_agree(estimator: BaseEstimator) -> None:
