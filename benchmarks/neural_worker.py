@@ -270,41 +270,54 @@ def rss() -> int:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def time_epochs(model: Any, X: sp.csr_array, X_val: sp.csr_array | None = None) -> dict:
+    """Time each epoch of a fit and all of it, and weigh what it takes of a GPU.
+
+    A validation, which comes after each epoch, belongs to the fit but not to an epoch.
+    """
+    import torch
+    from skorch.callbacks import Callback
+
+    on_gpu = torch.device(model.device).type == "cuda"
+    epochs: list[float] = []
+
+    class Epochs(Callback):
+        """Called before validation."""
+
+        def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
+            if on_gpu:
+                torch.cuda.synchronize()
+            self.start = time.perf_counter()
+
+        def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+            if on_gpu:
+                torch.cuda.synchronize()
+            epochs.append(time.perf_counter() - self.start)
+
+    held_before = 0
+    if on_gpu:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        held_before = torch.cuda.memory_allocated()
+    start = time.perf_counter()
+    model.set_params(callbacks=[Epochs()]).fit(X, X_val=X_val)
+    total = time.perf_counter() - start
+    peak = torch.cuda.max_memory_allocated() - held_before if on_gpu else 0
+    return {"epochs": epochs, "total_s": total, "peak_bytes": peak}
+
+
 def train_on_gpu(
     X: sp.csr_array, *, mixed_precision: bool, n_epochs: int, n_validation_users: int
 ) -> dict:
     """Time each epoch and the whole fit, with validation after each epoch, and weigh it."""
-    import torch
-    from skorch.callbacks import Callback
-
-    epochs: list[float] = []
-
-    class Epochs(Callback):
-        """Called before validation, which belongs to the whole fit but not to an epoch."""
-
-        def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
-            torch.cuda.synchronize()
-            self.start = time.perf_counter()
-
-        def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-            torch.cuda.synchronize()
-            epochs.append(time.perf_counter() - self.start)
-
-    settings = {"max_epochs": n_epochs, "mixed_precision": mixed_precision}
-    vae = model("cuda", callbacks=[Epochs()], **settings)
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats()
-    held_before = torch.cuda.memory_allocated()
-    start = time.perf_counter()
-    vae.fit(X, X_val=X[:n_validation_users])  # for the time, any users do
-    total = time.perf_counter() - start
-    peak = torch.cuda.max_memory_allocated() - held_before
+    vae = model("cuda", max_epochs=n_epochs, mixed_precision=mixed_precision)
+    found = time_epochs(vae, X, X[:n_validation_users])  # for the time, any users do
     return {
-        "seconds": statistics.median(epochs),
-        "min_s": min(epochs),
-        "max_s": max(epochs),
-        "total_s": total,
-        "peak_gib": (peak - held_by_training(vae)) / 2**30,
+        "seconds": statistics.median(found["epochs"]),
+        "min_s": min(found["epochs"]),
+        "max_s": max(found["epochs"]),
+        "total_s": found["total_s"],
+        "peak_gib": (found["peak_bytes"] - held_by_training(vae)) / 2**30,
         "shape": "x".join(map(str, X.shape)),
         "nnz": int(X.nnz),
         "versions": versions("sklrec"),

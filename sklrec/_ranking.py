@@ -288,6 +288,11 @@ def rank_batch(estimator: Any, X: Any, k: int, excluded: Excluded) -> tuple[np.n
     return own(X, k, excluded) if own else rank_rows(estimator, X, k, excluded)
 
 
+def rows_at_once(estimator: Any) -> int | None:
+    """Return for how many rows a model on a GPU has the memory, None for any other."""
+    return getattr(estimator, "_rows_at_once", lambda: None)()
+
+
 def rank_in_batches(
     estimator: Any, X: Any, *, k: int, excluded: Excluded, return_scores: bool = False
 ) -> Any:
@@ -324,8 +329,7 @@ def rank_in_batches(
         check_memory(n_bytes, f"A ranking of k={k:,} items for {n_users:,} users")
     ranking = np.full((n_users, k), -1, dtype=np.int64)
     scores = None
-    # Models on a GPU determine the number of rows from its memory.
-    n_rows = getattr(estimator, "_rows_at_once", lambda: None)()
+    n_rows = rows_at_once(estimator)
     batches = blocks(n_users, n_rows) if n_rows else row_batches(n_users, n_items)
     for rows in batches:
         if rows == slice(0, n_users):  # without a copy, for fast rankings of one user
@@ -369,6 +373,9 @@ class _OfFrames:
     def __init__(self, estimator: Any, like: Any) -> None:
         self.estimator = estimator
         self.like = like
+
+    def _rows_at_once(self) -> int | None:
+        return rows_at_once(self.estimator)
 
     def _rank_rows(
         self, X: sp.csr_array, k: int, excluded: Excluded

@@ -11,7 +11,7 @@ from sklearn.utils import Bunch, get_tags
 from sklearn.utils.metaestimators import available_if
 
 from ._holder import ItemFeatures, Unsliced
-from ._ranking import Excluded, rank_batch
+from ._ranking import Excluded, rank_batch, rows_at_once
 from ._typing import MatrixLike
 from .base import RecommenderMixin
 
@@ -95,6 +95,9 @@ class Pipeline(sklearn.pipeline.Pipeline):
             exclude=exclude,
             return_scores=return_scores,
         )
+
+    def _rows_at_once(self) -> int | None:
+        return rows_at_once(self._final_estimator)
 
     def _rank_rows(self, X: Any, k: int, excluded: Excluded) -> tuple[np.ndarray, np.ndarray]:
         for _, _, step in self._iter(with_final=False):

@@ -139,3 +139,11 @@ def test_embeddings_are_named_after_the_model(X):
 def test_n_components_must_be_a_positive_integer(X, n_components):
     with pytest.raises(ValueError, match="n_components"):
         ELSA(n_components).fit(X)
+
+
+def test_kept_unit_vectors_follow_weights_that_are_moved_or_cast(X):
+    module = ELSAModule(20, 3).eval()
+    assert module.item_vectors().dtype == torch.float32
+    module.double()
+    assert_array_equal(module.item_vectors().detach(), F.normalize(module.weight).detach())
+    assert module.item_vectors().dtype == torch.float64

@@ -130,15 +130,3 @@ def test_float32_rows_share_the_memory_of_X(X):
 def test_read_only_X_is_taken(X):
     X.data.flags.writeable = X.indices.flags.writeable = False
     assert_array_equal(SparseRows(X)[torch.arange(7)].to_dense().numpy(), X.toarray())
-
-
-@pytest.mark.gpu
-def test_batches_are_on_the_device_whether_X_is_or_not(X, monkeypatch):
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
-    for share in (0.25, 0.0):  # on the device, and fetched ahead from pinned memory
-        monkeypatch.setattr("sklrec.neural._data.SHARE_OF_DEVICE", share)
-        batches = SparseBatches(SparseRows(X, "cuda"), batch_size=3, device="cuda")
-        rows = [batch.to_dense() for batch, _ in batches]
-        assert {row.device.type for row in rows} == {"cuda"}
-        assert_array_equal(torch.cat(rows).cpu().numpy(), X.toarray())

@@ -521,27 +521,6 @@ def test_model_trained_on_cuda_loads_where_there_is_none(X):
     assert copy.device == "cuda"
 
 
-@pytest.mark.gpu
-@pytest.mark.parametrize("mixed_precision", [False, True])
-def test_model_trained_on_cuda_scores_on_the_cpu_after_a_pickle(X, mixed_precision):
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
-    model = MultVAE(**SMALL, device="cuda", mixed_precision=mixed_precision).fit(X)
-    copy = pickle.loads(pickle.dumps(model.set_params(device="cpu")))
-    assert copy.net_.device == "cpu"
-    np.testing.assert_allclose(
-        copy.decision_function(X), model.decision_function(X), rtol=1e-3, atol=1e-3
-    )
-
-
-@pytest.mark.gpu
-def test_one_seed_gives_identical_scores_on_cuda(X):
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
-    first, second = (MultVAE(**SMALL, device="cuda").fit(X).decision_function(X) for _ in "ab")
-    assert_array_equal(first, second)
-
-
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # what the compiler does warns
 def test_compiled_network_learns_and_is_pickled(X):

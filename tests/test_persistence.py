@@ -1,7 +1,6 @@
 """Saved and loaded estimators are the same, and bad files are errors."""
 
 import json
-import os
 import subprocess
 import sys
 from datetime import UTC, date, datetime, timedelta, timezone
@@ -280,29 +279,6 @@ def test_model_for_a_device_that_is_not_there_loads_on_the_cpu(ratings, path, mo
     loaded = load(path)
     assert loaded.device == "cuda"
     assert_array_equal(loaded.decision_function(ratings), model.decision_function(ratings))
-
-
-@pytest.mark.gpu
-def test_model_trained_on_cuda_loads_without_it(ratings, path):
-    torch = pytest.importorskip("torch")
-    if not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device")
-    from sklrec.neural import MultVAE
-
-    model = MultVAE(4, hidden_layer_sizes=(8,), max_epochs=2, device="cuda", random_state=0)
-    save(model.fit(ratings), path)
-    code = (
-        "import sys; from sklrec.persistence import load; import torch; "
-        "model = load(sys.argv[1]); print(torch.cuda.is_available(), model.net_.device)"
-    )
-    out = subprocess.run(
-        [sys.executable, "-c", code, path],
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert out.stdout.split() == ["False", "cpu"]
 
 
 def test_callbacks_and_metadata_requests_are_left_out(X, path):

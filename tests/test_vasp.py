@@ -197,3 +197,10 @@ def test_validation_is_on_all_items(X):
 def test_bad_parameters_are_refused(X, name, value):
     with pytest.raises(ValueError, match=f"The '{name}' parameter of VASP"):
         VASP(**{name: value}).fit(X)
+
+
+def test_items_in_read_only_memory_are_taken(X):
+    model = VASP(**SMALL, item_share=0.5).fit(X)
+    scores = model.decision_function(X)
+    model.items_.flags.writeable = False
+    assert_array_equal(model.decision_function(X), scores)

@@ -371,6 +371,11 @@ class BaseTorchRecommender(BaseRecommender):
                 f"device={str(self.device)!r} asks for a CUDA device, but torch finds none; "
                 "use device='auto' or 'cpu'."
             )
+        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+            raise ValueError(
+                f"device={str(self.device)!r} asks for a CUDA device that is not there: torch "
+                f"finds {torch.cuda.device_count()}, numbered from 0."
+            )
         return device
 
     def _validation_users(
@@ -421,7 +426,8 @@ class BaseTorchRecommender(BaseRecommender):
         def scores_of(rows: sp.csr_array) -> torch.Tensor:
             scores = self._score_rows(net, rows)
             unknown = torch.from_numpy(self._holds_nothing_known(rows)).to(scores.device)
-            return torch.where(unknown[:, None], popularity, scores)
+            tied = scores.amax(dim=1) == scores.amin(dim=1)  # as _with_popularity does it
+            return torch.where((unknown | tied)[:, None], popularity, scores)
 
         return rank_on_device(net, X, k, excluded, scores_of)
 

@@ -212,10 +212,7 @@ class SparseRows(torch.utils.data.Dataset):
             torch.from_numpy(np.where(norm > 0, norm, 1).astype(np.float32)),
         ]
         n_bytes = sum(tensor.nbytes for tensor in stored)
-        if (
-            device.type == "cuda"
-            and n_bytes <= SHARE_OF_DEVICE * torch.cuda.mem_get_info(device)[0]
-        ):
+        if device.type == "cuda" and n_bytes <= SHARE_OF_DEVICE * free_memory(device):
             stored = [tensor.to(device) for tensor in stored]
         self.values, self.indices, self.total, self.norm = stored
 
@@ -310,6 +307,12 @@ class HalvedBatches(SparseBatches):
             first, second = batch.halved()
             yield first, second
             yield second, first
+
+
+def free_memory(device: torch.device) -> int:
+    """Return the bytes of a GPU that are free, or that torch holds and does not use."""
+    held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + held
 
 
 def _ahead(batches: Iterator[SparseBatch]) -> Iterator[SparseBatch]:

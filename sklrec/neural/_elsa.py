@@ -203,6 +203,10 @@ class ELSAModule(nn.Module):
         """Draw the vectors."""
         nn.init.xavier_uniform_(self.weight, generator=generator)
 
+    def _apply(self, *args: Any, **kwargs: Any) -> ELSAModule:
+        self.kept_vectors = None  # weights that are moved or cast are of the same version
+        return super()._apply(*args, **kwargs)
+
     def item_vectors(self) -> torch.Tensor:
         """Return the unit vectors A, of shape (n_items, n_components).
 

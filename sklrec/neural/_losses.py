@@ -61,14 +61,13 @@ class _ItemLikelihood(torch.autograd.Function):
         batch: SparseBatch,
         likelihood: Likelihood,
     ) -> torch.Tensor:
-        if torch.is_autocast_enabled(hidden.device.type):
-            dtype = torch.get_autocast_dtype(hidden.device.type)
-            with torch.autocast(hidden.device.type, enabled=False):
-                scores = F.linear(hidden.to(dtype), weight.to(dtype), bias.to(dtype)).float()
-        else:
-            dtype = hidden.dtype
-            scores = F.linear(hidden, weight, bias)
-        loss, gradient = likelihood(scores, batch)
+        device, dtype = hidden.device.type, hidden.dtype
+        if torch.is_autocast_enabled(device):
+            dtype = torch.get_autocast_dtype(device)
+        with torch.autocast(device, enabled=False):  # bfloat16 leaves a loss three digits
+            scores = F.linear(hidden.to(dtype), weight.to(dtype), bias.to(dtype))
+            scores = scores.to(torch.promote_types(dtype, torch.float32))
+            loss, gradient = likelihood(scores, batch)
         ctx.dtypes = hidden.dtype, weight.dtype, bias.dtype
         ctx.save_for_backward(hidden.to(dtype), weight.to(dtype), gradient.to(dtype))
         return loss
@@ -154,7 +153,8 @@ class _DenseLikelihood(torch.autograd.Function):
         likelihood: Callable[..., tuple[torch.Tensor, ...]],
         *scores: torch.Tensor,
     ) -> torch.Tensor:
-        loss, *gradients = likelihood(*scores, batch)
+        with torch.autocast(scores[0].device.type, enabled=False):
+            loss, *gradients = likelihood(*scores, batch)
         ctx.save_for_backward(*gradients)
         return loss
 

@@ -12,7 +12,7 @@ import torch
 from sklearn.utils import gen_batches
 
 from .._ranking import Excluded
-from ._data import SparseBatch, SparseRows
+from ._data import SparseBatch, SparseRows, free_memory
 from ._net import TorchNet
 
 # Number of users in a batch on a CPU: enough that the product with the last layer is not limited
@@ -30,6 +30,9 @@ SHARE_OF_DEVICE = 0.5
 
 # Number of tensors with the size of the scores that a ranking needs at a time.
 TENSORS_OF_A_RANKING = 4
+
+# Most scores at once on a GPU, some of whose kernels count to 2**31; more are no faster.
+MOST_SCORES = 2**29
 
 _IMPORTED_IN = os.getpid()
 
@@ -52,13 +55,15 @@ def outputs_of(
 ) -> np.ndarray:
     """Apply a function to batches of X in evaluation mode; the result has the precision of X."""
     outputs = np.empty((X.shape[0], n_outputs), dtype=X.dtype)
-    with predicting(net, PREDICTION_ROWS):
-        for rows in gen_batches(X.shape[0], PREDICTION_ROWS):
+    n_rows = rows_at_once(torch.device(net.device), max(n_outputs, X.shape[1])) or PREDICTION_ROWS
+    with predicting(net, n_rows):
+        for rows in gen_batches(X.shape[0], n_rows):
             batch = X[rows]
-            n_rows = batch.shape[0]
+            n_filled = batch.shape[0]
             if X.shape[1] <= FEW_ITEMS:
-                batch.resize(-(-n_rows // MULTIPLE_OF_ROWS) * MULTIPLE_OF_ROWS, X.shape[1])
-            found = function(batch)[:n_rows].float().cpu().numpy()
+                n_filled += -n_filled % MULTIPLE_OF_ROWS
+                batch.resize(n_filled, X.shape[1])
+            found = function(batch)[: rows.stop - rows.start].float().cpu().numpy()
             if found.shape == outputs.shape and found.dtype == outputs.dtype:
                 return found  # without a copy
             outputs[rows] = found
@@ -105,11 +110,11 @@ def rank_on_device(
     -------
     ranking : ndarray of shape (n_rows, k), dtype int64
         Item indices, best first; equal scores go to the lower index; -1 past the last item.
-    scores : ndarray of shape (n_rows, k), float32
-        Their scores; minus infinity beside -1.
+    scores : ndarray of shape (n_rows, k)
+        Their scores, in the precision of X; minus infinity beside -1.
     """
     ranking = np.empty((X.shape[0], k), dtype=np.int64)
-    values = np.empty((X.shape[0], k), dtype=np.float32)
+    values = np.empty((X.shape[0], k), dtype=X.dtype)
     n_rows = rows_at_once(torch.device(net.device), X.shape[1]) or PREDICTION_ROWS
     with predicting(net, n_rows):
         for rows in gen_batches(X.shape[0], n_rows):
@@ -124,8 +129,8 @@ def rows_at_once(device: torch.device, n_items: int) -> int | None:
     """Return how many rows a GPU can rank at once with its free memory; None on a CPU."""
     if device.type != "cuda":
         return None
-    free = torch.cuda.mem_get_info(device)[0]
-    return max(1, int(SHARE_OF_DEVICE * free) // (4 * TENSORS_OF_A_RANKING * n_items))
+    n_scores = int(SHARE_OF_DEVICE * free_memory(device)) // (4 * TENSORS_OF_A_RANKING)
+    return max(1, min(n_scores, MOST_SCORES) // n_items)
 
 
 def mask_excluded(scores: torch.Tensor, excluded: Excluded) -> None:

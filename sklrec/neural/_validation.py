@@ -14,6 +14,7 @@ from skorch.callbacks import Callback
 from .._ranking import Excluded, rank_rows
 from ..metrics import evaluate
 from ._net import TorchNet
+from ._prediction import rows_at_once
 
 if TYPE_CHECKING:
     from ._base import BaseTorchRecommender
@@ -112,6 +113,9 @@ class _InTraining:
 
     def decision_function(self, X: sp.csr_array) -> np.ndarray:
         return self.recommender._scores(self.net, X)
+
+    def _rows_at_once(self) -> int | None:
+        return rows_at_once(torch.device(self.net.device), self.recommender.n_features_in_)
 
     def _rank_rows(
         self, X: sp.csr_array, k: int, excluded: Excluded

@@ -272,7 +272,7 @@ class VASP(BaseTorchRecommender):
             return scores
         lowest = scores.amin(dim=1, keepdim=True) - 1
         scores_of_all = lowest.repeat(1, self.n_features_in_)
-        scores_of_all[:, torch.from_numpy(self.items_).to(scores.device)] = scores
+        scores_of_all[:, torch.tensor(self.items_, device=scores.device)] = scores
         return scores_of_all
 
 
