@@ -3,17 +3,17 @@
 Six displays of data and models
 ===============================
 
-Six displays of :mod:`sklrec.inspection`, in the order in which questions come up: what do the
-ratings say, was the network trained well, which model is better, for how many ranks, for whom, and
-does it find more than what is popular anyway? All are used as those of scikit-learn.
+Six displays of :mod:`sklrec.inspection`: of ratings, of the training of a network, and of models by
+the number of ranks, by the activity of users and by the popularity of their recommendations. They
+are used like those of scikit-learn.
 """
 
 # %%
 # The ratings
 # -----------
-# Most ratings are good ones, because people watch what they expect to like. A threshold of 3.5
-# stars takes the upper part for positives. The means of the users lie apart, though: what some give
-# to an average film is the best that others give.
+# Most ratings are high, because people watch films that they expect to like. With a threshold of
+# 3.5 stars, the upper part is positive. However, users' means differ: some rate an average film as
+# high as others rate their best.
 import os
 
 import matplotlib.pyplot as plt
@@ -25,7 +25,7 @@ try:
     ratings = fetch_movielens("latest-small", data_home=os.environ.get("SKLREC_DATA"), n_retries=0)
 except OSError as error:
     print(f"No MovieLens: {error}")
-    print("Going on with MADE ratings: the figures below say nothing about real users.")
+    print("Using SYNTHETIC ratings: the results do not apply to real users.")
     ratings = make_interactions(
         600, 2000, n_interactions=60_000, popularity_exponent=0.6, ratings=True, random_state=0
     )
@@ -37,8 +37,8 @@ _ = UserMeanHistogramDisplay.from_interactions(ratings.data, ax=right)
 # %%
 # Three models
 # ------------
-# A third of the users is put aside for testing, and some of the others for the validation of
-# :class:`~sklrec.neural.MultVAE`. Its settings, and that of :class:`~sklrec.linear.EASE`, are those
+# A third of the users is held out for testing, and some of the others for the validation of
+# :class:`~sklrec.neural.MultVAE`. Its parameters, and those of :class:`~sklrec.linear.EASE`, were
 # found in the other examples.
 from sklearn.preprocessing import Binarizer
 
@@ -73,8 +73,8 @@ models = {
 # %%
 # Training
 # --------
-# The loss falls on and on. The NDCG of users that the network does not learn from tells when to
-# stop, and the model has kept the weights of the epoch with the star.
+# The loss decreases in all epochs. The NDCG of validation users shows when to stop, and the model
+# has kept the weights of the epoch with the star.
 from sklrec.inspection import TrainingCurveDisplay
 
 _ = TrainingCurveDisplay.from_estimator(vae)
@@ -82,11 +82,10 @@ _ = TrainingCurveDisplay.from_estimator(vae)
 # %%
 # How far down the ranking?
 # -------------------------
-# With ``ax`` all models go to one plot. A band is one standard error to both sides.
+# With ``ax`` all models are plotted on the same axes. A band is plus and minus one standard error.
 #
-# NDCG falls before it rises: with each rank the ideal ranking gains another film, until it holds
-# all that a user has held out; beyond that only the model can gain. So models are compared at one
-# k, and two k of one model tell nothing.
+# NDCG decreases first and then increases: with each rank the ideal ranking has another hit, until
+# it has all held-out films of the user. Therefore compare models at the same k only.
 from sklrec.inspection import RankingCurveDisplay
 
 ax = None
@@ -97,9 +96,9 @@ for name, model in models.items():
 # %%
 # For whom?
 # ---------
-# The test users in four groups of about equal size, by the number of films that the models are
-# told. The error bars hold the differences between users and say little about those between models.
-# These are for the stars: a paired test, user by user, of each model with the first.
+# The test users are divided into four groups of about equal size, by the number of films in their
+# fold-in. The error bars are for the differences between users, not for those between models.
+# The latter are marked by stars, from a paired test of each model with the first.
 from sklrec.inspection import ActivityDisplay
 
 _ = ActivityDisplay.from_estimator(models, X_test, n_bins=4)
@@ -107,9 +106,9 @@ _ = ActivityDisplay.from_estimator(models, X_test, n_bins=4)
 # %%
 # Only what is popular?
 # ---------------------
-# The ten films recommended to each test user, against all that the other users like. A curve above
-# the black one makes popular films more popular still. That of the popularity baseline shows how
-# far this can go: hardly any film beyond the most popular is ever recommended.
+# Ten films are recommended to each test user, and compared with those that the other users like. If
+# a curve is above the black one, the model recommends popular films more often than they are liked.
+# The popularity baseline is the extreme case: it recommends few films besides the most popular.
 from sklrec.inspection import PopularityDisplay
 
 ax = None
@@ -117,5 +116,5 @@ for name, model in models.items():
     display = PopularityDisplay.from_estimator(model, X_test, consumed=X, name=name, ax=ax)
     ax = display.ax_
 
-if plt.get_backend().lower() != "agg":  # a window to show the figures in
+if plt.get_backend().lower() != "agg":  # show the figures in a window
     plt.show()

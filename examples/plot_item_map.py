@@ -3,17 +3,17 @@
 A map of films, by three models
 ===============================
 
-:class:`~sklrec.neural.VASP` is the product of a linear model and a deep autoencoder. To see what
-each of them has learnt, its authors put one film after the other into the models, took the answers
-for distances between films, and drew maps of these with t-SNE: section IV of [Vancura2021]_.
-:class:`~sklrec.inspection.ItemMapDisplay` does so with any recommender.
+:class:`~sklrec.neural.VASP` is the product of a linear model and a deep autoencoder. To show what
+each of them has learnt, its authors computed distances between films from the scores of users with
+a single film, and plotted them with t-SNE (section IV of [Vancura2021]_).
+:class:`~sklrec.inspection.ItemMapDisplay` does this for any recommender.
 """
 
 # %%
 # Films and genres
 # ----------------
-# The 600 films that most people like, and the four genres of the paper. A film of several genres
-# gets the first of them in the order of the list.
+# We use the 600 most popular films and the four genres of the paper. A film with several of them
+# has the first one in the list.
 import os
 from pathlib import Path
 
@@ -27,7 +27,7 @@ GENRES = ["Film-Noir", "Western", "Horror", "Children"]
 
 
 def fetch(folder):
-    """Return ratings and genres of MovieLens 1M, else of the smaller archive, else made ones."""
+    """Return ratings and genres of MovieLens 1M, of the smaller archive, or synthetic ones."""
     packed = Path(folder or ".") / "ml-1m.npz"  # which the benchmarks read too
     if packed.exists():
         with np.load(packed) as table:
@@ -40,7 +40,7 @@ def fetch(folder):
             print(f"No MovieLens {variant}: {error}")
         else:
             return ratings.data, ratings.item_genres
-    print("Going on with MADE ratings, whose genres are their planted groups.")
+    print("Using SYNTHETIC ratings, whose genres are their planted groups.")
     made = make_interactions(
         3000, 1000, n_interactions=200_000, popularity_exponent=0.6, ratings=True, random_state=0
     )
@@ -58,10 +58,10 @@ print(f"{X.shape[0]:,} users, {X.shape[1]} films")
 # %%
 # The model and its parts
 # -----------------------
-# The network is a small one, trained until the NDCG of validation users no longer grows.
-# ``decision_function_parts`` returns the logarithms of what the linear and the deep part say; the
-# scores of VASP are their sum. Anything that has ``decision_function`` can be drawn, so each part
-# becomes a recommender of three lines.
+# The network is small, and trained until the NDCG of validation users does not improve.
+# ``decision_function_parts`` returns the logarithms of the probabilities by the linear and by the
+# deep part; the scores of VASP are their sum. The display needs ``decision_function`` only, so each
+# part is a recommender with a few lines of code.
 from sklrec.neural import VASP
 
 
@@ -97,8 +97,9 @@ models = {
 # %%
 # Three maps
 # ----------
-# Each model is told of one film alone, and its scores of the others become distances. What is near
-# on a map is near to the model. Turns, far distances and the size of clusters mean nothing.
+# Distances are computed from the scores for a single film. Films that are close on a map are
+# similar according to the model. Orientation, large distances and the size of clusters have no
+# meaning.
 import matplotlib.pyplot as plt
 
 from sklrec.inspection import ItemMapDisplay
@@ -126,10 +127,10 @@ _ = fig.legend(
 )
 
 # %%
-# What the maps tell, in numbers
-# ------------------------------
-# A map is a sketch. What it was drawn from is in ``distances``: of the ten films nearest to one of
-# a genre, so many are of the same genre, beside the share of the genre in all films of the map.
+# The maps in numbers
+# -------------------
+# Maps are only approximate; the exact values are in ``distances``. Of the ten nearest neighbours of
+# the films of a genre, this share has the same genre, compared with its share in all films:
 nearest = {
     name: np.argsort(found.distances + np.eye(found.items.size), axis=1, kind="stable")[:, :10]
     for name, found in maps.items()
@@ -142,7 +143,7 @@ for name, near in nearest.items():
 print(f"{'of all films':<22}" + "".join(f"{(shown == genre).mean():>12.0%}" for genre in GENRES))
 
 # %%
-# And so many of the ten films nearest to a film are the same for two models:
+# This is the number of common films among the ten nearest neighbours by two models:
 for first, second in (("VASP", "linear part"), ("VASP", "deep part"), ("linear part", "deep part")):
     common = [
         np.intersect1d(*pair).size for pair in zip(nearest[first], nearest[second], strict=True)
@@ -150,11 +151,11 @@ for first, second in (("VASP", "linear part"), ("VASP", "deep part"), ("linear p
     print(f"{np.mean(common):.1f}  {first} and {second}")
 
 # %%
-# On MovieLens 1M the ten nearest films of all three hold a genre at least five times as often as
-# chance would have it. The two parts share a quarter to a third of their neighbours; VASP has nine
-# of ten in common with the deep part and three with the linear one, since logarithms of the deep
-# part differ more from film to film. So the parts do know different things, as the authors say.
-# That these are the plain and the hidden ones cannot be seen from here. The few users of the
-# smaller archive teach the deep part little of genres.
-if plt.get_backend().lower() != "agg":  # a window to show the figure in
+# On MovieLens 1M the nearest neighbours of all three models have the same genre at least five times
+# as often as random films. The two parts have a quarter to a third of their neighbours in common;
+# VASP has nine of ten in common with the deep part and three with the linear one, as the logarithms
+# of the deep part differ more between films. So the parts have learnt different relations, as the
+# authors say. That these are shallow and deep ones cannot be seen here. With the few users of the
+# smaller archive, the deep part learns little about genres.
+if plt.get_backend().lower() != "agg":  # show the figure in a window
     plt.show()

@@ -3,9 +3,9 @@
 Hiding each user's latest items
 ===============================
 
-Without further word, :class:`~sklrec.metrics.RankingScorer` hides a random share of what a test
-user liked. What a recommender meets in use is harder: it must find what comes next. Given as ``y``,
-a matrix of the entries to hide, a search scores exactly that.
+By default, :class:`~sklrec.metrics.RankingScorer` hides a random share of the items that a test
+user liked. In practice a recommender has to find the next items, which is harder. To evaluate this
+in a search, pass a matrix of the entries to hide as ``y``.
 """
 
 # %%
@@ -25,7 +25,7 @@ try:
     X, times = ratings.data, ratings.timestamps
 except OSError as error:
     print(f"No MovieLens: {error}")
-    print("Going on with MADE ratings at random times: latest and random ones will not differ.")
+    print("Using SYNTHETIC ratings at random times: latest and random ones will not differ.")
     X = make_interactions(
         600, 1000, n_interactions=60_000, popularity_exponent=0.6, ratings=True, random_state=0
     ).data
@@ -38,10 +38,10 @@ times = times[users][:, films]
 # %%
 # What to hide
 # ------------
-# Given the times, :func:`~sklrec.model_selection.split_interactions` takes the latest fifth of the
-# films each user liked. This held-out part is the ``y`` of the search: the search hands the rows of
-# the test users to the scorer. The models are still fitted on the whole rows of the other users, so
-# the question is what comes next for a new user, not what comes next on a given day.
+# With times, :func:`~sklrec.model_selection.split_interactions` holds out the latest fifth of the
+# films that each user liked. This is the ``y`` of the search, which passes the rows of the test
+# users to the scorer. The models are fitted on the complete rows of the other users, so this
+# evaluates the next items of a new user, not the items after a date.
 from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import Binarizer
 
@@ -69,11 +69,11 @@ for hidden, y in [("random", random), ("latest", latest)]:
     scores[hidden] = search.fit(X, y).cv_results_["mean_test_score"]
 
 # %%
-# What is found
-# -------------
-# Means over the test users of three splits. On MovieLens the latest films are harder to find, for
-# every model. Which ``lambda_`` is best may change too, so a search should hide what the
-# recommender is to find.
+# Results
+# -------
+# The figure shows means over the test users of three splits. On MovieLens the latest films are
+# harder to find for all models. The best ``lambda_`` may change too, so a search should hide the
+# entries that the recommender has to find in practice.
 import matplotlib.pyplot as plt
 
 candidates = [
@@ -93,5 +93,5 @@ ax.grid(axis="x", alpha=0.3)
 ax.spines[["top", "right"]].set_visible(False)
 ax.legend(frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1))
 
-if plt.get_backend().lower() != "agg":  # a window to show the figure in
+if plt.get_backend().lower() != "agg":  # show the figure in a window
     plt.show()

@@ -3,20 +3,20 @@
 Tuning a variational autoencoder
 ================================
 
-:class:`~sklrec.neural.MultVAE` is watched while it trains, with and without annealing of the KL
-term, as in figure 1 of its paper [Liang2018]_. A halving search then chooses two of its parameters
-with the number of epochs as the resource, and the choice is compared with
-:class:`~sklrec.linear.EASE` on users that no fit and no search has seen. (The size
-of the network was chosen by hand with those users in view, if anything in favour of Mult-VAE.)
+This example shows the training of :class:`~sklrec.neural.MultVAE` with and without annealing of the
+KL term, as in figure 1 of its paper [Liang2018]_. A halving search then selects two of its
+parameters with the number of epochs as the resource, and the result is compared with
+:class:`~sklrec.linear.EASE` on users that no fit and no search has seen. (The size of the network
+was chosen by hand on those users, which is an advantage for Mult-VAE, if any.)
 
-The users are few and the network is small, without hidden layers, so that the example takes
+There are few users and a small network without hidden layers, so that the example takes
 seconds. See :doc:`/user_guide/training` for other data.
 """
 
 # %%
 # Films people like
 # -----------------
-# Ratings above 3.5 stars are positives. A fifth of the users is put aside for the last comparison,
+# Ratings above 3.5 stars are positive. A fifth of the users is held out for the final comparison,
 # and films that fewer than five of the others like are left out.
 import os
 
@@ -30,7 +30,7 @@ try:
     ratings = fetch_movielens("latest-small", data_home=os.environ.get("SKLREC_DATA"), n_retries=0)
 except OSError as error:
     print(f"No MovieLens: {error}")
-    print("Going on with MADE ratings: the figures below say nothing about real users.")
+    print("Using SYNTHETIC ratings: the results do not apply to real users.")
     ratings = make_interactions(
         600, 2000, n_interactions=60_000, popularity_exponent=0.6, ratings=True, random_state=0
     )
@@ -39,18 +39,18 @@ X = Binarizer(threshold=3.5).fit_transform(ratings.data)
 users, test_users = next(StrongGeneralizationSplit(1, test_size=0.2, random_state=0).split(X))
 _, _, films = filter_interactions(X[users], min_per_item=5)
 X, X_test = X[users][:, films], X[test_users][:, films]
-print(f"{X.shape[0]} users to learn from, {X_test.shape[0]} to test on, {X.shape[1]:,} films")
+print(f"{X.shape[0]} training users, {X_test.shape[0]} test users, {X.shape[1]:,} films")
 
 # %%
 # Annealing
 # ---------
-# The loss is the log-likelihood of a user's films plus :math:`\beta` times a KL term that draws the
-# latent vectors of the users together. The paper lets :math:`\beta` rise from 0 to 1 as training
-# goes on, looks up where the NDCG of validation users has its peak, and trains again up to the
-# :math:`\beta` of the peak. ``MultVAE(beta="peak")`` does both; here they are two fits, to be seen.
+# The loss is the negative log-likelihood of a user's films plus :math:`\beta` times a KL term,
+# which regularizes the latent vectors. In the paper :math:`\beta` increases from 0 to 1 during
+# training, and the model is trained again up to the :math:`\beta` with the best NDCG of validation
+# users. ``MultVAE(beta="peak")`` does both; here we use two fits to show them.
 #
-# Given ``X_val``, a fit ranks the validation users after each epoch. An epoch has four steps here,
-# so in the annealed run :math:`\beta` reaches 1 after 100 epochs.
+# With ``X_val``, the validation users are ranked for after each epoch. An epoch has four steps
+# here, so :math:`\beta` reaches 1 after 100 epochs in the annealed run.
 from sklrec.neural import MultVAE
 
 learn, validate = next(StrongGeneralizationSplit(1, test_size=0.25, random_state=1).split(X))
@@ -108,24 +108,24 @@ for name, model in runs.items():
     print(f"{peak:.3f} ({model.best_epoch_:3d}); {last:.3f}   {name}")
 
 # %%
-# On MovieLens :math:`\beta = 1` from the start learns more slowly, training without KL term falls
-# furthest after its peak, and annealing rises as fast as the latter and falls less.
-# Other seeds show the same, as does the paper. But the peaks are no further apart than those of two
-# seeds, and all lines fall in the end: a few hundred users are soon learnt by heart. In the paper,
-# with a hundred thousand and more, training without annealing stays far behind. Keeping the weights
-# of the best epoch, as every fit with validation users does, seems to matter as much here.
+# On MovieLens, training with :math:`\beta = 1` from the start is slower. Without the KL term the
+# NDCG decreases most after its peak; with annealing it increases as fast and decreases less. Other
+# seeds show the same, as does the paper. But the peaks differ by no more than those of two seeds,
+# and the NDCG decreases in the end in all runs, as the network overfits a few hundred users. In the
+# paper, with a hundred thousand users and more, training without annealing is much worse. Here it
+# seems as important to keep the weights of the best epoch, as every fit with validation users does.
 #
 # The search
 # ----------
 # :class:`~sklearn.model_selection.HalvingGridSearchCV` trains all candidates for 27 epochs and the
-# best third for 81. Two things to know:
+# best third for 81. Note that
 #
-# - Candidates that differ in ``beta`` are one and the same model until annealing has reached the
-#   smaller one. It must be over early in the first round: 40 steps are ten epochs here.
-# - The first round rewards learning fast. What learns fast is also the first to overfit, so the
-#   first round must not be much shorter than what a good model needs.
+# - candidates that differ in ``beta`` are the same model until annealing reaches the smaller one.
+#   It must end early in the first round: 40 steps are ten epochs here.
+# - the first round favours models that learn fast. These are also the first to overfit, so the
+#   first round must not be much shorter than the training of a good model.
 #
-# The candidates are scored on users held out by the splitter, so no ``X_val`` is needed.
+# Candidates are scored on users that the splitter holds out, so ``X_val`` is not needed.
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV
 
@@ -163,8 +163,8 @@ print("chosen:", search.best_params_)
 # %%
 # Is it better than EASE?
 # -----------------------
-# EASE has one parameter, chosen on the same users. Of each test user a fifth of the films is held
-# out, and all models rank from the rest.
+# EASE has one parameter, which is selected on the same users. A fifth of the films of each test
+# user is held out, and ranked from the rest.
 from sklrec.dummy import PopularityRecommender
 from sklrec.metrics import evaluate
 from sklrec.model_selection import split_interactions
@@ -191,13 +191,14 @@ print(
     f"NDCG@100, p = {result.pvalue:.2g} ({result.n_users} users, paired t-test)"
 )
 better = "EASE" if result.difference > 0 else "MultVAE"
-sure = "and that is unlikely to be chance" if result.pvalue < 0.05 else "but it may be chance"
-print(f"{better} is ahead on these users, {sure}.")
+sure = "and significantly so" if result.pvalue < 0.05 else "but not significantly"
+print(f"{better} is better on these users, {sure}.")
 
 # %%
 # With so few users EASE is hard to beat, and it has neither a seed nor a learning rate. The test
-# takes the two models as they are: another seed moves the autoencoder by about as much as the
-# standard error of the difference. What it gives beyond a ranking is a short vector for each user,
-# from ``transform``, and a size that does not grow with the square of the number of items.
-if plt.get_backend().lower() != "agg":  # a window to show the figure in
+# compares these two fitted models: with another seed the score of the autoencoder differs by about
+# the standard error of the difference. Advantages of the autoencoder are the latent vectors of
+# users that ``transform`` returns, and a size that does not grow with the square of the number of
+# items.
+if plt.get_backend().lower() != "agg":  # show the figure in a window
     plt.show()

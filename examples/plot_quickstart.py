@@ -1,14 +1,14 @@
 """
-=========================================
-From ratings to a tuned, honest ranking
-=========================================
+===============================
+From ratings to recommendations
+===============================
 
-Ratings of films are turned into positives, a model and a weighting of the interactions are chosen
-by :class:`~sklearn.model_selection.GridSearchCV`, and the choice is compared with two simple models
-on users that neither the search nor any fit has seen.
+Ratings of films are binarized, the weighting of the interactions and the parameter of a model are
+selected by :class:`~sklearn.model_selection.GridSearchCV`, and the result is compared with two
+simple models on users that neither the search nor any fit has seen.
 
-Run as a script, it takes the folder in which ``ml-latest-small.zip`` lies from the command line or
-from the environment variable ``SKLREC_DATA``::
+The script reads ``ml-latest-small.zip`` from a folder, which is given on the command line or
+by the environment variable ``SKLREC_DATA``::
 
     python examples/plot_quickstart.py ~/Downloads
 """
@@ -16,8 +16,8 @@ from the environment variable ``SKLREC_DATA``::
 # %%
 # Ratings
 # -------
-# A matrix of users by films that holds the stars given, zero where there is no rating. Without the
-# archive and without network the example goes on with made ratings.
+# The data are a matrix of users by films with the ratings; zero means no rating. Without the
+# archive and without network, the example uses synthetic ratings.
 import os
 import sys
 
@@ -31,36 +31,36 @@ try:
     print(f"MovieLens latest-small: {ratings.data.nnz:,} ratings")
 except OSError as error:
     print(f"No MovieLens: {error}")
-    print("Going on with MADE ratings: the figures below say nothing about real users.")
+    print("Using SYNTHETIC ratings: the results do not apply to real users.")
     ratings = make_interactions(
         600, 2000, n_interactions=60_000, popularity_exponent=0.6, ratings=True, random_state=0
     )
 X, titles = ratings.data, ratings.item_names
 
 # %%
-# Users to test on
-# ----------------
-# A fifth of the users is put aside for the last comparison. Films with fewer than five ratings by
-# the other users are left out: this takes few ratings away and makes the search many times faster,
-# as the time of a fit grows with the cube of the number of items.
+# Test users
+# ----------
+# A fifth of the users is held out for the final comparison. Films with fewer than five ratings by
+# the other users are left out: these are few of all ratings, and the search becomes many times
+# faster, as the time of a fit grows with the cube of the number of items.
 from sklrec.model_selection import StrongGeneralizationSplit
 from sklrec.preprocessing import filter_interactions
 
 users, test_users = next(StrongGeneralizationSplit(1, test_size=0.2, random_state=0).split(X))
 _, _, films = filter_interactions(X[users], min_per_item=5)
 X, X_test, titles = X[users][:, films], X[test_users][:, films], titles[films]
-print(f"{X.shape[0]} users to learn from, {X_test.shape[0]} to test on, {X.shape[1]:,} films")
+print(f"{X.shape[0]} training users, {X_test.shape[0]} test users, {X.shape[1]:,} films")
 
 # %%
 # The search
 # ----------
-# Ratings above 3.5 stars are positives. They are weighted by nothing, BM25 or tf-idf, and
-# :class:`~sklrec.linear.EASE` learns from the result. Each weighting has its own range of
-# ``lambda_``, because the penalty is in the units of the weights.
+# Ratings above 3.5 stars are positive. They are not weighted, or weighted by BM25 or tf-idf, and
+# :class:`~sklrec.linear.EASE` is fitted on the result. Each weighting has its own range of
+# ``lambda_``, as the penalty depends on the scale of the weights.
 #
-# The splitter holds out whole users, and the scorer hides a part of what each of them liked. The
-# threshold of the scorer is the one of the pipeline: it sees the raw ratings, so that a film with
-# one star never counts as found, and is never recommended either.
+# The splitter holds out whole users, and the scorer hides a part of the films that each of them
+# liked. It has the same threshold as the pipeline and gets the ratings, so that a film with
+# one star is neither relevant nor recommended again.
 from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import Binarizer
@@ -107,14 +107,14 @@ for candidate in np.argsort(-results["mean_test_score"], kind="stable"):
     print(f"{score:.3f}  lambda_={params['ease__lambda_']:<6g} weights={params['weights']}")
 
 # %%
-# Is it better than something simple?
-# -----------------------------------
-# Popularity counts the positives of each film. :class:`~sklrec.factorization.LFM` learns the stars
-# themselves: it ranks films by how much they are liked by those who rate them, which is not what
-# people choose next.
+# Comparison with simple models
+# -----------------------------
+# Popularity is the number of positive ratings of each film. :class:`~sklrec.factorization.LFM`
+# predicts the ratings: it ranks films by how much their users like them, not by what people choose
+# next.
 #
-# Of each test user, a fifth of the films they liked is held out. The rest of the row, low ratings
-# included, is what the models are told.
+# A fifth of the films that each test user liked is held out. The rest of the row, including low
+# ratings, is the fold-in of the models.
 from sklrec.dummy import PopularityRecommender
 from sklrec.factorization import LFM
 from sklrec.metrics import evaluate
@@ -144,7 +144,7 @@ print(
 )
 
 # %%
-# The bars are means over the test users, the lines one standard error to both sides.
+# Bars are means over the test users, and lines plus and minus one standard error.
 import matplotlib.pyplot as plt
 
 fig, ax = plt.subplots(figsize=(6, 3.2), layout="constrained")
@@ -164,10 +164,10 @@ ax.spines[["top", "right"]].set_visible(False)
 _ = ax.legend(frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1))
 
 # %%
-# What it recommends
-# ------------------
-# The ten best films for one test user, beside the ones they liked best of those the model was
-# told. A star marks a film that was held out: the user did like it.
+# Recommendations
+# ---------------
+# The ten best films for a test user, next to the films of the fold-in that the user liked best. A
+# star marks a held-out film, which the user did like.
 user = int(np.argmax(np.diff(held_out.indptr) >= 5))
 ranking = models["EASE"].predict_ranking(fold_in[[user]], k=10)[0]
 told = fold_in[[user]].toarray()[0]
@@ -182,5 +182,5 @@ print(f"{'':38}and is recommended")
 for left, right in zip(liked, recommended, strict=True):
     print(f"{left[:36]:<36}{right[:44]}")
 
-if plt.get_backend().lower() != "agg":  # a window to show the figure in
+if plt.get_backend().lower() != "agg":  # show the figure in a window
     plt.show()

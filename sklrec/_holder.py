@@ -70,21 +70,21 @@ class ItemFeatures(Unsliced):
 
 
 def whole(value: Any, name: str, X: sp.csr_array) -> Any:
-    """Return what is held, and warn of a matrix that a search may have cut.
+    """Return the matrix of a container, and warn of a matrix that a search may have sliced.
 
     Parameters
     ----------
     value : Unsliced, {array-like, sparse array or DataFrame} or None
-        What ``fit`` was given beside X.
+        Value of a parameter of ``fit``.
     name : str
-        Of the parameter.
+        Name of the parameter.
     X : sparse array of shape (n_users, n_items)
-        What is fitted.
+        Training data.
 
     Warns
     -----
     UserWarning
-        If it is not held by :class:`Unsliced` and has exactly as many rows as X.
+        If the matrix is not in :class:`Unsliced` and has as many rows as X.
     """
     if isinstance(value, Unsliced):
         return value.value

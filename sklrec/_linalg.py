@@ -1,4 +1,4 @@
-"""Products and inverses that the item-item models share, on all cores and in place."""
+"""Parallel products and inverses of matrices."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from scipy.linalg import get_lapack_funcs
 
 from ._sklearn import n_threads
 
-# Rows of one block of a product of two sparse matrices: larger blocks repeat less work,
-# smaller ones need less memory besides the result.
+# Number of rows in a block of a product of two sparse matrices. Larger blocks are faster, smaller
+# ones need less memory.
 BLOCK = 1024
 
-# Multiplications below which starting threads costs more than they save.
+# Minimum number of multiplications for which threads are started.
 _WORTH_A_THREAD = 10**7
 
-# Bytes of the largest part of a matrix that is held in another type beside it.
+# Maximum size in bytes of a part of a matrix that is converted at a time.
 _BYTES_CONVERTED = 2**24
 
-# Bytes of a row of the largest matrix that LAPACK is given whole. OpenBLAS factors larger ones on
-# few threads past the end of a buffer of its own: with 41,000 rows in float32 on two threads it
-# ends the process (OpenBLAS issues 1413, 2562 and 2821).
+# Maximum size in bytes of a row of a matrix that LAPACK inverts as a whole. With few threads,
+# OpenBLAS writes past the end of a buffer for larger ones: for 41,000 rows in float32 and two
+# threads the process crashes (OpenBLAS issues 1413, 2562 and 2821).
 _MOST_BYTES_OF_A_ROW = 88_000
 
 
 def add_gram(X: sp.csr_array, G: np.ndarray) -> None:
     """Add the upper triangle of ``X'X`` to `G`, in blocks of items on all cores.
 
-    Only the triangle that LAPACK reads is computed: half the multiplications. Above the diagonal
-    block-wise; below it, within the diagonal blocks, G holds the mirrored entries.
+    Only the triangle that LAPACK reads is computed, which takes half the multiplications, and the
+    lower triangle of the diagonal blocks.
 
     Parameters
     ----------
     X : CSR array of shape (n_users, n_items)
-        One row a user.
+        Rows of users.
     G : ndarray of shape (n_items, n_items), C-contiguous
-        Changed in place.
+        Matrix to add to, in place.
     """
     Xt = X.T.tocsr()  # (n_items, n_users)
 
@@ -49,15 +49,15 @@ def add_gram(X: sp.csr_array, G: np.ndarray) -> None:
 
 
 def invert_positive_definite(G: np.ndarray) -> None:
-    """Replace a positive definite matrix by its inverse, reading its upper triangle alone.
+    """Invert a positive definite matrix in place; only its upper triangle is read.
 
-    In place: by LAPACK's potrf and potri, or, where the matrix is too large for these, block by
-    block with as many multiplications.
+    This uses LAPACK's potrf and potri or, if the matrix is too large for these, blocks with the
+    same number of multiplications.
 
     Parameters
     ----------
     G : ndarray of shape (n, n), C-contiguous, float32 or float64
-        Changed in place; both triangles hold the inverse afterwards.
+        Matrix, whose two triangles are replaced by the inverse.
 
     Raises
     ------
@@ -91,10 +91,10 @@ def _invert_by_lapack(G: np.ndarray) -> int | None:
 
 
 def _invert_by_blocks(G: np.ndarray) -> int | None:
-    """Invert the upper triangle by sweeping blocks of rows; return as :func:`_invert_by_lapack`.
+    """Invert the upper triangle by sweeps of blocks; return as :func:`_invert_by_lapack`.
 
-    The sweep of J. H. Goodnight, "A Tutorial on the SWEEP Operator", The American Statistician,
-    1979: after all rows are swept G is minus its inverse, and symmetric at every step.
+    See J. H. Goodnight, "A Tutorial on the SWEEP Operator", The American Statistician, 1979. After
+    all rows have been swept, G is minus its inverse; it is symmetric after each step.
     """
     n = G.shape[0]
     for rows in blocks(n):
@@ -116,14 +116,14 @@ def _invert_by_blocks(G: np.ndarray) -> int | None:
 
 
 def _mirrored(square: np.ndarray) -> np.ndarray:
-    """Return the symmetric matrix of an upper triangle."""
+    """Return the symmetric matrix with the upper triangle of a given one."""
     return np.triu(square) + np.triu(square, 1).T
 
 
 def dot_on_threads(X: sp.csr_array, B: np.ndarray) -> np.ndarray:
-    """Return ``X @ B`` of a sparse and a dense matrix, the rows of X shared out to all cores.
+    """Return ``X @ B`` of a sparse and a dense matrix; threads compute different rows.
 
-    Each row is computed alone, so that the result does not depend on the number of threads.
+    Rows are independent, so that the result does not depend on the number of threads.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ def dot_on_threads(X: sp.csr_array, B: np.ndarray) -> np.ndarray:
     Returns
     -------
     product : ndarray of shape (n_rows, n_columns)
-        In the precision of numpy's type promotion of X and B.
+        The product, in the type to which numpy promotes those of X and B.
     """
     work = X.nnz * B.shape[1]
     dtype = np.result_type(X.dtype, B.dtype)
@@ -156,7 +156,7 @@ def dot_on_threads(X: sp.csr_array, B: np.ndarray) -> np.ndarray:
 
 
 def _dot_of_converted(X: sp.csr_array, B: np.ndarray, *, work: float) -> np.ndarray:
-    """Return ``X @ B`` in the type of X, of which only a block of columns of B is held at a time.
+    """Return ``X @ B`` in the type of X, to which blocks of columns of B are converted.
 
     scipy would convert all of B in each product.
     """
@@ -177,16 +177,16 @@ def _dot_of_converted(X: sp.csr_array, B: np.ndarray, *, work: float) -> np.ndar
 
 
 def blocks(n: int, size: int | None = None) -> Iterator[slice]:
-    """Yield the slices of `size`, None for BLOCK, from 0 to n; the last one may be shorter."""
+    """Yield slices of length `size`, by default BLOCK, from 0 to n; the last may be shorter."""
     size = BLOCK if size is None else size
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
 
 
 def in_threads(task: Callable[[slice], None], slices: Iterator[slice], *, work: float) -> None:
-    """Run a task on each slice, on all cores where there is enough work to share."""
+    """Run a task on each slice, in threads if there is enough work."""
     if work < _WORTH_A_THREAD or n_threads() == 1:
         for part in slices:
             task(part)
     else:
-        with ThreadPoolExecutor(n_threads()) as threads:  # joblib polls, some ms a call
+        with ThreadPoolExecutor(n_threads()) as threads:  # joblib takes some ms per call
             list(threads.map(task, slices))

@@ -1,4 +1,4 @@
-"""Interactions as a sparse matrix in one canonical form."""
+"""Validation of matrices, and their conversion to a canonical CSR format."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from sklearn.utils import check_array
 from ._holder import Unsliced
 from ._typing import MatrixLike
 
-# Values are heavy-tailed where this share of them holds more than this part of the sum of their
-# squares, which is what a squared loss learns from. Of ratings, whose highest is at most ten times
-# the lowest, one percent holds at most .503; of ones .01; of play counts it may hold nearly all.
+# Values are heavy-tailed if the share TAIL of them has more than the share HEAVY of the sum of
+# squares, on which a squared loss depends. One percent of ratings has at most .503 of it, if the
+# highest is ten times the lowest; one percent of ones has .01, and of play counts up to almost 1.
 TAIL = 0.01
 HEAVY = 0.55
-FEWEST_VALUES = 1000  # of which one percent says something
+FEWEST_VALUES = 1000  # minimum number of values for a warning
 
-# The types that are kept; every other becomes the first.
+# Types that are kept; all others are converted to the first.
 FLOATS = (np.float32, np.float64)
 
 
@@ -31,39 +31,39 @@ def check_matrix(
     dtype: Any = FLOATS,
     signed: bool = False,
 ) -> Any:
-    """Validate what enters beside X: held-out or validation users, other users, item features.
+    """Validate a matrix such as X, held-out entries, validation users or item features.
 
     Parameters
     ----------
     M : {array-like, sparse array or DataFrame} of shape (n_rows, n_columns), or Unsliced
-        Never changed.
+        Matrix, which is not changed.
     name : str
-        Of the argument, for errors.
+        Name of the argument in error messages.
     shape : tuple of (int or None, int or None), default=(None, None)
-        Numbers of rows and columns that there must be, None where any will do.
+        Required numbers of rows and columns; None means any.
     dtype : "numeric" or tuple of types, default=(float32, float64)
-        Types that are kept; another becomes the first of them. "numeric" keeps every type that a
-        sparse array may have.
+        Types that are kept; all others are converted to the first. "numeric" keeps all types of
+        sparse arrays.
     signed : bool, default=False
-        Whether values may be negative, as features may. Dense input then stays dense.
+        Whether values may be negative, such as features. Dense input then stays dense.
 
     Returns
     -------
-    M : CSR array in canonical form, or ndarray
+    M : CSR array in canonical format, or ndarray
 
     Raises
     ------
     ValueError
-        If M is not 2-d, empty, of another shape, not finite or negative.
+        If M is not 2-d, is empty, has another shape, or has negative or non-finite values.
     """
     if isinstance(M, Unsliced):
         M = M.value
     if not _is_csr_of(M, dtype):
         try:
             M = check_array(M, accept_sparse="csr", dtype=_list(dtype), ensure_all_finite=False)
-        except ValueError as error:  # which says nothing of the argument
+        except ValueError as error:  # without the name of the argument
             raise ValueError(f"{name} is no matrix of numbers. {error}") from error
-        if M.dtype == np.float16:  # which scipy has no sparse arrays of
+        if M.dtype == np.float16:  # not supported by scipy's sparse arrays
             M = M.astype(np.float32)
     check_values(M, name, signed=signed)
     for n, wanted, what in zip(M.shape, shape, ("rows", "columns"), strict=True):
@@ -73,11 +73,11 @@ def check_matrix(
 
 
 def check_values(M: Any, name: str, *, signed: bool = False) -> None:
-    """Refuse values that are NaN, infinite or, unless `signed`, negative."""
+    """Raise an error for values that are NaN, infinite or, unless `signed`, negative."""
     values = M.data if sp.issparse(M) else M
     if not values.size:
         return
-    smallest, largest = values.min(), values.max()  # NaN where there is one
+    smallest, largest = values.min(), values.max()  # NaN if a value is NaN
     if np.isnan(smallest):
         advice = "" if signed else (
             "; a missing entry is a zero here: fill a pivoted table with zeros, or encode it as a "
@@ -98,7 +98,7 @@ def stored_entries(X: MatrixLike, name: str = "X") -> sp.csr_array:
 def canonical_csr(X: Any) -> sp.csr_array:
     """Return `X` as a CSR array with sorted indices, duplicates summed and stored zeros dropped.
 
-    The arrays of `X` are shared where it has this form already and never changed.
+    Memory is shared with `X` if it already has this format; it is not changed.
     """
     X = sp.csr_array(X)
     if not X.has_canonical_format or np.count_nonzero(X.data) < X.nnz:
@@ -109,19 +109,19 @@ def canonical_csr(X: Any) -> sp.csr_array:
 
 
 def take_entries(X: sp.csr_array, chosen: np.ndarray) -> sp.csr_array:
-    """Return the stored entries of `X` that a boolean array of shape (nnz,) chooses."""
-    n_chosen = np.cumsum(chosen, dtype=X.indptr.dtype)  # as wide as the index arrays of X are
+    """Return the stored entries of `X` that a boolean array of shape (nnz,) selects."""
+    n_chosen = np.cumsum(chosen, dtype=X.indptr.dtype)  # in the type of the index arrays of X
     indptr = np.concatenate([np.zeros(1, dtype=X.indptr.dtype), n_chosen])[X.indptr]
     return sp.csr_array((X.data[chosen], X.indices[chosen], indptr), shape=X.shape)
 
 
 def warn_of_heavy_tail(X: sp.csr_array, whom: str) -> None:
-    """Warn where few values of X, such as play counts, outweigh all others.
+    """Warn if a few values of X, such as play counts, dominate all others.
 
     Parameters
     ----------
     X : CSR array of shape (n_users, n_items)
-        What a model is fitted on, after all weighting.
+        Input of a model, after all transformations.
     whom : str
         Name of the model.
 
@@ -139,16 +139,16 @@ def warn_of_heavy_tail(X: sp.csr_array, whom: str) -> None:
     if share > HEAVY:
         warnings.warn(
             f"1% of the {X.nnz:,} stored values of X hold {share:.0%} of the sum of their squares, "
-            f"up to {X.data.max():g}, so {whom} learns from little else. Are they counts? Weigh "
-            "them before, in a pipeline with sklearn.preprocessing.Binarizer or "
-            "sklrec.preprocessing.BM25Transformer, or by np.log1p.",
+            f"up to {X.data.max():g}, so they dominate the fit of {whom}. If they are counts, "
+            "transform them with sklearn.preprocessing.Binarizer or "
+            "sklrec.preprocessing.BM25Transformer in a pipeline, or by np.log1p.",
             UserWarning,
             stacklevel=4,
         )
 
 
 def _is_csr_of(M: Any, dtype: Any) -> bool:
-    """Return whether scikit-learn's checks would return M as it is, for the sake of speed."""
+    """Return whether scikit-learn's checks, which take time, would not convert M."""
     if not isinstance(M, sp.csr_array) or M.ndim != 2 or not all(M.shape):
         return False
     return M.dtype.kind in "buif" if dtype == "numeric" else M.dtype in dtype

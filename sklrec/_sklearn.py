@@ -1,6 +1,6 @@
-"""Everything sklrec takes from scikit-learn's private modules, and all it knows of its versions.
+"""Imports from private modules of scikit-learn, and support of its versions.
 
-A new release of scikit-learn that moves a private name, or lacks a feature, is mended here alone.
+Changes for a new release of scikit-learn are only needed in this file.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ except ImportError:
     SUPPORTS_CALLBACKS = False
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
-        """Stand in where progress cannot be shown; everything else works."""
+        """Placeholder for versions of scikit-learn without callbacks."""
 
 
 __all__ = [
@@ -58,7 +58,7 @@ __all__ = [
 
 
 def n_threads() -> int:
-    """Return how many threads a computation may use: what OMP_NUM_THREADS and the machine allow.
+    """Return how many threads a computation may use, by OMP_NUM_THREADS and the number of cores.
 
     joblib lowers OMP_NUM_THREADS in its worker processes, so that ``n_jobs=2`` does not start
     twice as many threads as there are cores.
@@ -68,25 +68,24 @@ def n_threads() -> int:
 
 @contextmanager
 def fit_progress(estimator: Any, X: Any, *, max_subtasks: int) -> Iterator[Callable[..., bool]]:
-    """Report the progress of a fit to the callbacks set on an estimator.
+    """Context manager that reports the steps of a fit to the callbacks of an estimator.
 
-    A context manager around the steps of ``fit``. Where scikit-learn has no callbacks, before
-    version 1.9, it does nothing.
+    It does nothing with versions of scikit-learn before 1.9, which do not have callbacks.
 
     Parameters
     ----------
     estimator : estimator
-        With :class:`sklearn.callback.CallbackSupportMixin` among its bases.
+        Estimator that inherits from :class:`sklearn.callback.CallbackSupportMixin`.
     X : {array-like, sparse array} of shape (n_users, n_items)
-        What is fitted.
+        Training data.
     max_subtasks : int
-        The largest number of steps.
+        Maximum number of steps.
 
     Yields
     ------
     step : callable
-        ``step(name, **fitted)``, to be called at the end of each step with the fitted attributes
-        the estimator would have if it stopped there. Returns whether a callback asks to stop.
+        ``step(name, **fitted)`` must be called at the end of each step, with the fitted attributes
+        that the estimator would have if it stopped. It returns whether a callback asks to stop.
 
     Examples
     --------

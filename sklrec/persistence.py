@@ -98,8 +98,8 @@ def save(estimator: BaseEstimator, path: str | os.PathLike) -> None:
     name = type(estimator).__name__
     if _public_estimator(name) is not type(estimator):
         raise TypeError(
-            f"save takes one estimator of sklrec, got {type(estimator).__module__}.{name}; of a "
-            "pipeline save each step of its own, of a search its best_estimator_."
+            f"save needs an estimator of sklrec, got {type(estimator).__module__}.{name}; save the "
+            "steps of a pipeline separately, and the best_estimator_ of a search."
         )
     if hasattr(estimator, "estimators_"):
         raise TypeError(f"{name} holds recommenders: pickle it, or save each of its estimators_.")

@@ -169,7 +169,7 @@ def plays():
 
 @pytest.mark.parametrize("model", [EASE(), PopularityRecommender()])
 def test_counts_that_nothing_weighs_are_warned_of(plays, model):
-    with pytest.warns(UserWarning, match=r"1% of the .* hold \d\d% of .*Are they counts"):
+    with pytest.warns(UserWarning, match=r"1% of the .* hold \d\d% of .*If they are counts"):
         model.fit(plays)
 
 

@@ -431,7 +431,7 @@ def test_attributes_of_another_kind_are_refused_by_name(value, path):
     ids=["pipeline", "search", "namesake", "class", "none"],
 )
 def test_what_is_no_single_estimator_of_the_package_is_refused(other, path):
-    refuse(other, path, "save takes one estimator of sklrec, got .*; of a pipeline save each step")
+    refuse(other, path, "save needs an estimator of sklrec, got .*; save the steps of a pipeline")
 
 
 # Writing

@@ -26,16 +26,16 @@ BATCH_BYTES = 2**23
 CG_TOLERANCE = 1e-12
 CG_MAX_ITER = 2_000
 
-# Standard deviation of the first factors: far from zero, where the gradient of the factors is
-# zero too, and small enough to leave the first fit to the biases.
+# Standard deviation of the initial factors: not close to zero, where their gradient is zero, but
+# small compared with the biases.
 FACTOR_SCALE = 0.1
 
-# A loss that rises by less, relative to itself, has come to rest but for rounding.
+# A relative increase of the loss below this is a rounding error.
 ROUNDING = 1e-12
 
 
 class State(NamedTuple):
-    """Where a solver stands: what a fitted model keeps, and the objective there."""
+    """State of a solver: the parameters of the model, and the objective."""
 
     intercept: float
     items: np.ndarray  # (n_items, 1 + n_components)
@@ -80,7 +80,7 @@ def solve_biases(T: sp.csr_array, lambda_: float) -> State:
     w = 1 / (n_of_user + lambda_)  # a user's best bias is w times the sum of their residuals
 
     def eliminate(sum_of_user: np.ndarray, sum_of_item: np.ndarray) -> np.ndarray:
-        """Take the best user biases off the equations of the intercept and of the items."""
+        """Eliminate the user biases from the equations of the intercept and of the items."""
         # The intercept's is a difference of large numbers, but 1 - n w is lambda_ w.
         weighted = w * sum_of_user
         return np.concatenate([[lambda_ * weighted.sum()], sum_of_item - pattern.T @ weighted])
@@ -196,7 +196,7 @@ def descend(
     state, residual = _state(T, None, P, Q, lambda_)
     while True:
         R = with_values(T, residual)
-        # Half the gradients with their signs turned.
+        # Half of the negative gradients.
         dP, dQ = R @ with_ones(Q) - lambda_ * P, R.T @ with_ones(P) - lambda_ * Q
         with np.errstate(over="ignore", invalid="ignore"):
             P, Q = P + 2 * learning_rate * dP, Q + 2 * learning_rate * dQ

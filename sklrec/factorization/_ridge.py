@@ -18,8 +18,8 @@ from threadpoolctl import threadpool_limits
 
 from .._sklearn import n_threads
 
-# Bytes of features that a thread gathers at once. Fewer leave the caches less often, more need
-# fewer calls.
+# Size in bytes of the features that a thread gathers at a time. Smaller chunks fit into the caches,
+# larger ones need fewer calls.
 CHUNK_BYTES = 2**20
 
 # Rows of one chunk are padded to the longest of them, by at most this factor.
@@ -29,7 +29,7 @@ PADDING = 1.15
 # which does not use that the matrices are symmetric.
 LAPACK_FROM = 32
 
-# Multiplications below which starting threads costs more than they save.
+# Minimum number of multiplications for which threads are started.
 _WORTH_A_THREAD = 10**8
 
 
@@ -102,7 +102,7 @@ class RidgeRows:
         return solutions[0] if target.ndim == 1 else solutions
 
     def contributions(self, direction: np.ndarray) -> np.ndarray:
-        """Share out the projection of each row's solution to the entries of the row.
+        """Return the contributions of entries to the projection of each row's solution.
 
         Without a prior mean the solution is linear in the targets, so that ``direction @ w`` is a
         sum over the entries.
@@ -110,7 +110,7 @@ class RidgeRows:
         Parameters
         ----------
         direction : ndarray of shape (n_components,)
-            What the solutions are projected on, such as the features of an item.
+            Vector on which solutions are projected, such as the features of an item.
 
         Returns
         -------
@@ -187,7 +187,7 @@ class _Systems:
     rhs: np.ndarray | None  # (n_rows, n_components)
 
     def solve(self) -> np.ndarray:
-        """Return the solutions, (n_rows, n_targets, n_components), NaN where there is none."""
+        """Return the solutions, (n_rows, n_targets, n_components); NaN for singular systems."""
         n_entries, width = np.diff(self.indptr), self.V.shape[1]
         solutions = np.zeros((len(n_entries), self.target.shape[1], width), dtype=self.V.dtype)
         order = np.argsort(n_entries, kind="stable")

@@ -194,10 +194,10 @@ def _penalties(X: sp.csr_array, penalty: tuple[float, float, float]) -> np.ndarr
 
 
 def _in_eigenbasis(V: np.ndarray, weight: float) -> tuple[np.ndarray, np.ndarray]:
-    """Rotate factors to where their Gram matrix is diagonal; return them and its diagonal.
+    """Rotate factors so that their Gram matrix is diagonal; return them and the diagonal.
 
-    The other side is solved for anew in this basis, so scores do not change. The solver needs no
-    decomposition of its own then, which counts when a single user is folded in.
+    Scores do not change, as the other factors are computed in this basis afterwards. The solver
+    then needs no eigendecomposition, which makes folding in a single user faster.
     """
     eigenvalues, Q = eigh((V.T @ V).astype(np.float64))
     order = slice(None, None, -1)

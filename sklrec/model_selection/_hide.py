@@ -1,4 +1,4 @@
-"""Hiding a part of each user's interactions, to be ranked back from the rest."""
+"""Split of each user's interactions into a fold-in and a held-out part."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ def hide_interactions(
     threshold: float = 0.0,
     random_state: int = 0,
 ) -> tuple[sp.csr_array, sp.csr_array]:
-    """Split rows into what a model is told and what it has to find.
+    """Split rows into a fold-in, which is given to a model, and held-out entries to rank.
 
     Parameters
     ----------
     X : {array-like, sparse array} of shape (n_users, n_items)
-        Whole rows of users.
+        Complete rows of users.
     y : {array-like, sparse array} of shape (n_users, n_items) or None, default=None
-        Nonzero at the entries of X to hide; without it a random share is hidden. With no entry
-        in common with X it is what came after X: nothing is hidden, and y is to be found.
+        Nonzero at the entries of X to hide. By default, a random share is hidden. If no entry of
+        `y` is in X, nothing is hidden and the entries of `y` are held out.
     test_size : float or int, default=0.2
-        Share of each row's relevant entries to hide, rounded up, or their number; not used
-        with `y`.
+        Share of each row's relevant entries to hide, rounded up, or their number. Not used with
+        `y`.
     threshold : float, default=0.0
-        Entries of X above it are relevant.
+        Entries of X above the threshold are relevant.
     random_state : int, default=0
-        Seed of what is hidden.
+        Seed of the hidden entries.
 
     Returns
     -------
     fold_in : CSR array of shape (n_users, n_items)
-        What is not hidden.
+        Entries that are not hidden.
     held_out : CSR array of shape (n_users, n_items)
-        The relevant part of what is hidden.
+        Hidden entries that are relevant.
 
     Raises
     ------
