@@ -1,5 +1,7 @@
 """Passes of an epoch, with a toy of two networks."""
 
+import pickle
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -7,12 +9,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 torch = pytest.importorskip("torch")
 
+from sklearn.base import clone  # noqa: E402
 from skorch.callbacks import Callback  # noqa: E402
 from torch import nn  # noqa: E402
 
 from sklrec._ranking import Excluded, top_k  # noqa: E402
 from sklrec.datasets import make_interactions  # noqa: E402
-from sklrec.neural import MultDAE, MultVAE, NeuralEASE  # noqa: E402
+from sklrec.neural import ELSA, MultDAE, MultVAE, NeuralEASE  # noqa: E402
 from sklrec.neural._data import SparseRows  # noqa: E402
 from sklrec.neural._modules import Dense, SparseLinear  # noqa: E402
 from sklrec.neural._net import Pass, TorchNet  # noqa: E402
@@ -249,6 +252,18 @@ def test_validation_and_pipelines_go_in_the_batches_of_the_model(X, monkeypatch)
     monkeypatch.setattr("sklrec.neural._validation.rows_at_once", lambda device, n_items: n_items)
     assert pipeline._rows_at_once() == 7
     assert _InTraining(model, model.net_)._rows_at_once() == X.shape[1]
+
+
+@pytest.mark.parametrize("model", [MultDAE(4, hidden_layer_sizes=(8,)), ELSA(4), NeuralEASE()])
+def test_training_on_a_cpu_does_not_ask_for_a_gpu(model, X, monkeypatch):
+    def asks(*args, **kwargs):
+        raise AssertionError("asks for a GPU")
+
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", asks)
+    monkeypatch.setattr(torch.cuda, "is_available", asks)
+    model = clone(model).set_params(max_epochs=2, device="cpu", warm_start=True)
+    model.fit(X, X_val=X[:5]).partial_fit(X).predict_ranking(X, k=3)
+    pickle.loads(pickle.dumps(model)).decision_function(X)
 
 
 def test_a_gpu_beyond_the_last_is_an_error_and_its_model_loads_on_the_cpu(X, monkeypatch):

@@ -151,6 +151,19 @@ class TorchNet(skorch.NeuralNet):
         self.module_ = module
         return self
 
+    def initialize_optimizer(self, *args: Any, **kwargs: Any) -> TorchNet:
+        """Make the optimizer; on a CPU it does not look for a GPU."""
+        super().initialize_optimizer(*args, **kwargs)
+        if torch.device(self.device).type == "cpu":
+            # Before each step torch asks whether a GPU records it, which starts CUDA.
+            for name in (
+                "_accelerator_graph_capture_health_check",
+                "_cuda_graph_capture_health_check",
+            ):
+                if hasattr(self.optimizer_, name):
+                    setattr(self.optimizer_, name, _do_nothing)
+        return self
+
     def get_all_learnable_params(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Yield the parameters of the module, with names that do not depend on `compile`."""
         yield from self.plain_module.named_parameters()
@@ -272,6 +285,10 @@ def _allocated(tensor: torch.Tensor) -> torch.Tensor:
         return tensor
     fill = torch.nan if tensor.is_floating_point() else 0
     return torch.full_like(tensor, fill, device="cpu")
+
+
+def _do_nothing() -> None:
+    pass
 
 
 def cpu_multiplies_bfloat16() -> bool:
