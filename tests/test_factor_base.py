@@ -5,11 +5,11 @@ import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklrec.factorization._base import FactorRecommender
+from sklrec.factorization._base import BaseFactorRecommender
 from sklrec.factorization._ridge import RidgeRows
 
 
-class MeanOfItems(FactorRecommender):
+class MeanOfItems(BaseFactorRecommender):
     """Fixed item factors; a user is the mean of their items."""
 
     def fit(self, X, y=None):
@@ -34,7 +34,7 @@ class WithBiases(MeanOfItems):
 class FoldsInByRidge(MeanOfItems):
     """Weighted matrix factorization with fixed item factors."""
 
-    _fold_in = FactorRecommender._fold_in
+    _fold_in = BaseFactorRecommender._fold_in
 
     def _ridge(self, X):
         V = self.item_factors_

@@ -77,11 +77,14 @@ def test_second_model_goes_to_the_same_panels(vae):
     assert labels == ["one", "two"]
 
 
-def test_model_from_a_file_has_its_scores_but_no_history(vae):
-    display = TrainingCurveDisplay.from_estimator(pickle.loads(pickle.dumps(vae)))
-    assert_allclose(display.validation_score, vae.validation_scores_)
-    assert display.beta is None
-    assert len(display.axes_) == 2
+def test_model_from_a_file_has_the_curves_of_its_training(vae):
+    loaded, trained = (
+        TrainingCurveDisplay.from_estimator(model)
+        for model in (pickle.loads(pickle.dumps(vae)), vae)
+    )
+    assert_allclose(loaded.validation_score, trained.validation_score)
+    assert_allclose(loaded.beta, trained.beta)
+    assert len(loaded.axes_) == len(trained.axes_)
 
 
 def test_epochs_without_validation_have_no_score(vae, X):

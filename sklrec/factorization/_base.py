@@ -14,7 +14,7 @@ from ..base import BaseRecommender, ExplainMixin, SimilarItemsMixin
 from ._ridge import RidgeRows
 
 
-class FactorRecommender(
+class BaseFactorRecommender(
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     ExplainMixin,

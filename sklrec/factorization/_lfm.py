@@ -17,12 +17,12 @@ from sklearn.utils import Tags, check_random_state
 from .._memory import check_memory
 from .._sklearn import Interval, StrOptions, _fit_context, fit_progress, n_threads
 from .._typing import MatrixLike
-from ._base import FactorRecommender
+from ._base import BaseFactorRecommender
 from ._lfm_solvers import State, alternate, descend, solve_biases, with_values
 from ._ridge import RidgeRows
 
 
-class LFM(FactorRecommender):
+class LFM(BaseFactorRecommender):
     r"""Latent factor model: the value of an entry from a user bias, an item bias and factors.
 
     Without factors, the default, it is the baseline of [1]_ (equation 4):

@@ -15,11 +15,11 @@ from sklearn.utils import check_random_state
 
 from .._sklearn import Interval, _fit_context, fit_progress
 from .._typing import MatrixLike
-from ._base import FactorRecommender
+from ._base import BaseFactorRecommender
 from ._ridge import RidgeRows
 
 
-class WMF(FactorRecommender):
+class WMF(BaseFactorRecommender):
     r"""Weighted matrix factorization by alternating least squares, also called iALS.
 
     The factors of users and items minimise [1]_ [2]_

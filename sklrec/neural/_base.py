@@ -311,8 +311,10 @@ class BaseTorchRecommender(BaseRecommender):
             sum(weight.numel() for weight in blank.get_submodule(one.part).parameters())
             for one in net.passes
         )
+        last = getattr(blank, "item_layer", None)
+        n_last = max(sizes) if last is None else last.weight.numel()
         n_scores = self.batch_size * self.n_features_in_
-        n_step = self._n_step_values(self.n_features_in_, max(sizes))
+        n_step = self._n_step_values(self.n_features_in_, n_last)
         n_step += 4 * self.batch_size * sum(sizes) // self.n_features_in_  # of hidden layers
         # The allocator keeps freed memory of smaller blocks.
         is_returned = 4 * n_scores >= LARGEST_KEPT_BLOCK
@@ -322,18 +324,18 @@ class BaseTorchRecommender(BaseRecommender):
             f"{type(self).__name__} with {sum(sizes):,} weights on batches of {self.batch_size}",
         )
 
-    def _n_step_values(self, n_items: int, n_largest: int) -> int:
+    def _n_step_values(self, n_items: int, n_last: int) -> int:
         """Return how many numbers a step has in memory before its gradients are complete.
 
         Parameters
         ----------
         n_items : int
             Number of items.
-        n_largest : int
-            Size of the largest weight, whose gradient is computed while that of the scores is kept.
+        n_last : int
+            Size of the last layer, whose gradient is computed while that of the scores is kept.
         """
         n_scores = self.batch_size * n_items
-        return max(self._n_score_tensors() * n_scores, n_scores + n_largest)
+        return max(self._n_score_tensors() * n_scores, n_scores + n_last)
 
     def _n_score_tensors(self) -> int:
         """Return how many tensors with the size of the scores the loss needs at a time."""

@@ -160,9 +160,9 @@ class ELSA(ExplainMixin, EmbeddingMixin, BaseTorchRecommender):
             **params,
         )
 
-    def _n_step_values(self, n_items: int, n_largest: int) -> int:
+    def _n_step_values(self, n_items: int, n_last: int) -> int:
         # Unit vectors, both parts of their gradient, its sum and the denominator of the optimizer.
-        return 5 * n_largest
+        return 5 * n_last
 
 
 @dataclass(frozen=True)

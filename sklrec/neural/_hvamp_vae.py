@@ -203,8 +203,8 @@ class HVampVAE(EmbeddingMixin, BaseTorchRecommender):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _n_step_values(self, n_items: int, n_largest: int) -> int:
-        n_values = super()._n_step_values(n_items, n_largest)
+    def _n_step_values(self, n_items: int, n_last: int) -> int:
+        n_values = super()._n_step_values(n_items, n_last)
         if self.prior == "standard":
             return n_values
         # All gradients, the two of the first layer, which reads users and pseudo-inputs, and
@@ -213,7 +213,7 @@ class HVampVAE(EmbeddingMixin, BaseTorchRecommender):
         width = sum(self.hidden_layer_sizes[:1]) or self.n_components
         n_first = (1 + self.gated) * width * n_items
         n_encoders = 2 if self.prior == "hierarchical-vamp" else 1
-        return max(n_values, (n_encoders + 1) * n_first + n_largest + 5 * n_pseudo)
+        return max(n_values, (n_encoders + 1) * n_first + n_last + 5 * n_pseudo)
 
     def _make_net(self, n_items: int) -> TorchNet:
         decoder_sizes = self.decoder_hidden_layer_sizes
