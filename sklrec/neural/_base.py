@@ -14,6 +14,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.utils import check_random_state
 from skorch.callbacks import BatchScoring, EpochScoring
+from torch import nn
 
 from .._holder import whole
 from .._memory import check_memory
@@ -37,7 +38,7 @@ from ._state import net_from_arrays, net_to_arrays
 from ._validation import ValidationCallback
 
 # The allocator of Linux keeps freed blocks up to this size in bytes instead of returning them.
-LARGEST_KEPT_BLOCK = 2**25
+LARGEST_KEPT_BLOCK = 2**24
 
 
 class BaseTorchRecommender(BaseRecommender):
@@ -311,31 +312,25 @@ class BaseTorchRecommender(BaseRecommender):
             sum(weight.numel() for weight in blank.get_submodule(one.part).parameters())
             for one in net.passes
         )
-        last = getattr(blank, "item_layer", None)
-        n_last = max(sizes) if last is None else last.weight.numel()
-        n_scores = self.batch_size * self.n_features_in_
-        n_step = self._n_step_values(self.n_features_in_, n_last)
-        n_step += 4 * self.batch_size * sum(sizes) // self.n_features_in_  # of hidden layers
-        # The allocator keeps freed memory of smaller blocks.
-        is_returned = 4 * n_scores >= LARGEST_KEPT_BLOCK
-        n_step = max(n_step, n_gradients) if is_returned else n_step + n_gradients
+        n_step = self._n_step_values(blank, n_gradients)
         check_memory(
             4 * (n_kept * (1 + validates) + self._n_moments * sum(sizes) + n_step),
             f"{type(self).__name__} with {sum(sizes):,} weights on batches of {self.batch_size}",
         )
 
-    def _n_step_values(self, n_items: int, n_last: int) -> int:
-        """Return how many numbers a step has in memory before its gradients are complete.
-
-        Parameters
-        ----------
-        n_items : int
-            Number of items.
-        n_last : int
-            Size of the last layer, whose gradient is computed while that of the scores is kept.
-        """
-        n_scores = self.batch_size * n_items
-        return max(self._n_score_tensors() * n_scores, n_scores + n_last)
+    def _n_step_values(self, module: nn.Module, n_gradients: int) -> int:
+        """Return how many numbers a step has in memory at most, beside what is always there."""
+        n_scores = self.batch_size * self.n_features_in_
+        n_values = self._n_score_tensors() * n_scores
+        last = getattr(module, "item_layer", None)
+        if last is not None:
+            # The gradient of the last layer is computed while that of the scores is kept.
+            n_values = max(n_values, n_scores + last.weight.numel())
+            n_hidden = sum(weight.numel() for weight in module.parameters()) // self.n_features_in_
+            n_values += 4 * self.batch_size * n_hidden
+        if 4 * n_scores < LARGEST_KEPT_BLOCK:  # what is freed stays with the process
+            return n_values + n_gradients
+        return max(n_values, n_gradients)
 
     def _n_score_tensors(self) -> int:
         """Return how many tensors with the size of the scores the loss needs at a time."""

@@ -160,9 +160,9 @@ class ELSA(ExplainMixin, EmbeddingMixin, BaseTorchRecommender):
             **params,
         )
 
-    def _n_step_values(self, n_items: int, n_last: int) -> int:
+    def _n_step_values(self, module: nn.Module, n_gradients: int) -> int:
         # Unit vectors, both parts of their gradient, its sum and the denominator of the optimizer.
-        return 5 * n_last
+        return 5 * n_gradients
 
 
 @dataclass(frozen=True)

@@ -203,17 +203,15 @@ class HVampVAE(EmbeddingMixin, BaseTorchRecommender):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _n_step_values(self, n_items: int, n_last: int) -> int:
-        n_values = super()._n_step_values(n_items, n_last)
+    def _n_step_values(self, module: nn.Module, n_gradients: int) -> int:
+        n_values = super()._n_step_values(module, n_gradients)
         if self.prior == "standard":
             return n_values
-        # All gradients, the two of the first layer, which reads users and pseudo-inputs, and
-        # clipped and normalized pseudo-inputs with the gradients of both.
-        n_pseudo = self.n_pseudo_inputs * n_items
-        width = sum(self.hidden_layer_sizes[:1]) or self.n_components
-        n_first = (1 + self.gated) * width * n_items
-        n_encoders = 2 if self.prior == "hierarchical-vamp" else 1
-        return max(n_values, (n_encoders + 1) * n_first + n_last + 5 * n_pseudo)
+        # All gradients, of which the first layer has two, for it reads users and pseudo-inputs;
+        # clipped and normalized pseudo-inputs, and the gradients of both.
+        n_pseudo = self.n_pseudo_inputs * self.n_features_in_
+        first: torch.Tensor = module.encoder.first.weight  # type: ignore
+        return max(n_values, n_gradients + first.numel() + 4 * n_pseudo)
 
     def _make_net(self, n_items: int) -> TorchNet:
         decoder_sizes = self.decoder_hidden_layer_sizes
