@@ -79,7 +79,7 @@ def test_a_pivoted_table_with_nan_is_told_that_missing_entries_are_zeros(X):
     for function in (EASE().fit, EASE().fit(pivoted.fillna(0)).predict_ranking):
         with pytest.raises(ValueError, match="a missing entry is a zero here") as error:
             function(pivoted)
-        assert "fill in" not in str(error.value)
+        assert "impute" not in str(error.value)
 
 
 def test_float16_is_ranked_as_float32(X):
