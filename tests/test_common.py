@@ -60,7 +60,7 @@ REGIMES = {
     "LFM": [
         {"solver": "gd", "threshold": 3.5, "tol": 1e-4},
         {"n_components": 3, "tol": 1e-3},
-        {"n_components": 3, "solver": "gd", "learning_rate": 2e-4, "tol": 1e-4},
+        {"n_components": 3, "solver": "gd", "learning_rate": 2e-4, "tol": 1e-5},
     ],
     "MultVAE": [
         {"early_stopping": True, "validation_fraction": 0.2},
