@@ -58,7 +58,7 @@ def sklrec_step(X: sp.csr_array) -> dict:
     import torch
     from skorch.callbacks import Callback
 
-    from sklrec.neural._net import TorchNet
+    from sklrec.neural._training._net import TorchNet
 
     step_optimizer = TorchNet._step_optimizer
     inside, ends, shares = Stopwatch(), [], []
@@ -174,7 +174,7 @@ def loss_of_model(X: sp.csr_array) -> tuple[float, dict]:
     """Return the loss of our model on the first batch at its latent mean, and its weights."""
     import torch
 
-    from sklrec.neural._data import SparseRows
+    from sklrec.neural._training._data import SparseRows
 
     net = model(max_epochs=1).set_params(n_annealing_steps=0).fit(X[:BATCH]).net_
     batch = SparseRows(X)[torch.arange(BATCH)]

@@ -82,7 +82,7 @@ def mixed_precision(n_users: int, n_items: int, turns: int) -> dict:
     from neural_worker import BATCH, model
     from skorch.callbacks import Callback
 
-    from sklrec.neural._net import cpu_multiplies_bfloat16
+    from sklrec.neural._training._net import cpu_multiplies_bfloat16
 
     X = interactions(n_users, n_items)
 
@@ -108,7 +108,7 @@ def mixed_precision(n_users: int, n_items: int, turns: int) -> dict:
             times[mixed].append(seconds)
     units = cpu_multiplies_bfloat16()
     few = X[: 2 * BATCH]  # products in bfloat16 are slow where there are no units
-    with patch("sklrec.neural._net.cpu_multiplies_bfloat16", lambda: True):
+    with patch("sklrec.neural._training._net.cpu_multiplies_bfloat16", lambda: True):
         forced = np.array(model(max_epochs=2, mixed_precision=True).fit(few).loss_curve_)
     plain = np.array(model(max_epochs=2).fit(few).loss_curve_)
     return {

@@ -15,8 +15,8 @@ from torch.utils._pytree import tree_leaves  # noqa: E402
 from sklrec import _memory  # noqa: E402
 from sklrec.datasets import make_interactions  # noqa: E402
 from sklrec.neural import ELSA  # noqa: E402
-from sklrec.neural._data import SparseRows  # noqa: E402
 from sklrec.neural._elsa import CosineDistance, ELSAModule  # noqa: E402
+from sklrec.neural._training._data import SparseRows  # noqa: E402
 
 
 @pytest.fixture(scope="module")

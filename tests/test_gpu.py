@@ -29,7 +29,7 @@ from sklrec.neural import (  # noqa: E402
     NeuralEASE,
     RecVAE,
 )
-from sklrec.neural._data import HalvedBatches, SparseBatches, SparseRows  # noqa: E402
+from sklrec.neural._training._data import HalvedBatches, SparseBatches, SparseRows  # noqa: E402
 from sklrec.persistence import save  # noqa: E402
 
 DEVICE = "cuda"
@@ -191,7 +191,7 @@ def test_large_catalogues_are_ranked_in_batches_that_kernels_can_count(monkeypat
     X = sp.csr_array((X.data, X.indices * 200, X.indptr), shape=(3_000, 200_000))
     model = on_gpu(ELSA(8), max_epochs=1).fit(X)
     found = model.predict_ranking(X, k=10, return_scores=True)[1]
-    monkeypatch.setattr("sklrec.neural._prediction.MOST_SCORES", 2**27)
+    monkeypatch.setattr("sklrec.neural._training._prediction.MOST_SCORES", 2**27)
     expected = model.predict_ranking(X, k=10, return_scores=True)[1]
     assert_near(found, expected, 1e-5)
 
@@ -206,7 +206,7 @@ def test_best_epoch_of_validation_on_the_device_is_kept(model, X):
 
 @pytest.mark.parametrize("share", [0.25, 0.0], ids=["on the device", "from pinned memory"])
 def test_batches_are_on_the_device_whether_X_is_or_not(X, share, monkeypatch):
-    monkeypatch.setattr("sklrec.neural._data.SHARE_OF_DEVICE", share)
+    monkeypatch.setattr("sklrec.neural._training._data.SHARE_OF_DEVICE", share)
     rows = SparseRows(X, DEVICE)
     assert rows.values.device.type == (DEVICE if share else "cpu")
     batches = [batch for batch, _ in SparseBatches(rows, batch_size=30, device=DEVICE)]
@@ -218,7 +218,7 @@ def test_batches_are_on_the_device_whether_X_is_or_not(X, share, monkeypatch):
 @every_model
 def test_rows_fetched_from_pinned_memory_train_the_same_model(model, X, monkeypatch):
     expected = on_gpu(model).fit(X)
-    monkeypatch.setattr("sklrec.neural._data.SHARE_OF_DEVICE", 0.0)
+    monkeypatch.setattr("sklrec.neural._training._data.SHARE_OF_DEVICE", 0.0)
     found = on_gpu(model).fit(X)
     assert_array_equal(found.loss_curve_, expected.loss_curve_)
     assert_array_equal(found.decision_function(X), expected.decision_function(X))

@@ -24,10 +24,10 @@ torch = pytest.importorskip("torch")
 
 from sklrec.neural import HVampVAE, MultVAE  # noqa: E402
 from sklrec.neural._criteria import log_mixture  # noqa: E402
-from sklrec.neural._data import SparseRows  # noqa: E402
 from sklrec.neural._hvamp_vae import HVampVAEModule, gaussian  # noqa: E402
 from sklrec.neural._modules import hidden_layers as made_hidden_layers  # noqa: E402
 from sklrec.neural._modules import reset_parameters  # noqa: E402
+from sklrec.neural._training._data import SparseRows  # noqa: E402
 
 PRIORS = ["standard", "vamp", "hierarchical-vamp"]
 SMALL = {

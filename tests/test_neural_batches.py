@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 torch = pytest.importorskip("torch")
 
-from sklrec.neural._data import Generators, HalvedBatches, SparseBatches, SparseRows  # noqa: E402
+from sklrec.neural._training._data import Generators, HalvedBatches, SparseBatches, SparseRows  # noqa: E402
 
 
 @pytest.fixture

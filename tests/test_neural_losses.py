@@ -11,7 +11,6 @@ torch = pytest.importorskip("torch")
 import torch.nn.functional as F  # noqa: E402
 
 from sklrec.neural._criteria import gaussian_kl  # noqa: E402
-from sklrec.neural._data import SparseRows  # noqa: E402
 from sklrec.neural._losses import (  # noqa: E402
     DenseScores,
     FocalLoss,
@@ -23,6 +22,7 @@ from sklrec.neural._losses import (  # noqa: E402
     multinomial_nll,
 )
 from sklrec.neural._modules import Dense, SparseLinear, reset_parameters  # noqa: E402
+from sklrec.neural._training._data import SparseRows  # noqa: E402
 
 
 def dense_focal(scores, x):

@@ -16,11 +16,11 @@ from torch import nn  # noqa: E402
 from sklrec._ranking import Excluded, top_k  # noqa: E402
 from sklrec.datasets import make_interactions  # noqa: E402
 from sklrec.neural import ELSA, MultDAE, MultVAE, NeuralEASE  # noqa: E402
-from sklrec.neural._data import SparseRows  # noqa: E402
 from sklrec.neural._modules import Dense, SparseLinear  # noqa: E402
-from sklrec.neural._net import Pass, TorchNet  # noqa: E402
-from sklrec.neural._prediction import best_columns, mask_excluded, rows_at_once  # noqa: E402
-from sklrec.neural._validation import _InTraining  # noqa: E402
+from sklrec.neural._training._data import SparseRows  # noqa: E402
+from sklrec.neural._training._net import Pass, TorchNet  # noqa: E402
+from sklrec.neural._training._prediction import best_columns, mask_excluded, rows_at_once  # noqa: E402
+from sklrec.neural._training._validation import _InTraining  # noqa: E402
 from sklrec.pipeline import make_pipeline  # noqa: E402
 from sklrec.preprocessing import BM25Transformer  # noqa: E402
 
@@ -249,7 +249,9 @@ def test_validation_and_pipelines_go_in_the_batches_of_the_model(X, monkeypatch)
     pipeline = make_pipeline(BM25Transformer(), model)
     assert pipeline._rows_at_once() is None
     monkeypatch.setattr(MultDAE, "_rows_at_once", lambda self: 7)
-    monkeypatch.setattr("sklrec.neural._validation.rows_at_once", lambda device, n_items: n_items)
+    monkeypatch.setattr(
+        "sklrec.neural._training._validation.rows_at_once", lambda device, n_items: n_items
+    )
     assert pipeline._rows_at_once() == 7
     assert _InTraining(model, model.net_)._rows_at_once() == X.shape[1]
 
@@ -282,9 +284,9 @@ def test_products_in_bfloat16_give_nearly_the_loss_of_float32(X, likelihood, mon
     setting = {"max_epochs": 2, "batch_size": 25, "likelihood": likelihood, "random_state": 0}
     plain = MultDAE(16, hidden_layer_sizes=(32,), **setting).fit(X)
     unchanged = MultDAE(16, hidden_layer_sizes=(32,), mixed_precision=True, **setting)
-    monkeypatch.setattr("sklrec.neural._net.cpu_multiplies_bfloat16", lambda: False)
+    monkeypatch.setattr("sklrec.neural._training._net.cpu_multiplies_bfloat16", lambda: False)
     assert unchanged.fit(X).loss_curve_ == plain.loss_curve_  # no effect without the units
-    monkeypatch.setattr("sklrec.neural._net.cpu_multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr("sklrec.neural._training._net.cpu_multiplies_bfloat16", lambda: True)
     mixed = unchanged.fit(X)
     assert mixed.loss_curve_ != plain.loss_curve_
     assert_allclose(mixed.loss_curve_, plain.loss_curve_, rtol=5e-4)  # bfloat16 has three digits

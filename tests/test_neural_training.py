@@ -122,7 +122,7 @@ def test_interruption_of_a_validation_is_an_interruption(X, monkeypatch):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sklrec.neural._validation.evaluate", interrupted)
+    monkeypatch.setattr("sklrec.neural._training._validation.evaluate", interrupted)
     with pytest.warns(UserWarning, match="interrupted after 1 of 4 epochs"):
         MultVAE(**SMALL).fit(X, X_val=X[:50])
 
@@ -130,9 +130,9 @@ def test_interruption_of_a_validation_is_an_interruption(X, monkeypatch):
 @pytest.mark.parametrize(
     "where",
     [
-        "sklrec.neural._net.TorchNet.get_iterator",
+        "sklrec.neural._training._net.TorchNet.get_iterator",
         "skorch.callbacks.PassthroughScoring.on_epoch_end",
-        "sklrec.neural._validation.ValidationCallback._should_stop",
+        "sklrec.neural._training._validation.ValidationCallback._should_stop",
     ],
 )
 def test_interruption_between_the_epochs_is_one(where, X, monkeypatch):

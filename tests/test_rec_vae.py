@@ -29,9 +29,9 @@ torch = pytest.importorskip("torch")
 from skorch.callbacks import Callback  # noqa: E402
 
 from sklrec.neural import RecVAE  # noqa: E402
-from sklrec.neural._data import SparseRows  # noqa: E402
 from sklrec.neural._modules import reset_parameters  # noqa: E402
 from sklrec.neural._rec_vae import RecVAEModule  # noqa: E402
+from sklrec.neural._training._data import SparseRows  # noqa: E402
 
 SMALL = {
     "n_components": 4,

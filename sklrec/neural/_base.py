@@ -24,9 +24,9 @@ from .._typing import MatrixLike
 from ..base import BaseRecommender, SimilarItemsMixin
 from ..metrics import RankingScorer
 from ..model_selection._split import hold_out_users
-from ._data import SparseRows
-from ._net import TorchNet, blank_module
-from ._prediction import (
+from ._training._data import SparseRows
+from ._training._net import TorchNet, blank_module
+from ._training._prediction import (
     batch_of,
     explained_out_of_memory,
     outputs_of,
@@ -34,8 +34,8 @@ from ._prediction import (
     rows_at_once,
     spare_threads_after_fork,
 )
-from ._state import net_from_arrays, net_to_arrays
-from ._validation import ValidationCallback
+from ._training._state import net_from_arrays, net_to_arrays
+from ._training._validation import ValidationCallback
 
 # The allocator of Linux keeps freed blocks up to this size in bytes instead of returning them.
 LARGEST_KEPT_BLOCK = 2**24

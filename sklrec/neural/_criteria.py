@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from ._data import SparseBatch
 from ._losses import Likelihood
+from ._training._data import SparseBatch
 
 LOG_2_PI = math.log(2 * math.pi)
 

@@ -17,10 +17,10 @@ from .._sklearn import Interval
 from ..base import ExplainMixin
 from ._base import BaseTorchRecommender, EmbeddingMixin
 from ._criteria import Output
-from ._data import SparseBatch
-from ._docs import with_training_docs
 from ._modules import sparse_product
-from ._net import TorchNet
+from ._training._data import SparseBatch
+from ._training._docs import with_training_docs
+from ._training._net import TorchNet
 
 # Lower bound of ||f||^2 / ||x||^2, which in float32 is a difference of larger numbers with rounding
 # errors.

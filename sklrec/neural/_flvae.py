@@ -13,11 +13,11 @@ from torch import nn
 from .._sklearn import Interval
 from ._base import BaseTorchRecommender, EmbeddingMixin
 from ._criteria import AnnealedELBO, Output, gaussian_kl
-from ._data import HalvedBatches, SparseBatch, SparseBatches
-from ._docs import with_training_docs
 from ._losses import FocalLoss
 from ._modules import DenselyConnected, DenselyConnectedEncoder, ItemLayer, sample
-from ._net import Pass, TorchNet
+from ._training._data import HalvedBatches, SparseBatch, SparseBatches
+from ._training._docs import with_training_docs
+from ._training._net import Pass, TorchNet
 
 # A user has few of all items. Training therefore starts at a probability of .01 instead of one half
 # for every item, as in section 4.1 of the paper on the focal loss (Lin et al. 2017).

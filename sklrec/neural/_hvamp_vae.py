@@ -14,8 +14,6 @@ from torch import nn
 from .._sklearn import Interval, StrOptions
 from ._base import BaseTorchRecommender, EmbeddingMixin
 from ._criteria import LOG_2_PI, AnnealedELBO, Output, gaussian_kl, log_mixture
-from ._data import SparseBatch
-from ._docs import with_training_docs
 from ._losses import likelihood_named
 from ._modules import (
     Dense,
@@ -26,7 +24,9 @@ from ._modules import (
     hidden_layers,
     sample,
 )
-from ._net import TorchNet
+from ._training._data import SparseBatch
+from ._training._docs import with_training_docs
+from ._training._net import TorchNet
 
 
 @with_training_docs

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from ._data import SparseBatch, row_sums
+from ._training._data import SparseBatch, row_sums
 
 # Takes scores of shape (n_rows, n_items), which it may overwrite, and a batch. Returns the negative
 # log-likelihood, summed over items and averaged over users, and its gradient by the scores.

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ._data import SparseBatch
 from ._losses import ItemScores
+from ._training._data import SparseBatch
 
 
 class SparseLinear(nn.Module):

@@ -13,11 +13,11 @@ from torch import nn
 from .._sklearn import Interval, StrOptions
 from ._base import BaseTorchRecommender, EmbeddingMixin
 from ._criteria import NegativeLogLikelihood, Output
-from ._data import SparseBatch
-from ._docs import with_training_docs
 from ._losses import likelihood_named
 from ._modules import ItemLayer, SparseEncoder, checked_sizes, hidden_layers
-from ._net import TorchNet
+from ._training._data import SparseBatch
+from ._training._docs import with_training_docs
+from ._training._net import TorchNet
 
 
 @with_training_docs

@@ -16,8 +16,6 @@ from .._sklearn import Interval, StrOptions
 from .._typing import MatrixLike
 from ._base import BaseTorchRecommender, EmbeddingMixin
 from ._criteria import AnnealedELBO, Output, gaussian_kl
-from ._data import SparseBatch
-from ._docs import with_training_docs
 from ._losses import likelihood_named
 from ._modules import (
     ItemLayer,
@@ -27,7 +25,9 @@ from ._modules import (
     hidden_layers,
     sample,
 )
-from ._net import TorchNet
+from ._training._data import SparseBatch
+from ._training._docs import with_training_docs
+from ._training._net import TorchNet
 
 
 @with_training_docs

@@ -16,11 +16,11 @@ from .._sklearn import Interval, StrOptions
 from ..base import ExplainMixin, SimilarItemsMixin
 from ._base import BaseTorchRecommender
 from ._criteria import NegativeLogLikelihood, Output
-from ._data import SparseBatch
-from ._docs import with_training_docs
 from ._losses import DenseScores, FocalLoss, GaussianNLL, Likelihood, cosine_loss
 from ._modules import sparse_product
-from ._net import TorchNet
+from ._training._data import SparseBatch
+from ._training._docs import with_training_docs
+from ._training._net import TorchNet
 
 
 @with_training_docs

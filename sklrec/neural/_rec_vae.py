@@ -17,11 +17,11 @@ from torch import nn
 from .._sklearn import Interval, StrOptions
 from ._base import BaseTorchRecommender, EmbeddingMixin
 from ._criteria import Output, log_normal
-from ._data import SparseBatch
-from ._docs import with_training_docs
 from ._losses import Likelihood, likelihood_named
 from ._modules import DenselyConnectedEncoder, ItemLayer, sample
-from ._net import Pass, TorchNet
+from ._training._data import SparseBatch
+from ._training._docs import with_training_docs
+from ._training._net import Pass, TorchNet
 
 # Log-variance of the widest component of the prior.
 WIDE_LOGVAR = 10.0

@@ -19,13 +19,13 @@ from .._sklearn import Interval, StrOptions
 from .._typing import MatrixLike
 from ._base import BaseTorchRecommender
 from ._criteria import AnnealedELBO, Output
-from ._data import HalvedBatches, SparseBatch, SparseBatches, SparseRows
-from ._docs import with_training_docs
 from ._flvae import FLVAEModule
 from ._losses import FocalLoss, ProductScores
-from ._net import Pass, TorchNet
 from ._neural_ease import NeuralEASEModule
-from ._prediction import batch_of, outputs_of
+from ._training._data import HalvedBatches, SparseBatch, SparseBatches, SparseRows
+from ._training._docs import with_training_docs
+from ._training._net import Pass, TorchNet
+from ._training._prediction import batch_of, outputs_of
 
 
 @with_training_docs

@@ -11,13 +11,13 @@ import scipy.sparse as sp
 import torch
 from skorch.callbacks import Callback
 
-from .._ranking import Excluded, rank_rows
-from ..metrics import evaluate
+from ..._ranking import Excluded, rank_rows
+from ...metrics import evaluate
 from ._net import TorchNet
 from ._prediction import rows_at_once
 
 if TYPE_CHECKING:
-    from ._base import BaseTorchRecommender
+    from .._base import BaseTorchRecommender
 
 # Metric of the validation users.
 VALIDATION_METRIC = "ndcg@100"

@@ -10,8 +10,8 @@ import skorch
 import torch
 from torch import nn
 
+from .._modules import reset_parameters
 from ._data import Generators, SparseBatches
-from ._modules import reset_parameters
 
 
 class StopTraining(Exception):  # noqa: N818 - no error

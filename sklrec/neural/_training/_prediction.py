@@ -11,7 +11,7 @@ import scipy.sparse as sp
 import torch
 from sklearn.utils import gen_batches
 
-from .._ranking import Excluded
+from ..._ranking import Excluded
 from ._data import SparseBatch, SparseRows, free_memory
 from ._net import TorchNet
 
