@@ -74,6 +74,8 @@ class ELSA(ExplainMixin, EmbeddingMixin, BaseTorchRecommender):
     interactions do not contribute to it. The code published for [1]_ also clips the scores at 0;
     later code of the authors does not, and neither does this class.
 
+    The defaults of `n_components`, `batch_size` and `learning_rate` were chosen on MovieLens-1M.
+
     References
     ----------
     .. [1] V. Vančura et al., "Scalable Linear Shallow Autoencoder for Collaborative Filtering",

@@ -57,6 +57,10 @@ class MultDAE(EmbeddingMixin, BaseTorchRecommender):
     --------
     MultVAE : Variational autoencoder with the same likelihoods.
 
+    Notes
+    -----
+    The defaults are those of [1]_ for MovieLens-20M and were not tuned on other data.
+
     References
     ----------
     .. [1] D. Liang et al., "Variational Autoencoders for Collaborative Filtering", WWW 2018.
