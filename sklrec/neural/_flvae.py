@@ -86,9 +86,9 @@ class FLVAE(EmbeddingMixin, BaseTorchRecommender):
     The authors' code uses the Nadam optimizer and an epsilon of 1e-3 in layer normalization; here
     these are Adam and 1e-5.
 
-    The defaults of `beta` and `max_epochs` were chosen on validation users of MovieLens-1M, with all and
-    with 500 of its training users, and of ML-Small. With thousands of users, a smaller `beta` with
-    fewer epochs can be better.
+    The defaults of `beta` and `max_epochs` were chosen on validation users of MovieLens-1M, with
+    all and with 500 of its training users, and of ML-Small. With thousands of users, a smaller
+    `beta` with fewer epochs can be better.
 
     References
     ----------

@@ -108,8 +108,8 @@ class HVampVAE(EmbeddingMixin, BaseTorchRecommender):
     epochs. Weights are initialized as in :class:`MultVAE`, by Glorot's method instead of He's, and
     the optimizer is Adam, as in [2]_.
 
-    The defaults are those of the authors of [1]_ for Netflix, except for the multinomial likelihood, and
-    were not tuned on other data.
+    The defaults are those of the authors of [1]_ for Netflix, except for the multinomial
+    likelihood, and were not tuned on other data.
 
     References
     ----------

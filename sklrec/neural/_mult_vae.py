@@ -80,8 +80,9 @@ class MultVAE(EmbeddingMixin, BaseTorchRecommender):
 
     Notes
     -----
-    The defaults are those of [1]_ for MovieLens-20M, with fewer annealing steps, and were not tuned on
-    other data. With hundreds of users, ``hidden_layer_sizes=()`` and smaller batches are often better.
+    The defaults are those of [1]_ for MovieLens-20M, with fewer annealing steps, and were not tuned
+    on other data. With hundreds of users, ``hidden_layer_sizes=()`` and smaller batches are often
+    better.
 
     References
     ----------

@@ -99,7 +99,8 @@ class RecVAE(EmbeddingMixin, BaseTorchRecommender):
     authors has 0.1. With ``alternating=False`` the old posterior is updated after each epoch, while
     the authors' code never updates it.
 
-    The defaults are those of the authors of [1]_ for MovieLens-20M and were not tuned on other data.
+    The defaults are those of the authors of [1]_ for MovieLens-20M and were not tuned on other
+    data.
 
     References
     ----------

@@ -99,8 +99,8 @@ class VASP(BaseTorchRecommender):
     The authors' code has a third factor, a dense layer on the latent vector, which the paper does
     not mention; it is left out here.
 
-    The defaults of `beta` and `max_epochs` were chosen on validation users of MovieLens-1M, with all and
-    with 500 of its training users, and of ML-Small.
+    The defaults of `beta` and `max_epochs` were chosen on validation users of MovieLens-1M, with
+    all and with 500 of its training users, and of ML-Small.
 
     References
     ----------
