@@ -10,10 +10,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 import torch
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.utils import check_random_state
-from skorch.callbacks import BatchScoring, EpochScoring
 from torch import nn
 
 from .._holder import whole
@@ -21,11 +18,11 @@ from .._memory import check_memory
 from .._ranking import Excluded
 from .._sklearn import Interval, _fit_context, fit_progress
 from .._typing import MatrixLike
-from ..base import BaseRecommender, SimilarItemsMixin
+from ..base import BaseRecommender
 from ..metrics import RankingScorer
 from ..model_selection._split import hold_out_users
 from ._training._data import SparseRows
-from ._training._net import TorchNet, blank_module
+from ._training._net import TorchNet, blank_module, check_callbacks
 from ._training._prediction import (
     batch_of,
     explained_out_of_memory,
@@ -210,7 +207,7 @@ class BaseTorchRecommender(BaseRecommender):
         validation: tuple[sp.csr_array, sp.csr_array] | None,
     ) -> BaseTorchRecommender:
         device = self._training_device()
-        self._check_callbacks()
+        check_callbacks(self.callbacks)
         spare_threads_after_fork()
         before = self.net_ if goes_on else None
         if before is None:
@@ -277,24 +274,6 @@ class BaseTorchRecommender(BaseRecommender):
                 raise ValueError(
                     f"Training continues a network that was made with {name}={before!r}, but "
                     f"{name} is {value!r} now; use fit with warm_start=False to train a new one."
-                )
-
-    def _check_callbacks(self) -> None:
-        """Raise an error for callbacks that monitor values which are not computed."""
-        for callback in self.callbacks or []:
-            callback = callback[1] if isinstance(callback, tuple) else callback
-            monitor = getattr(callback, "monitor", None)
-            if isinstance(monitor, str) and monitor.startswith("valid_"):
-                raise ValueError(
-                    f"{type(callback).__name__} monitors {monitor!r}, which is not computed; use "
-                    "monitor='validation_score' with lower_is_better=False and validation users, "
-                    "or monitor='train_loss'."
-                )
-            if isinstance(callback, (EpochScoring, BatchScoring)):
-                raise ValueError(
-                    f"{type(callback).__name__} compares predictions with labels, which "
-                    "recommenders do not have; with X_val or early_stopping=True the history has "
-                    "the 'validation_score'."
                 )
 
     def _check_network_memory(self, net: TorchNet, device: torch.device, validates: bool) -> None:
@@ -454,44 +433,3 @@ class BaseTorchRecommender(BaseRecommender):
             return self._make_net(self.n_features_in_)
         finally:
             self.set_params(**params)
-
-
-class EmbeddingMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SimilarItemsMixin):
-    """Mixin for neural recommenders with latent representations of users and items.
-
-    The module must have ``encode(batch)``, which returns a tensor of shape (n_rows,
-    n_components), and ``item_layer``, an :class:`ItemLayer`; a model without this layer overrides
-    ``item_embeddings_``.
-    """
-
-    def transform(self, X: MatrixLike) -> np.ndarray:
-        """Transform users to their latent representations.
-
-        Parameters
-        ----------
-        X : {array-like, sparse array} of shape (n_users, n_items)
-            Interactions of each user, known from ``fit`` or not.
-
-        Returns
-        -------
-        embeddings : ndarray of shape (n_users, n_components)
-            The latent vectors, in the precision of X; for variational autoencoders, the means.
-        """
-        X = self._check_X(X, reset=False)
-        encode = self.net_.plain_module.encode
-        return outputs_of(
-            self.net_, X, lambda rows: encode(batch_of(rows, self.net_)), self._n_features_out
-        )
-
-    @property
-    def item_embeddings_(self) -> np.ndarray:
-        """Weights of the last layer, ndarray of shape (n_items, n_hidden), float32."""
-        return self.net_.plain_module.item_layer.weight.detach().cpu().numpy()
-
-    @property
-    def _n_features_out(self) -> int:
-        return self._trained_with["n_components"]
-
-    def _item_similarity(self, items: np.ndarray) -> np.ndarray:
-        vectors = self.item_embeddings_
-        return cosine_similarity(vectors[items], vectors)

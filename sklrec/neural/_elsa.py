@@ -15,8 +15,9 @@ from torch import nn
 
 from .._sklearn import Interval
 from ..base import ExplainMixin
-from ._base import BaseTorchRecommender, EmbeddingMixin
+from ._base import BaseTorchRecommender
 from ._criteria import Output
+from ._embedding import EmbeddingMixin
 from ._modules import sparse_product
 from ._training._data import SparseBatch
 from ._training._docs import with_training_docs

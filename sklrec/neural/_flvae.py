@@ -11,8 +11,9 @@ from scipy.stats import loguniform
 from torch import nn
 
 from .._sklearn import Interval
-from ._base import BaseTorchRecommender, EmbeddingMixin
+from ._base import BaseTorchRecommender
 from ._criteria import AnnealedELBO, Output, gaussian_kl
+from ._embedding import EmbeddingMixin
 from ._losses import FocalLoss
 from ._modules import DenselyConnected, DenselyConnectedEncoder, ItemLayer, sample
 from ._training._data import HalvedBatches, SparseBatch, SparseBatches

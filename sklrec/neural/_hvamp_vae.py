@@ -12,8 +12,9 @@ from scipy.stats import loguniform, randint
 from torch import nn
 
 from .._sklearn import Interval, StrOptions
-from ._base import BaseTorchRecommender, EmbeddingMixin
+from ._base import BaseTorchRecommender
 from ._criteria import LOG_2_PI, AnnealedELBO, Output, gaussian_kl, log_mixture
+from ._embedding import EmbeddingMixin
 from ._losses import likelihood_named
 from ._modules import (
     Dense,

@@ -11,8 +11,9 @@ from scipy.stats import randint
 from torch import nn
 
 from .._sklearn import Interval, StrOptions
-from ._base import BaseTorchRecommender, EmbeddingMixin
+from ._base import BaseTorchRecommender
 from ._criteria import NegativeLogLikelihood, Output
+from ._embedding import EmbeddingMixin
 from ._losses import likelihood_named
 from ._modules import ItemLayer, SparseEncoder, checked_sizes, hidden_layers
 from ._training._data import SparseBatch

@@ -14,8 +14,9 @@ from torch import nn
 
 from .._sklearn import Interval, StrOptions
 from .._typing import MatrixLike
-from ._base import BaseTorchRecommender, EmbeddingMixin
+from ._base import BaseTorchRecommender
 from ._criteria import AnnealedELBO, Output, gaussian_kl
+from ._embedding import EmbeddingMixin
 from ._losses import likelihood_named
 from ._modules import (
     ItemLayer,

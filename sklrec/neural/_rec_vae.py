@@ -15,8 +15,9 @@ from scipy.stats import loguniform, randint
 from torch import nn
 
 from .._sklearn import Interval, StrOptions
-from ._base import BaseTorchRecommender, EmbeddingMixin
+from ._base import BaseTorchRecommender
 from ._criteria import Output, log_normal
+from ._embedding import EmbeddingMixin
 from ._losses import Likelihood, likelihood_named
 from ._modules import DenselyConnectedEncoder, ItemLayer, sample
 from ._training._data import SparseBatch

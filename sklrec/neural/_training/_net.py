@@ -8,6 +8,7 @@ from typing import Any
 
 import skorch
 import torch
+from skorch.callbacks import BatchScoring, EpochScoring
 from torch import nn
 
 from .._modules import reset_parameters
@@ -298,3 +299,22 @@ def cpu_multiplies_bfloat16() -> bool:
 
 def _plain(module: nn.Module) -> nn.Module:
     return getattr(module, "_orig_mod", module)
+
+
+def check_callbacks(callbacks: Sequence | None) -> None:
+    """Raise an error for callbacks that monitor values which are not computed."""
+    for callback in callbacks or []:
+        callback = callback[1] if isinstance(callback, tuple) else callback
+        monitor = getattr(callback, "monitor", None)
+        if isinstance(monitor, str) and monitor.startswith("valid_"):
+            raise ValueError(
+                f"{type(callback).__name__} monitors {monitor!r}, which is not computed; use "
+                "monitor='validation_score' with lower_is_better=False and validation users, "
+                "or monitor='train_loss'."
+            )
+        if isinstance(callback, (EpochScoring, BatchScoring)):
+            raise ValueError(
+                f"{type(callback).__name__} compares predictions with labels, which "
+                "recommenders do not have; with X_val or early_stopping=True the history has "
+                "the 'validation_score'."
+            )
