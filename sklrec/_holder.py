@@ -95,6 +95,6 @@ def whole(value: Any, name: str, X: sp.csr_array) -> Any:
             f"the model may not see all of it. Pass sklrec.pipeline.Unsliced({name}) to have it "
             "handed on whole.",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     return value

@@ -143,7 +143,7 @@ def warn_of_heavy_tail(X: sp.csr_array, whom: str) -> None:
             "transform them with sklearn.preprocessing.Binarizer or "
             "sklrec.preprocessing.BM25Transformer in a pipeline, or by np.log1p.",
             UserWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
 

@@ -243,7 +243,7 @@ class BaseTorchRecommender(BaseRecommender):
                 "model has the weights of the best epoch if there are validation users, and "
                 "otherwise the last ones.",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         return self._keep(net)
 
