@@ -58,6 +58,16 @@ class ExplainMixin:
         -----
         Users without known items are ranked by popularity, which does not depend on their
         interactions: their rows are zero.
+
+        Examples
+        --------
+        >>> from scipy.sparse import csr_array
+        >>> from sklrec.linear import EASE
+        >>> X = csr_array([[1, 1, 0], [1, 0, 1], [1, 1, 1]])
+        >>> ease = EASE(lambda_=1.0).fit(X)
+        >>> reasons = ease.explain(X[:1], item=2)
+        >>> bool(abs(reasons.sum() - ease.decision_function(X[:1])[0, 2]) < 1e-6)
+        True
         """
         check_is_fitted(self)
         n_items = self.n_features_in_

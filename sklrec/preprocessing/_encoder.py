@@ -285,6 +285,13 @@ class InteractionEncoder(  # type: ignore[call-arg]
         ValueError
             If an id is missing or of another kind than those of ``fit``, or if it is unknown and
             ``unknown_users="error"``.
+
+        Examples
+        --------
+        >>> from sklrec.preprocessing import InteractionEncoder
+        >>> encoder = InteractionEncoder().fit((["ann", "bob"], ["tea", "jam"]))
+        >>> encoder.user_indices(["bob", "ann"])
+        array([1, 0])
         """
         check_is_fitted(self)
         return indices(ids, self.user_ids_, "user", self.unknown_users)
