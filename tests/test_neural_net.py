@@ -19,7 +19,7 @@ from sklrec.neural import ELSA, MultDAE, MultVAE, NeuralEASE  # noqa: E402
 from sklrec.neural._modules import Dense, SparseLinear  # noqa: E402
 from sklrec.neural._training._data import SparseRows  # noqa: E402
 from sklrec.neural._training._net import Pass, TorchNet  # noqa: E402
-from sklrec.neural._training._prediction import best_columns, mask_excluded, rows_at_once  # noqa: E402
+from sklrec.neural._training._prediction import best_columns, mask_excluded, rows_in_memory  # noqa: E402
 from sklrec.neural._training._validation import _InTraining  # noqa: E402
 from sklrec.pipeline import make_pipeline  # noqa: E402
 from sklrec.preprocessing import BM25Transformer  # noqa: E402
@@ -240,8 +240,8 @@ def test_rows_on_a_gpu_are_as_many_as_memory_and_kernels_allow(
     held = (0, 0) if n_free else (700_000, 200_000)
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: held[0])
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: held[1])
-    assert rows_at_once(torch.device("cuda"), n_items) == expected
-    assert rows_at_once(torch.device("cpu"), n_items) is None
+    assert rows_in_memory(torch.device("cuda"), n_items) == expected
+    assert rows_in_memory(torch.device("cpu"), n_items) is None
 
 
 def test_validation_and_pipelines_go_in_the_batches_of_the_model(X, monkeypatch):
@@ -250,7 +250,7 @@ def test_validation_and_pipelines_go_in_the_batches_of_the_model(X, monkeypatch)
     assert pipeline._rows_at_once() is None
     monkeypatch.setattr(MultDAE, "_rows_at_once", lambda self: 7)
     monkeypatch.setattr(
-        "sklrec.neural._training._validation.rows_at_once", lambda device, n_items: n_items
+        "sklrec.neural._training._validation.rows_in_memory", lambda device, n_items: n_items
     )
     assert pipeline._rows_at_once() == 7
     assert _InTraining(model, model.net_)._rows_at_once() == X.shape[1]

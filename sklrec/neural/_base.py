@@ -28,7 +28,7 @@ from ._training._prediction import (
     explained_out_of_memory,
     outputs_of,
     rank_on_device,
-    rows_at_once,
+    rows_in_memory,
     spare_threads_after_fork,
 )
 from ._training._state import net_from_arrays, net_to_arrays
@@ -391,7 +391,7 @@ class BaseTorchRecommender(BaseRecommender):
         return self._rank_on_device(self.net_, self._check_X(X, reset=False), k, excluded)
 
     def _rows_at_once(self) -> int | None:
-        return rows_at_once(torch.device(self.net_.device), self.n_features_in_)
+        return rows_in_memory(torch.device(self.net_.device), self.n_features_in_)
 
     def _rank_on_device(
         self, net: TorchNet, X: sp.csr_array, k: int, excluded: Excluded

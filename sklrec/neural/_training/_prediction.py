@@ -55,7 +55,7 @@ def outputs_of(
 ) -> np.ndarray:
     """Apply a function to batches of X in evaluation mode; the result has the precision of X."""
     outputs = np.empty((X.shape[0], n_outputs), dtype=X.dtype)
-    n_rows = rows_at_once(torch.device(net.device), max(n_outputs, X.shape[1])) or PREDICTION_ROWS
+    n_rows = rows_in_memory(torch.device(net.device), max(n_outputs, X.shape[1])) or PREDICTION_ROWS
     with predicting(net, n_rows):
         for rows in gen_batches(X.shape[0], n_rows):
             batch = X[rows]
@@ -115,7 +115,7 @@ def rank_on_device(
     """
     ranking = np.empty((X.shape[0], k), dtype=np.int64)
     values = np.empty((X.shape[0], k), dtype=X.dtype)
-    n_rows = rows_at_once(torch.device(net.device), X.shape[1]) or PREDICTION_ROWS
+    n_rows = rows_in_memory(torch.device(net.device), X.shape[1]) or PREDICTION_ROWS
     with predicting(net, n_rows):
         for rows in gen_batches(X.shape[0], n_rows):
             scores = function(X[rows]).float()
@@ -125,7 +125,7 @@ def rank_on_device(
     return ranking, values
 
 
-def rows_at_once(device: torch.device, n_items: int) -> int | None:
+def rows_in_memory(device: torch.device, n_items: int) -> int | None:
     """Return how many rows a GPU can rank at once with its free memory; None on a CPU."""
     if device.type != "cuda":
         return None

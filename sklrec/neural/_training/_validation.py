@@ -14,7 +14,7 @@ from skorch.callbacks import Callback
 from ..._ranking import Excluded, rank_rows
 from ...metrics import evaluate
 from ._net import TorchNet
-from ._prediction import rows_at_once
+from ._prediction import rows_in_memory
 
 if TYPE_CHECKING:
     from .._base import BaseTorchRecommender
@@ -115,7 +115,7 @@ class _InTraining:
         return self.recommender._scores(self.net, X)
 
     def _rows_at_once(self) -> int | None:
-        return rows_at_once(torch.device(self.net.device), self.recommender.n_features_in_)
+        return rows_in_memory(torch.device(self.net.device), self.recommender.n_features_in_)
 
     def _rank_rows(
         self, X: sp.csr_array, k: int, excluded: Excluded
