@@ -10,17 +10,17 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.stats import loguniform, uniform
 
-from .._linalg import BLOCK, add_gram, dot_on_threads, invert_positive_definite
+from .._linalg import BLOCK, add_gram, invert_positive_definite
 from .._memory import check_memory
 from .._sklearn import Interval, _fit_context, fit_progress, n_threads
 from .._typing import MatrixLike
-from ..base import BaseRecommender, ExplainMixin, SimilarItemsMixin
+from ._base import BaseItemWeights
 
 # Size in bytes of the buffer that OpenBLAS has for each of its threads.
 _BUFFER_OF_A_THREAD = 2**25
 
 
-class EASE(ExplainMixin, SimilarItemsMixin, BaseRecommender):
+class EASE(BaseItemWeights):
     r"""Linear item-to-item autoencoder with a zero diagonal, solved in closed form.
 
     Each item is predicted from the others by ridge regression [1]_:
@@ -197,28 +197,6 @@ class EASE(ExplainMixin, SimilarItemsMixin, BaseRecommender):
         if self._coef is None:
             self._coef = _solve_in_place(self.gram_.copy(), *self._penalties)
         return self._coef
-
-    def decision_function(self, X: MatrixLike) -> np.ndarray:
-        """Score all items for each user.
-
-        Parameters
-        ----------
-        X : {array-like, sparse array} of shape (n_users, n_items)
-            Interactions of each user, known from ``fit`` or not.
-
-        Returns
-        -------
-        scores : ndarray of shape (n_users, n_items)
-            Product of X and ``coef_``. Rows without known items are scored by popularity.
-        """
-        X = self._check_X(X, reset=False)
-        return self._with_popularity(X, dot_on_threads(X, self.coef_))
-
-    def _contributions(self, X: sp.csr_array, item: int) -> np.ndarray:
-        return X.data * self.coef_[X.indices, item]
-
-    def _item_similarity(self, items: np.ndarray) -> np.ndarray:
-        return self.coef_[items]
 
     def _check_memory(self, X: sp.csr_array, *, n_matrices: int) -> None:
         """Raise a MemoryError if the memory of the machine is too small.
