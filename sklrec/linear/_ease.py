@@ -192,7 +192,7 @@ class EASE(BaseItemWeights):
         return self
 
     @property
-    def coef_(self) -> np.ndarray:
+    def coef_(self) -> np.ndarray:  # type: ignore[override]
         """Weight of each item (row) in the score of each item (column)."""
         if self._coef is None:
             self._coef = _solve_in_place(self.gram_.copy(), *self._penalties)
