@@ -71,7 +71,7 @@ def reading_content(estimator: BaseEstimator) -> BaseEstimator:
 
 
 @cache
-def _reading_content(model: type) -> type:
+def _reading_content(model: Any) -> Any:
     class ReadingContent(model):
         __doc__ = model.__doc__
 
@@ -88,7 +88,7 @@ def _reading_content(model: type) -> type:
     return ReadingContent
 
 
-def _blank(model: type) -> Any:
+def _blank(model: Any) -> Any:
     subclass = _reading_content(model)
     return subclass.__new__(subclass)
 
@@ -177,7 +177,7 @@ def check_searches_pass_item_features_whole(estimator: BaseEstimator) -> None:
     """Check that a search with as many users as items fits on all features in ItemFeatures."""
     X = planted_groups(tags_of(estimator))[:30]
     F = ItemFeatures(planted_features(30))
-    scorer = RankingScorer("ndcg@10")
+    scorer: Any = RankingScorer("ndcg@10")
     cv = StrongGeneralizationSplit(2, test_size=10, random_state=0)
     search = GridSearchCV(seeded(estimator), {}, scoring=scorer, cv=cv, error_score="raise")
     found = search.fit(X, item_features=F).cv_results_
