@@ -67,7 +67,7 @@ def with_item_features(
 def reading_content(estimator: BaseEstimator) -> BaseEstimator:
     """Return an unfitted copy whose ``fit(X)`` reads planted features of the items."""
     params = seeded(estimator).get_params(deep=False)
-    return _reading_content(type(estimator))(**params)
+    return _reading_content(type(estimator))(**params)  # type: ignore[arg-type]
 
 
 @cache
