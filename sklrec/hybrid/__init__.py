@@ -3,9 +3,12 @@
 import importlib
 from typing import Any
 
-__all__: list[str] = []
+__all__ = ["AddEASE", "CollectiveEASE"]
 
-_MODULES: dict[str, str] = {}
+_MODULES = {
+    "AddEASE": "_add_ease",
+    "CollectiveEASE": "_collective_ease",
+}
 
 
 def __getattr__(name: str) -> Any:

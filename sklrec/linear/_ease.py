@@ -131,7 +131,8 @@ class EASE(BaseItemWeights):
             G = np.zeros((X.shape[1], X.shape[1]), dtype=X.dtype)
             add_gram(X, G)
             step("gram")
-            self._coef: np.ndarray | None = solve_in_place(G, self.lambda_, self.dropout)
+            solve_in_place(G, self.lambda_, self.dropout)
+            self._coef: np.ndarray | None = G
             step("solve")
         self.n_samples_seen_ = X.shape[0]
         return self
@@ -195,7 +196,9 @@ class EASE(BaseItemWeights):
     def coef_(self) -> np.ndarray:  # type: ignore[override]
         """Weight of each item (row) in the score of each item (column)."""
         if self._coef is None:
-            self._coef = solve_in_place(self.gram_.copy(), *self._penalties)
+            G = self.gram_.copy()
+            solve_in_place(G, *self._penalties)
+            self._coef = G
         return self._coef
 
 
@@ -235,7 +238,10 @@ def check_gram_memory(X: sp.csr_array, *, n_matrices: int, model: str) -> None:
 
 
 def solve_in_place(G: np.ndarray, lambda_: float, dropout: float) -> np.ndarray:
-    """Replace X'X, of which the upper triangle is read, by B."""
+    """Replace X'X, of which the upper triangle is read, by B; return the diagonal of its inverse.
+
+    The inverse is that of X'X with the penalties.
+    """
     diagonal = np.diag(G)
     if not np.isfinite(diagonal).all():  # where the largest numbers of X'X are
         raise ValueError(f"The squares of the values of X are too large for {G.dtype}.")
@@ -248,8 +254,9 @@ def solve_in_place(G: np.ndarray, lambda_: float, dropout: float) -> np.ndarray:
             f"lambda_={lambda_} is too small to solve for the weights in {G.dtype}; "
             "use a larger one, or X in float64."
         ) from error
-    scale = -1 / np.diag(G)
+    precision = np.diag(G).copy()
+    scale = -1 / precision
     for row in G:  # row by row, which does not allocate another matrix of the size of G
         row *= scale
     np.fill_diagonal(G, 0)
-    return G
+    return precision
