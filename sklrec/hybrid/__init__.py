@@ -3,9 +3,9 @@
 import importlib
 from typing import Any
 
-__all__: list[str] = []
+__all__ = ["MDCVAE"]
 
-_MODULES: dict[str, str] = {}
+_MODULES = {"MDCVAE": "_mdcvae"}
 
 
 def __getattr__(name: str) -> Any:
