@@ -3,12 +3,13 @@
 import importlib
 from typing import Any
 
-__all__ = ["AddEASE", "CollectiveEASE"]
-
 _MODULES = {
     "AddEASE": "_add_ease",
     "CollectiveEASE": "_collective_ease",
+    "MDCVAE": "_mdcvae",
 }
+
+__all__ = list(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
