@@ -305,16 +305,16 @@ def train_by_hand(start, x, passes, *, random_state, n_epochs, batch_size, rule,
 
 
 def assert_trained_as_by_hand(
-    model, X, passes, *, rule=adam, lr=None, penalty=None, modelled=slice(None)
+    model, X, passes, *, rule=adam, lr=None, penalty=None, modelled=slice(None), **fit_params
 ):
     """Fit a model, and compare the loss and the weights of each step with those by hand.
 
     X_val is given too, and nothing is to be learnt from it. `modelled` are the items that the
-    network has.
+    network has, `fit_params` what ``fit`` is given besides.
     """
     recorder = Recorder()
     lr = model.learning_rate if lr is None else lr
-    model.set_params(callbacks=[recorder]).fit(X, X_val=X[::-1][:5])
+    model.set_params(callbacks=[recorder]).fit(X, X_val=X[::-1][:5], **fit_params)
     losses, weights = train_by_hand(
         recorder.weights[0],
         torch.from_numpy(X.toarray()[:, modelled]),
