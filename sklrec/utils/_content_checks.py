@@ -94,7 +94,7 @@ def _reading_content(model: Any) -> Any:
 def _features_of_known_items(X: Any) -> ItemFeatures | None:
     """Return features of the items with users: nothing is known of the others in the checks."""
     try:
-        X = check_array(X, accept_sparse="csr", ensure_all_finite=False)
+        X = check_array(X, accept_sparse="csr", ensure_all_finite=False, copy=True)
     except (TypeError, ValueError):  # which is what fit must find
         return None
     known = np.asarray(abs(X).sum(axis=0)).ravel() != 0
