@@ -6,7 +6,8 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from scipy.stats import uniform
+import scipy.sparse as sp
+from scipy.stats import loguniform, uniform
 
 from .._holder import whole
 from .._item_features import check_item_features
@@ -56,7 +57,8 @@ default="cosine"
         1.
     shrinkage : float, default=0.0
         Number added to the denominator, which lowers similarities of items with few users. It
-        has the scale of the squares of the values. Typical range: 0 to 100.
+        has the scale of the squares of the values. Typical range: 1 to 1,000, on a logarithmic
+        scale.
 
     Attributes
     ----------
@@ -81,6 +83,9 @@ default="cosine"
     Similarities are computed in blocks of items and never held for all pairs. Memory is
     proportional to the number of interactions and to items times `n_neighbors`. Ties at the last
     place go to the item with the lower index. Similarities that are not positive are not kept.
+
+    The neighbours of an item by ``"conditional-probability"`` are rare items if there is no
+    `shrinkage`, as those often have one user who has the other item too.
 
     References
     ----------
@@ -110,6 +115,8 @@ default="cosine"
     array([[3]])
     """
 
+    coef_: sp.csr_array
+
     # Content is handed on by pipelines and searches without being asked for.
     __metadata_request__fit = {"item_features": True}
 
@@ -120,7 +127,7 @@ default="cosine"
     _suggested_distributions: dict = {
         "n_neighbors": [20, 50, 100, 200, 500, 1000],
         "alpha": uniform(0, 1),
-        "shrinkage": uniform(0, 100),
+        "shrinkage": loguniform(1, 1000),
     }
 
     def __init__(
@@ -190,6 +197,8 @@ default="cosine"
                 items, by_user, self.n_neighbors, finish=to_similarity, diagonal=False
             )
             self.coef_ = nearest.T.tocsr()
+            # Items without users may be neighbors by content, those with users may have none.
+            self._has_neighbors = (np.diff(nearest.indptr) > 0) | (np.diff(self.coef_.indptr) > 0)
             step("neighbors")
         return self
 
@@ -199,8 +208,7 @@ default="cosine"
         )
 
     def _known_items(self) -> np.ndarray:
-        # An item without users may be a neighbour by content.
-        return np.diff(self.coef_.indptr) > 0
+        return self._has_neighbors
 
     def _item_similarity(self, items: np.ndarray) -> np.ndarray:
         # The neighbours of an item are in its column.

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.stats import uniform
+from scipy.stats import loguniform, uniform
 from sklearn.utils import Tags
 
 from .._linalg import blocks
@@ -47,7 +47,8 @@ default="cosine"
         1.
     shrinkage : float, default=0.0
         Number added to the denominator, which lowers similarities of users with few items. It
-        has the scale of the squares of the values. Typical range: 0 to 100.
+        has the scale of the squares of the values. Typical range: 1 to 1,000, on a logarithmic
+        scale.
 
     Attributes
     ----------
@@ -89,7 +90,7 @@ default="cosine"
     _suggested_distributions: dict = {
         "n_neighbors": [20, 50, 100, 200, 500, 1000],
         "alpha": uniform(0, 1),
-        "shrinkage": uniform(0, 100),
+        "shrinkage": loguniform(1, 1000),
     }
 
     def __init__(
