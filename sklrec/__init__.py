@@ -15,6 +15,7 @@ __all__ = [
     "linear",
     "metrics",
     "model_selection",
+    "neighbors",
     "neural",
     "persistence",
     "pipeline",

@@ -57,6 +57,11 @@ SMALL["VASP"] = {**SMALL["FLVAE"], "max_epochs": 12, "lambda_": 1.0}
 REGIMES = {
     "BM25Transformer": [{"b": 0.0}, {"b": 1.0}, {"k1": 0.0}],
     "EASE": [{"dropout": 0.3}],
+    "ItemKNN": [
+        {"n_neighbors": 5, "metric": "asymmetric-cosine", "shrinkage": 1.0},
+        {"metric": "jaccard"},
+        {"metric": "conditional-probability", "shrinkage": 10.0},
+    ],
     "LFM": [
         {"solver": "gd", "threshold": 3.5, "tol": 1e-4},
         {"n_components": 3, "tol": 1e-3},
@@ -66,6 +71,12 @@ REGIMES = {
         {"early_stopping": True, "validation_fraction": 0.2},
         {"warm_start": True},
         {"beta": "peak", "early_stopping": True, "validation_fraction": 0.2},
+    ],
+    "RP3beta": [{"n_neighbors": 5, "alpha": 0.8}],
+    "UserKNN": [
+        {"n_neighbors": 5, "metric": "asymmetric-cosine", "shrinkage": 1.0},
+        {"metric": "jaccard"},
+        {"metric": "conditional-probability"},
     ],
     "VASP": [{"item_share": 0.96}],  # all of the 20 items of the checkerboard
 }
