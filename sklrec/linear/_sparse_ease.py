@@ -35,18 +35,18 @@ _BYTES_OF_AN_ENTRY = 24
 class SparseEASE(BaseItemWeights):
     r"""EASE in which each item is predicted from its nearest neighbors only.
 
-    EASE has a weight for each pair of items, and needs their matrix to be inverted. Here the weights
-    of item j are those of a ridge regression on the items :math:`N_j` with the largest cosine
-    similarity to j, all others are zero:
+    EASE has a weight for each pair of items, and inverts a matrix of this size. Here the weights in
+    the score of item j are those of a ridge regression on its neighbors :math:`N_j` alone, which
+    are the items with the largest cosine similarity to j; all others are zero:
 
     .. math::
 
        B_{N_j, j} = \big(G_{N_j, N_j} + \Lambda_{N_j}\big)^{-1} G_{N_j, j}, \quad
        G = X^\top X, \quad \Lambda_i = \lambda + \frac{p}{1 - p} G_{ii}
 
-    with the dropout p of EDLAE. If all items are neighbors of all others, this is the solution of
-    :class:`EASE`, column by column. Restricting the regression to an item's neighbors is the idea of
-    the sparse Markov random fields in [1]_; the penalty is that of [2]_.
+    with the dropout p of EDLAE [2]_. If all items are neighbors of each other, this is the solution
+    of :class:`EASE`. Regressions on few items in closed form are also the idea of the sparse Markov
+    random fields of [1]_.
 
     G is computed for a group of items at a time, with the items that they have as neighbors, and
     never as a whole. Memory is proportional to ``n_items * n_neighbors``, time to the number of
