@@ -57,6 +57,8 @@ SMALL["VASP"] = {**SMALL["FLVAE"], "max_epochs": 12, "lambda_": 1.0}
 REGIMES = {
     "BM25Transformer": [{"b": 0.0}, {"b": 1.0}, {"k1": 0.0}],
     "EASE": [{"dropout": 0.3}],
+    "SLIM": [{"solver": "admm"}, {"positive": False}, {"solver": "admm", "positive": False}],
+    "SparseEASE": [{"n_neighbors": 5, "dropout": 0.0}],
     "LFM": [
         {"solver": "gd", "threshold": 3.5, "tol": 1e-4},
         {"n_components": 3, "tol": 1e-3},

@@ -94,7 +94,7 @@ class SLIM(BaseItemWeights):
     ``l1_ratio=.0067`` were selected by Ferrari Dacrema et al. (2021).
 
     If all weights are positive, item j has none in the score of item i if
-    :math:`(X^\top X)_{ij} \le n \alpha \rho`, so that "cd" leaves it out. Without the constraint, it
+    :math:`(X^\top X)_{ij} \le n \alpha \rho`, and "cd" leaves it out. Without the constraint, it
     begins with the others and adds items until the optimality conditions hold for all.
 
     References

@@ -21,7 +21,7 @@ COUPLING = 2.0
 
 @dataclass(frozen=True)
 class Problem:
-    """For all j, minimise ``||x_j - X w||^2 / 2 + l1 ||w||_1 + l2 ||w||^2 / 2`` with ``w_j = 0``."""
+    """Minimise ``||x_j - X w||^2 / 2 + l1 ||w||_1 + l2 ||w||^2 / 2``, where ``w_j = 0``."""
 
     l1: float
     l2: float
