@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import scipy.sparse as sp
 from scipy.linalg import get_lapack_funcs
+from threadpoolctl import threadpool_limits
 
 from ._sklearn import n_threads
 
@@ -190,3 +193,29 @@ def in_threads(task: Callable[[slice], None], slices: Iterator[slice], *, work: 
     else:
         with ThreadPoolExecutor(n_threads()) as threads:  # joblib takes some ms per call
             list(threads.map(task, slices))
+
+
+_blas_lock = threading.Lock()
+_blas_users = 0
+_blas_limit: threadpool_limits | None = None
+
+
+@contextmanager
+def single_threaded_blas() -> Iterator[None]:
+    """Keep BLAS to one thread while our own threads call it.
+
+    The limit is that of the process. Where several fits run in threads the last of them to leave
+    takes it off: each for itself might restore the limit of another.
+    """
+    global _blas_users, _blas_limit
+    with _blas_lock:
+        if _blas_users == 0:
+            _blas_limit = threadpool_limits(1, user_api="blas")
+        _blas_users += 1
+    try:
+        yield
+    finally:
+        with _blas_lock:
+            _blas_users -= 1
+            if _blas_users == 0 and _blas_limit is not None:
+                _blas_limit.restore_original_limits()

@@ -62,6 +62,8 @@ REGIMES = {
         {"metric": "jaccard"},
         {"metric": "conditional-probability", "shrinkage": 10.0},
     ],
+    "SLIM": [{"solver": "admm"}, {"positive": False}, {"solver": "admm", "positive": False}],
+    "SparseEASE": [{"n_neighbors": 5, "dropout": 0.0}],
     "LFM": [
         {"solver": "gd", "threshold": 3.5, "tol": 1e-4},
         {"n_components": 3, "tol": 1e-3},

@@ -1,7 +1,5 @@
 """ItemKNN against answers by hand, dense similarities, and itself on other data."""
 
-import pickle
-
 import numpy as np
 import pytest
 import scipy.sparse as sp
