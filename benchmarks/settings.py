@@ -22,7 +22,7 @@ from _schedules import FallingRate
 
 from sklrec.dummy import PopularityRecommender
 from sklrec.ensemble import HadamardEnsemble
-from sklrec.factorization import LFM
+from sklrec.factorization import LFM, WMF
 from sklrec.linear import EASE
 from sklrec.neural import ELSA, FLVAE, VASP, HVampVAE, MultDAE, MultVAE, NeuralEASE, RecVAE
 
@@ -170,6 +170,17 @@ MODELS = [
             "netflix": {"lambda_": 500, "dropout": 0.33},
             "msd": {"lambda_": 70, "dropout": 0.25},
         },
+    ),
+    Model(
+        "WMF",
+        WMF(256),
+        paper="Rendle et al. 2022",
+        search={"lambda_": [0.005, 0.01, 0.02], "unobserved_weight": [0.1, 0.15, 0.2]},
+        search_on={
+            "citeulike-a": {"lambda_": [1e-4, 1e-3], "unobserved_weight": [0.05, 0.1]},
+            "gowalla": {"lambda_": [1e-4], "unobserved_weight": [0.05]},
+        },
+        adapted={"citeulike-a": {"n_components": 1024}, "gowalla": {"n_components": 1024}},
     ),
     Model(
         "Mult-DAE",
