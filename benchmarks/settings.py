@@ -23,7 +23,7 @@ from sklearn.feature_extraction.text import TfidfTransformer
 
 from sklrec.dummy import PopularityRecommender
 from sklrec.ensemble import HadamardEnsemble
-from sklrec.factorization import LFM
+from sklrec.factorization import LFM, WMF
 from sklrec.linear import EASE
 from sklrec.neighbors import ItemKNN, RP3beta, UserKNN
 from sklrec.neural import ELSA, FLVAE, VASP, HVampVAE, MultDAE, MultVAE, NeuralEASE, RecVAE
@@ -208,6 +208,17 @@ MODELS = [
         RP3beta(),
         paper="Paudel et al. 2017",
         search={"n_neighbors": [200, 400, 800], "beta": [0.1, 0.2, 0.3, 0.4, 0.5]},
+    ),
+    Model(
+        "WMF",
+        WMF(256),
+        paper="Rendle et al. 2022",
+        search={"lambda_": [0.005, 0.01, 0.02], "unobserved_weight": [0.1, 0.15, 0.2]},
+        search_on={
+            "citeulike-a": {"lambda_": [1e-4, 1e-3], "unobserved_weight": [0.05, 0.1]},
+            "gowalla": {"lambda_": [1e-4], "unobserved_weight": [0.05]},
+        },
+        adapted={"citeulike-a": {"n_components": 1024}, "gowalla": {"n_components": 1024}},
     ),
     Model(
         "Mult-DAE",

@@ -191,7 +191,7 @@ class _Systems:
         solutions = np.zeros((len(n_entries), self.target.shape[1], width), dtype=self.V.dtype)
         order = np.argsort(n_entries, kind="stable")
         numbers = CHUNK_BYTES // self.V.itemsize
-        chunks = [order[part] for part in _chunks(n_entries[order], width, numbers)]
+        chunks = [order[part] for part in chunks_of(n_entries[order], width, numbers)]
 
         def solve_share(chunks: list[np.ndarray]) -> None:
             with np.errstate(all="ignore"):  # the caller looks for what is not finite
@@ -270,7 +270,7 @@ class _Systems:
         return S, y.transpose(0, 2, 1)
 
 
-def _chunks(n_entries: np.ndarray, width: int, n_numbers: int) -> Iterator[slice]:
+def chunks_of(n_entries: np.ndarray, width: int, n_numbers: int) -> Iterator[slice]:
     """Cut rows in ascending order of their number of entries into chunks.
 
     A chunk has at most about `n_numbers` features and rows of about the same length, and is solved
