@@ -40,6 +40,7 @@ SMALL["RecVAE"] = {
 }
 
 SMALL["WMF"] = {"n_components": 8}
+SMALL["BPR"] = {"n_components": 8}
 SMALL["NeuralEASE"] = {"max_epochs": 15, "batch_size": 64}
 SMALL["FLVAE"] = {
     "n_components": 8,
@@ -55,6 +56,7 @@ SMALL["VASP"] = {**SMALL["FLVAE"], "max_epochs": 12, "lambda_": 1.0}
 # Settings besides the first under which an estimator takes another path. What all neural models
 # share, their base class, is checked with one of them.
 REGIMES = {
+    "BPR": [{"negatives": "uniform"}, {"n_fold_in_steps": 0}],
     "BM25Transformer": [{"b": 0.0}, {"b": 1.0}, {"k1": 0.0}],
     "EASE": [{"dropout": 0.3}],
     "ItemKNN": [
