@@ -97,6 +97,9 @@ class BaseTorchRecommender(BaseRecommender):
         """Learn from X what the network depends on; return a net if it is trained already."""
         return None
 
+    def _begin_training(self, net: TorchNet) -> None:
+        """Change the weights of a new net before it is trained."""
+
     def _training_data(self, X: sp.csr_array, device: torch.device) -> Mapping[str, Any]:
         """Return the datasets by name, to which the passes refer as `data`."""
         return {"users": SparseRows(X, device)}
@@ -229,6 +232,7 @@ class BaseTorchRecommender(BaseRecommender):
             if before is None:
                 self._check_network_memory(net, device, validation is not None)
                 net.initialize()
+                self._begin_training(net)
             else:
                 net.initialize_from(before)
             data = self._training_data(X, device)

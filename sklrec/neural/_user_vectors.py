@@ -139,9 +139,14 @@ class UserBatches(SparseBatches):
         batches = super()._batches()
         if self.dataset.sampler is not None:
             self.dataset.rng = self.generators.numpy()
-        for batch in batches:
-            own = None if batch.vectors is None else batch.vectors.of(batch.users)
-            yield replace(batch, own=own)
+        return (with_own(batch) for batch in batches)
+
+
+def with_own(batch: UserBatch) -> UserBatch:
+    """Return the batch with the vectors of its users as they are now."""
+    if batch.vectors is None:
+        return batch
+    return replace(batch, own=batch.vectors.of(batch.users))
 
 
 def step_of_users(net: TorchNet, batch: UserBatch, lambda_: float) -> None:
