@@ -388,7 +388,9 @@ class MLP(Part):
         """Add the part of the scores of all items, in blocks of users and items."""
         of_user, of_item = self.of_user(users), self.of_item(self.items.weight)
         n_values = BLOCK if scores.device.type == "cpu" else BLOCK_ON_GPU
-        n_pairs = max(1, n_values // max(layer.out_features for layer in [self.of_user, *self.hidden]))
+        n_pairs = max(
+            1, n_values // max(layer.out_features for layer in [self.of_user, *self.hidden])
+        )
         n_items = min(len(of_item), n_pairs)
         for items in gen_batches(len(of_item), n_items):
             for rows in gen_batches(len(of_user), max(1, n_pairs // n_items)):

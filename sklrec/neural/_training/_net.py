@@ -42,6 +42,7 @@ class Pass:
         Number of times the pass is repeated in each epoch.
     before : callable or None, default=None
         ``before(net)`` is called before each repetition, for updates other than gradient steps.
+        ``net.datasets`` has the datasets.
     after_step : callable or None, default=None
         ``after_step(net, input)`` is called after each gradient step, for updates of what belongs
         to the batch and not to the module.
@@ -97,6 +98,7 @@ class TorchNet(skorch.NeuralNet):
         self.seed = seed
         self.mixed_precision = mixed_precision
         self.predecessor: TorchNet | None = None
+        self.datasets: Any = None
 
     history_: Any
 
@@ -239,6 +241,7 @@ class TorchNet(skorch.NeuralNet):
     def fit_loop(self, *args: Any, **kwargs: Any) -> TorchNet:
         """Train for all epochs, or until a callback ends training or the user interrupts it."""
         self.interrupted_ = self.is_to_stop_ = False
+        self.datasets = args[0]
         try:
             super().fit_loop(*args, **kwargs)
         except StopTraining:
@@ -246,6 +249,8 @@ class TorchNet(skorch.NeuralNet):
         except KeyboardInterrupt:
             self.interrupted_ = True
             raise  # skorch ends training and keeps the net
+        finally:
+            self.datasets = None
         return self
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
