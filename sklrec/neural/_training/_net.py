@@ -42,6 +42,8 @@ class Pass:
         Number of times the pass is repeated in each epoch.
     before : callable or None, default=None
         ``before(net)`` is called before each repetition, for updates other than gradient steps.
+    n_epochs : int or None, default=None
+        Number of epochs that have this pass, the first ones; None means all.
     """
 
     part: str = ""
@@ -51,6 +53,7 @@ class Pass:
     criterion: str = ""
     n_times: int = 1
     before: Callable[[TorchNet], None] | None = None
+    n_epochs: int | None = None
 
 
 class TorchNet(skorch.NeuralNet):
@@ -201,6 +204,8 @@ class TorchNet(skorch.NeuralNet):
         self.generators.seed(self.seed, len(self.history))
         n_batches = 0
         for one, batches in iterator:
+            if one.n_epochs is not None and len(self.history) > one.n_epochs:
+                continue
             self._begin_pass(one)
             for batch in batches:
                 self.notify("on_batch_begin", batch=batch, training=training)

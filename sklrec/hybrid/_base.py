@@ -1,0 +1,258 @@
+"""Base class of models that train a network on item content, and solve for users and items."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from sklearn.utils import check_random_state
+from torch import nn
+
+from .._sklearn import _fit_context
+from .._typing import MatrixLike
+from ..base import ItemFeaturesMixin
+from ..factorization._base import BaseFactorRecommender
+from ..factorization._ridge import RidgeRows
+from ..neural._base import BaseTorchRecommender
+from ..neural._training._data import SparseRows
+from ..neural._training._net import Pass, TorchNet
+from ..neural._training._prediction import batch_of, outputs_of
+from ._features import check_not_empty
+from ._least_squares import LeastSquares, initial_factors
+
+# A latent dimension is active if its mean varies over the items by more than this; see Y. Burda,
+# R. Grosse and R. Salakhutdinov, "Importance Weighted Autoencoders", ICLR 2016.
+ACTIVE_VARIANCE = 0.01
+
+
+class BaseCollaborativeRecommender(ItemFeaturesMixin, BaseFactorRecommender, BaseTorchRecommender):
+    """Base class of models whose item factors are close to what a network makes of their content.
+
+    An epoch trains the network in one pass over the items, with the item factors fixed, and then
+    solves for the factors of all users and of all items, with their content fixed. A subclass
+    implements ``_make_content_net(n_items, passes)``, whose module has ``encode(batch)``, a buffer
+    ``item_factors`` with no rows, and ``content_bias(frequency)``.
+    """
+
+    lambda_u: float
+    lambda_v: float
+    unobserved_weight: float
+    n_components: int
+    n_pretraining_epochs: int
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self,
+        X: MatrixLike,
+        y: Any = None,
+        *,
+        item_features: Any = None,
+        X_val: MatrixLike = None,
+        y_val: MatrixLike = None,
+    ) -> BaseCollaborativeRecommender:
+        """Train the network and learn the item factors.
+
+        Parameters
+        ----------
+        X : {array-like, sparse array} of shape (n_users, n_items)
+            Interactions, non-negative.
+        y : None
+            Ignored.
+        item_features : {array-like, sparse array, DataFrame} of shape (n_items, n_features), \
+ItemFeatures or None
+            Content of the items.
+        X_val : {array-like, sparse array} of shape (n_validation_users, n_items) or None
+            Complete rows of the validation users, who are ranked for after each epoch; they
+            replace those of early stopping. The weights and factors of the best epoch are kept.
+        y_val : sparse array of shape (n_validation_users, n_items) or None
+            Nonzero at the entries of `X_val` to hide. By default, a random 20% of each row.
+
+        Returns
+        -------
+        self : estimator
+            The fitted model. If training is interrupted (Ctrl-C), the model can be used and a
+            warning is issued.
+
+        Raises
+        ------
+        ValueError
+            If `item_features` has another number of rows than X has columns, or is zero
+            everywhere; if the loss becomes infinite or NaN, if there are too few users to validate
+            on, or if ``warm_start=True`` and a parameter of the network or the number of features
+            was changed since the last call.
+        MemoryError
+            If the memory of the machine or the GPU is too small.
+        """
+        goes_on = self.warm_start and hasattr(self, "net_")
+        n_before = self.n_item_features_ if goes_on else None
+        checked = self._check_X(X, reset=not goes_on)
+        F = self._check_item_features(item_features, checked)
+        if goes_on and self.n_item_features_ != n_before:
+            n_now, self.n_item_features_ = self.n_item_features_, n_before
+            raise ValueError(
+                f"Training continues with {n_before} item features, but item_features has {n_now}; "
+                "use fit with warm_start=False to train a new model."
+            )
+        if F is not None:
+            F = sp.csr_array(F)
+            check_not_empty(F)
+        self._content = F
+        try:
+            super().fit(X, y, X_val=X_val, y_val=y_val)
+        finally:
+            for name in ("_content", "_rows"):
+                self.__dict__.pop(name, None)
+        return self
+
+    @property
+    def partial_fit(self) -> NoReturn:  # type: ignore[override]
+        """Not available: item factors are solved for with all users."""
+        raise AttributeError(f"{type(self).__name__} learns from all users at once.")
+
+    def decision_function(self, X: MatrixLike) -> np.ndarray:
+        """Score all items for each user.
+
+        Parameters
+        ----------
+        X : {array-like, sparse array} of shape (n_users, n_items)
+            Interactions of each user, known from ``fit`` or not.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_users, n_items)
+            Products of the factors of users and items. Rows without known items are scored by
+            popularity.
+        """
+        return BaseTorchRecommender.decision_function(self, X)
+
+    def _scores(self, net: TorchNet, X: sp.csr_array) -> np.ndarray:  # type: ignore[override]
+        scores = self._product(self._fold_in(X))
+        return self._with_popularity(X, scores.astype(X.dtype, copy=False))
+
+    def _score_rows(self, net: TorchNet, X: sp.csr_array) -> torch.Tensor:
+        U = torch.from_numpy(self._fold_in(X)).to(net.device)
+        return U @ torch.from_numpy(self.components_).to(U)
+
+    def _problem(self) -> LeastSquares:
+        """Return the least-squares part of the objective, as it was trained with."""
+        params = getattr(self, "_trained_with", None) if hasattr(self, "net_") else None
+        params = params or self.get_params(deep=False)
+        return LeastSquares(params["lambda_u"], params["lambda_v"], params["unobserved_weight"])
+
+    def _ridge(self, X: sp.csr_array) -> RidgeRows:
+        return self._problem().users(X, self.item_factors_, self._gram, self._has_users)
+
+    def _make_net(self, n_items: int) -> TorchNet:
+        sweep = Pass(data="items", batches=no_batches, before=self._sweep)
+        passes = [
+            Pass(
+                data="items",
+                options={"coupled": False},
+                n_times=self.n_pretraining_epochs,
+                n_epochs=1,
+                before=self._begin_pretraining,
+            ),
+            Pass(data="items", before=self._begin_coupling),
+            sweep,
+        ]
+        return self._make_content_net(n_items, passes if self.n_item_features_ else [sweep])
+
+    def _make_content_net(self, n_items: int, passes: list[Pass]) -> TorchNet:
+        raise NotImplementedError
+
+    def _training_data(self, X: sp.csr_array, device: torch.device) -> Mapping[str, Any]:
+        self._rows = X, X.T.tocsr()
+        self._has_users = np.bincount(X.indices, minlength=X.shape[1]) > 0
+        if hasattr(self, "net_"):  # training goes on
+            self._set_factors(self.net_.plain_module, *self._factors())
+        return {"items": None if self._content is None else SparseRows(self._content, device)}
+
+    def _begin_pretraining(self, net: TorchNet) -> None:
+        """Set the biases of the features by their frequency, before the first pass."""
+        if not net.history[-1]["batches"]:
+            frequency = np.bincount(self._content.indices, minlength=self._content.shape[1])
+            share = torch.from_numpy((frequency + 0.5) / (self._content.shape[0] + 1))
+            with torch.no_grad():
+                net.plain_module.content_bias(share.float())
+
+    def _begin_coupling(self, net: TorchNet) -> None:
+        """Set item factors to the content of the items, before the first pass that needs them."""
+        module: Any = net.plain_module
+        if len(module.item_factors) == 0:
+            if self.n_pretraining_epochs == 0:
+                self._begin_pretraining(net)
+            self._start(net, self._encoded(net, self._content))
+
+    def _start(self, net: TorchNet, V: np.ndarray) -> None:
+        self._set_factors(net.plain_module, V)
+
+    def _sweep(self, net: TorchNet) -> None:
+        """Solve for the factors of all users, and then for those of all items."""
+        X, Xt = self._rows
+        module: Any = net.plain_module
+        shape = (X.shape[1], self.n_components)
+        if self._content is None:
+            theta = np.zeros(shape, dtype=X.dtype)
+            if len(module.item_factors) == 0:
+                rng = check_random_state(self._seed)
+                self._start(net, initial_factors(*shape, rng, X.dtype))
+        else:
+            if len(module.item_factors) == 0:  # interrupted
+                self._begin_coupling(net)
+            theta = self._encoded(net, self._content)
+            n_active = int((theta.var(axis=0) > ACTIVE_VARIANCE).sum())
+            net.history.record("active_dimensions", n_active)
+        objective = self._solve(module, X, Xt, theta)
+        net.history.record("rating_loss", objective / X.shape[1])
+        if self._content is None:  # there is no other loss
+            net.history.new_batch()
+            net.history.record_batch("train_loss", torch.tensor(objective / X.shape[1]))
+            net.history.record_batch("train_batch_size", X.shape[1])
+
+    def _solve(self, module: nn.Module, X: sp.csr_array, Xt: sp.csr_array, theta: Any) -> float:
+        """Solve for users and items, store the item factors, and return the objective."""
+        problem = self._problem()
+        U = problem.users(X, self.item_factors_, self._gram, self._has_users).solve()
+        V = problem.items(Xt, U, theta)
+        self._set_factors(module, V)
+        return problem.objective(Xt, U, V, theta)
+
+    def _factors(self) -> tuple[np.ndarray, ...]:
+        """Return what is learnt of the items beside the network."""
+        return (self.item_factors_,)
+
+    def _set_factors(self, module: nn.Module, V: np.ndarray) -> None:
+        """Store item factors, also in the module, whose best state is kept."""
+        self.item_factors_ = V
+        self._gram = self._problem().gram(V[self._has_users])
+        module.item_factors = torch.from_numpy(V).to(next(module.parameters()).device)
+
+    def _keep(self, net: TorchNet) -> BaseTorchRecommender:
+        module: Any = net.plain_module
+        if len(module.item_factors) == 0:  # interrupted before the first sweep
+            self._sweep(net)
+        self._set_factors(module, module.item_factors.cpu().numpy())
+        module.item_factors = module.item_factors[:0].float()
+        return super()._keep(net)
+
+    def _encoded(self, net: TorchNet, F: sp.csr_array) -> np.ndarray:
+        """Return what the network makes of features, (n_items, n_components), in their precision."""
+        encode: Any = net.plain_module.encode
+        return outputs_of(net, F, lambda rows: encode(batch_of(rows, net)), self.n_components)
+
+    def _add_items(self, F: Any) -> None:
+        V = self.item_factors_
+        theta = self._encoded(self.net_, sp.csr_array(F, dtype=V.dtype))
+        self.item_factors_ = np.concatenate([V, theta])
+        self._has_users = np.concatenate([self._has_users, np.zeros(len(theta), dtype=bool)])
+
+    def _n_step_values(self, module: nn.Module, n_gradients: int) -> int:
+        return 2 * self.batch_size * self.n_item_features_ + n_gradients
+
+
+def no_batches(dataset: Any, batch_size: int, **kwargs: Any) -> tuple[()]:
+    """Return no batches, for a pass that takes no gradient step."""
+    return ()
