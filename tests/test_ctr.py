@@ -260,3 +260,16 @@ def test_negative_words_of_new_items_are_an_error(X, F):
 def test_more_topics_than_items_and_words(X, F):
     fitted = CTR(40, random_state=0).fit(X, item_features=F)
     assert np.isfinite(fitted.decision_function(X)).all()
+
+
+def test_confidences_of_which_that_without_an_interaction_is_larger_are_an_error(X):
+    with pytest.raises(ValueError, match="smaller than confidence, got 2 and 1"):
+        CTR(unobserved_weight=2).fit(X)
+
+
+def test_a_factor_of_confidences_and_penalties_changes_nothing(X, F):
+    one = model(lambda_u=0.2, lambda_v=3.0).fit(X, item_features=F)
+    ten = model(lambda_u=2, lambda_v=30, confidence=10, unobserved_weight=10 * B)
+    ten.fit(X, item_features=F)
+    assert_allclose(ten.decision_function(X), one.decision_function(X), atol=1e-9)
+    assert_allclose(ten.loss_curve_, 10 * np.array(one.loss_curve_), rtol=1e-9)

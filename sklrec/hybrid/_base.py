@@ -21,7 +21,7 @@ from ..neural._training._data import SparseRows
 from ..neural._training._net import Pass, TorchNet
 from ..neural._training._prediction import batch_of, outputs_of
 from ._features import check_not_empty
-from ._least_squares import LeastSquares, initial_factors
+from ._least_squares import PROBLEM, LeastSquares, initial_factors
 
 # A latent dimension is active if its mean varies over the items by more than this; see Y. Burda,
 # R. Grosse and R. Salakhutdinov, "Importance Weighted Autoencoders", ICLR 2016.
@@ -33,13 +33,14 @@ class BaseCollaborativeRecommender(ItemFeaturesMixin, BaseFactorRecommender, Bas
 
     An epoch trains the network in one pass over the items, with the item factors fixed, and then
     solves for the factors of all users and of all items, with their content fixed. A subclass
-    implements ``_make_content_net(n_items, passes)``, whose module has ``encode(batch)``, a buffer
-    ``item_factors`` with no rows, and ``content_bias(frequency)``.
+    implements ``_make_content_net(n_items, passes)``, whose module has the methods
+    ``encode(batch)`` and ``set_frequencies(share)``, and a buffer ``item_factors`` without rows.
     """
 
-    lambda_u: float
-    lambda_v: float
-    unobserved_weight: float
+    # What is learnt of the items beside the network: buffers of the module, without rows except in
+    # training, and attributes of the model, with an underscore at the end.
+    _learnt: tuple[str, ...] = ("item_factors",)
+
     n_components: int
     n_pretraining_epochs: int
 
@@ -137,10 +138,12 @@ ItemFeatures or None
         return U @ torch.from_numpy(self.components_).to(U)
 
     def _problem(self) -> LeastSquares:
-        """Return the least-squares part of the objective, as it was trained with."""
-        params = getattr(self, "_trained_with", None) if hasattr(self, "net_") else None
-        params = params or self.get_params(deep=False)
-        return LeastSquares(params["lambda_u"], params["lambda_v"], params["unobserved_weight"])
+        """Return the least-squares part of the objective, with the parameters of the last fit."""
+        params = vars(self) if self._is_training() else self._trained_with
+        return LeastSquares(*(params[name] for name in PROBLEM))
+
+    def _is_training(self) -> bool:
+        return hasattr(self, "_content")
 
     def _ridge(self, X: sp.csr_array) -> RidgeRows:
         return self._problem().users(X, self.item_factors_, self._gram, self._has_users)
@@ -163,83 +166,93 @@ ItemFeatures or None
     def _make_content_net(self, n_items: int, passes: list[Pass]) -> TorchNet:
         raise NotImplementedError
 
+    def _begin_fit(
+        self, X: sp.csr_array, validation: tuple[sp.csr_array, sp.csr_array] | None, n_epochs: int
+    ) -> TorchNet | None:
+        self._problem()  # which checks its parameters
+        return None
+
     def _training_data(self, X: sp.csr_array, device: torch.device) -> Mapping[str, Any]:
         self._rows = X, X.T.tocsr()
         self._has_users = np.bincount(X.indices, minlength=X.shape[1]) > 0
         if hasattr(self, "net_"):  # training goes on
-            self._set_factors(self.net_.plain_module, *self._factors())
+            self._set_learnt(self.net_.plain_module, *self._learnt_arrays())
         return {"items": None if self._content is None else SparseRows(self._content, device)}
 
     def _begin_pretraining(self, net: TorchNet) -> None:
-        """Set the biases of the features by their frequency, before the first pass."""
+        """Set the biases of the features by their frequency, before the first step."""
         if not net.history[-1]["batches"]:
             frequency = np.bincount(self._content.indices, minlength=self._content.shape[1])
             share = torch.from_numpy((frequency + 0.5) / (self._content.shape[0] + 1))
-            with torch.no_grad():
-                net.plain_module.content_bias(share.float())
+            net.plain_module.set_frequencies(share.float())
 
     def _begin_coupling(self, net: TorchNet) -> None:
         """Set item factors to the content of the items, before the first pass that needs them."""
-        module: Any = net.plain_module
-        if len(module.item_factors) == 0:
+        if not _has_rows(net.plain_module):
             if self.n_pretraining_epochs == 0:
                 self._begin_pretraining(net)
-            self._start(net, self._encoded(net, self._content))
+            self._start(net.plain_module, self._encoded(net, self._content))
 
-    def _start(self, net: TorchNet, V: np.ndarray) -> None:
-        self._set_factors(net.plain_module, V)
+    def _start(self, module: nn.Module, V: np.ndarray) -> None:
+        """Set what is learnt of the items to begin with."""
+        self._set_learnt(module, V)
 
     def _sweep(self, net: TorchNet) -> None:
         """Solve for the factors of all users, and then for those of all items."""
         X, Xt = self._rows
-        module: Any = net.plain_module
-        shape = (X.shape[1], self.n_components)
-        if self._content is None:
-            theta = np.zeros(shape, dtype=X.dtype)
-            if len(module.item_factors) == 0:
-                rng = check_random_state(self._seed)
-                self._start(net, initial_factors(*shape, rng, X.dtype))
-        else:
-            if len(module.item_factors) == 0:  # interrupted
-                self._begin_coupling(net)
+        module = net.plain_module
+        theta = np.zeros((X.shape[1], self.n_components), dtype=X.dtype)
+        if self._content is not None:
+            self._begin_coupling(net)  # where training was interrupted before it
             theta = self._encoded(net, self._content)
             n_active = int((theta.var(axis=0) > ACTIVE_VARIANCE).sum())
             net.history.record("active_dimensions", n_active)
-        objective = self._solve(module, X, Xt, theta)
-        net.history.record("rating_loss", objective / X.shape[1])
+        elif not _has_rows(module):
+            rng = check_random_state(self._seed)
+            self._start(module, initial_factors(*theta.shape, rng, X.dtype))
+        loss = self._solve(module, X, Xt, theta) / X.shape[1]
+        net.history.record("rating_loss", loss)
         if self._content is None:  # there is no other loss
             net.history.new_batch()
-            net.history.record_batch("train_loss", torch.tensor(objective / X.shape[1]))
+            net.history.record_batch("train_loss", torch.tensor(loss))
             net.history.record_batch("train_batch_size", X.shape[1])
 
-    def _solve(self, module: nn.Module, X: sp.csr_array, Xt: sp.csr_array, theta: Any) -> float:
-        """Solve for users and items, store the item factors, and return the objective."""
+    def _solve(
+        self, module: nn.Module, X: sp.csr_array, Xt: sp.csr_array, theta: np.ndarray
+    ) -> float:
+        """Solve for users and items, store what is learnt of the items, and return the loss."""
         problem = self._problem()
-        U = problem.users(X, self.item_factors_, self._gram, self._has_users).solve()
+        U = self._ridge(X).solve()
         V = problem.items(Xt, U, theta)
-        self._set_factors(module, V)
+        self._set_learnt(module, V)
         return problem.objective(Xt, U, V, theta)
 
-    def _factors(self) -> tuple[np.ndarray, ...]:
-        """Return what is learnt of the items beside the network."""
-        return (self.item_factors_,)
+    def _learnt_arrays(self) -> list[np.ndarray]:
+        return [getattr(self, f"{name}_") for name in self._learnt]
 
-    def _set_factors(self, module: nn.Module, V: np.ndarray) -> None:
-        """Store item factors, also in the module, whose best state is kept."""
-        self.item_factors_ = V
-        self._gram = self._problem().gram(V[self._has_users])
-        module.item_factors = torch.from_numpy(V).to(next(module.parameters()).device)
+    def _set_learnt(self, module: nn.Module, *arrays: np.ndarray) -> None:
+        """Store what is learnt of the items, also in the module, whose best state is kept."""
+        device = next(module.parameters()).device
+        for name, array in zip(self._learnt, arrays, strict=True):
+            setattr(self, f"{name}_", array)
+            setattr(module, name, torch.from_numpy(array).to(device))
+        self._gram = self._gram_of_known()
+
+    def _gram_of_known(self) -> np.ndarray:
+        """Return the Gram matrix of the items with users, times b."""
+        return self._problem().gram(self.item_factors_[self._has_users])
 
     def _keep(self, net: TorchNet) -> BaseTorchRecommender:
-        module: Any = net.plain_module
-        if len(module.item_factors) == 0:  # interrupted before the first sweep
+        module = net.plain_module
+        if not _has_rows(module):  # interrupted before the first sweep
             self._sweep(net)
-        self._set_factors(module, module.item_factors.cpu().numpy())
-        module.item_factors = module.item_factors[:0].float()
+        self._set_learnt(module, *(getattr(module, name).cpu().numpy() for name in self._learnt))
+        for name in self._learnt:
+            setattr(module, name, getattr(module, name)[:0].float())
         return super()._keep(net)
 
     def _encoded(self, net: TorchNet, F: sp.csr_array) -> np.ndarray:
-        """Return what the network makes of features, (n_items, n_components), in their precision."""
+        """Return what the network makes of features, of shape (n_items, n_components)."""
         encode: Any = net.plain_module.encode
         return outputs_of(net, F, lambda rows: encode(batch_of(rows, net)), self.n_components)
 
@@ -251,6 +264,10 @@ ItemFeatures or None
 
     def _n_step_values(self, module: nn.Module, n_gradients: int) -> int:
         return 2 * self.batch_size * self.n_item_features_ + n_gradients
+
+
+def _has_rows(module: Any) -> bool:
+    return len(module.item_factors) > 0
 
 
 def no_batches(dataset: Any, batch_size: int, **kwargs: Any) -> tuple[()]:

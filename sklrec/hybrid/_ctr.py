@@ -19,7 +19,7 @@ from ..base import ItemFeaturesMixin
 from ..factorization._base import BaseFactorRecommender
 from ..factorization._ridge import RidgeRows
 from ._features import check_not_empty
-from ._least_squares import LeastSquares, initial_factors
+from ._least_squares import PROBLEM, LeastSquares, initial_factors
 
 # Steps of bisection for the multiplier of the simplex: the interval is halved in each.
 N_BISECTIONS = 60
@@ -35,8 +35,8 @@ class CTR(ItemFeaturesMixin, BaseFactorRecommender):
         + \frac{\lambda_u}2 \sum_i \|u_i\|^2 + \frac{\lambda_v}2 \sum_j \|v_j - \theta_j\|^2
 
     where R is 1 for the interactions of user i and 0 for all other items that have users. The
-    confidence C is 1 for an interaction of 1, ``b + (1 - b) x`` for one of x, and the small number
-    b, `unobserved_weight`, for all others. Users and items are solved for exactly, in turn.
+    confidence C is a for an interaction of 1, ``b + (a - b) x`` for one of x, and the small number
+    b for all others. Users and items are solved for exactly, in turn.
 
     A user's factors are the solution for their row with the item factors fixed, for new users as
     for those of ``fit``. Items without users in ``fit``, and new ones, are at :math:`\theta`.
@@ -50,9 +50,12 @@ class CTR(ItemFeaturesMixin, BaseFactorRecommender):
     lambda_v : float, default=1.0
         L2 penalty on the distance of item factors from topics. Typical range: 0.1 to 100, on a
         logarithmic scale.
+    confidence : float, default=1.0
+        Confidence a of an interaction. A factor of both confidences and both penalties changes
+        nothing, so that a search need not vary it.
     unobserved_weight : float, default=0.01
-        Confidence b of the pairs without an interaction; a factor for all confidences changes
-        nothing if both penalties have it. Typical range: 0.001 to 0.1, on a logarithmic scale.
+        Confidence b of the pairs without an interaction. Typical range: 0.001 to 0.1, on a
+        logarithmic scale.
     fit_topics : bool, default=False
         Whether to change the topic proportions of items to fit their users, after each iteration.
         Otherwise they stay those of latent Dirichlet allocation, as in the authors' experiments.
@@ -123,7 +126,8 @@ class CTR(ItemFeaturesMixin, BaseFactorRecommender):
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "lambda_u": [Interval(Real, 0, None, closed="neither")],
         "lambda_v": [Interval(Real, 0, None, closed="neither")],
-        "unobserved_weight": [Interval(Real, 0, 1, closed="left")],
+        "confidence": [Interval(Real, 0, None, closed="neither")],
+        "unobserved_weight": [Interval(Real, 0, None, closed="left")],
         "fit_topics": ["boolean"],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "n_topic_iter": [Interval(Integral, 1, None, closed="left")],
@@ -143,6 +147,7 @@ class CTR(ItemFeaturesMixin, BaseFactorRecommender):
         *,
         lambda_u: float = 0.1,
         lambda_v: float = 1.0,
+        confidence: float = 1.0,
         unobserved_weight: float = 0.01,
         fit_topics: bool = False,
         max_iter: int = 20,
@@ -152,6 +157,7 @@ class CTR(ItemFeaturesMixin, BaseFactorRecommender):
         self.n_components = n_components
         self.lambda_u = lambda_u
         self.lambda_v = lambda_v
+        self.confidence = confidence
         self.unobserved_weight = unobserved_weight
         self.fit_topics = fit_topics
         self.max_iter = max_iter
@@ -181,13 +187,14 @@ ItemFeatures or None
         ------
         ValueError
             If `item_features` has another number of rows than X has columns, or has negative
-            values or no words.
+            values or no words; if `unobserved_weight` is not smaller than `confidence`.
         """
         X = self._check_X(X, reset=True)
         F = self._check_item_features(item_features, X)
         self._learn_popularity(X)
         rng = check_random_state(self.random_state)
-        self._problem = (self.lambda_u, self.lambda_v, self.unobserved_weight)
+        self._problem = tuple(getattr(self, name) for name in PROBLEM)
+        problem = LeastSquares(*self._problem)
         self.__dict__.pop("lda_", None)
         gamma = None
         if F is None:
@@ -204,7 +211,7 @@ ItemFeatures or None
                 gamma = _dirichlet_parameters(theta, F, self.lda_)
         self.loss_curve_: list[float] = []
         with fit_progress(self, X, max_subtasks=self.max_iter) as step:
-            for factors, gram, loss in self._iterations(X, V, theta, gamma):
+            for factors, gram, loss in self._iterations(problem, X, V, theta, gamma):
                 self.loss_curve_.append(loss)
                 stopped = step("iteration", item_factors_=factors, _gram=gram)
                 if stopped or len(self.loss_curve_) == self.max_iter:
@@ -214,10 +221,15 @@ ItemFeatures or None
         return self
 
     def _iterations(
-        self, X: sp.csr_array, V: np.ndarray, theta: np.ndarray, gamma: np.ndarray | None
+        self,
+        problem: LeastSquares,
+        X: sp.csr_array,
+        V: np.ndarray,
+        theta: np.ndarray,
+        gamma: np.ndarray | None,
     ) -> Iterator[tuple[np.ndarray, np.ndarray, float]]:
         """Yield item factors, the weighted Gram matrix of known ones, and the objective."""
-        problem, known = LeastSquares(*self._problem), self._known_items()
+        known = self._known_items()
         Xt = X.T.tocsr()
         while True:
             U = problem.users(X, V, problem.gram(V[known]), known).solve()

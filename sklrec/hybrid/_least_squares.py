@@ -12,6 +12,9 @@ from ..factorization._ridge import RidgeRows
 # Numbers in the factors of a user or an item are at first of this order, divided by sqrt(K).
 INITIAL_SCALE = 0.1
 
+# Parameters of a model that are those of LeastSquares, in order.
+PROBLEM = ("lambda_u", "lambda_v", "confidence", "unobserved_weight")
+
 
 @dataclass(frozen=True)
 class LeastSquares:
@@ -20,8 +23,8 @@ class LeastSquares:
     .. math:: \frac12 \sum_{i, j} C_{ij} (R_{ij} - u_i^\top v_j)^2
         + \frac{\lambda_u}2 \sum_i \|u_i\|^2 + \frac{\lambda_v}2 \sum_j \|v_j - \theta_j\|^2
 
-    R is 1 at the stored entries of X and 0 elsewhere. The confidence C is ``b + (1 - b) x``, which
-    is 1 for an entry of 1, and b without one. Nothing is known of items without users: they are
+    R is 1 at the stored entries of X and 0 elsewhere. The confidence C is ``b + (a - b) x``, which
+    is a for an entry of 1, and b without one. Nothing is known of items without users: they are
     not in the first sum, and :math:`v_j = \theta_j`.
 
     Parameters
@@ -30,22 +33,32 @@ class LeastSquares:
         Penalty on the factors of users.
     lambda_v : float
         Penalty on the distance of items from their content.
+    confidence : float
+        Confidence a of an entry of 1.
     unobserved_weight : float
-        Confidence b of the pairs without an entry.
+        Confidence b of the pairs without an entry, smaller than a.
     """
 
     lambda_u: float
     lambda_v: float
+    confidence: float
     unobserved_weight: float
+
+    def __post_init__(self) -> None:
+        if self.unobserved_weight >= self.confidence:
+            raise ValueError(
+                "unobserved_weight must be smaller than confidence, got "
+                f"{self.unobserved_weight:g} and {self.confidence:g}."
+            )
 
     def gram(self, V: np.ndarray) -> np.ndarray:
         """Return ``b V'V``."""
         return np.asarray(self.unobserved_weight * (V.T @ V))
 
-    def confidence(self, X: sp.csr_array) -> sp.csr_array:
+    def confidences(self, X: sp.csr_array) -> sp.csr_array:
         """Return the confidences C of the stored entries of X."""
-        b = self.unobserved_weight
-        C = b + (1 - b) * X.data
+        a, b = self.confidence, self.unobserved_weight
+        C = b + (a - b) * X.data
         return sp.csr_array((C.astype(X.dtype, copy=False), X.indices, X.indptr), shape=X.shape)
 
     def users(
@@ -65,7 +78,7 @@ class LeastSquares:
             Whether an item has users in ``fit``. Of all others, a user's regression has the ones
             in the user's row only.
         """
-        C = self.confidence(X)
+        C = self.confidences(X)
         weight = C.data - np.where(known[X.indices], C.dtype.type(self.unobserved_weight), 0)
         rows = sp.csr_array((weight, X.indices, X.indptr), shape=X.shape)
         return RidgeRows(rows, V, self.lambda_u, C.data / weight, gram=gram)
@@ -97,7 +110,7 @@ class LeastSquares:
         The part of an item with the equations ``A v = r`` is half of ``v'Av - 2r'v``, which is
         ``-r'v`` at the solution, plus half of what it is for v = 0.
         """
-        C = self.confidence(Xt)
+        C = self.confidences(Xt)
         r = C @ U + self.lambda_v * theta
         at_zero = C.data.sum(dtype=np.float64) + self.lambda_v * _square(theta)
         solved = np.einsum("ij,ij->", r, V, dtype=np.float64)
