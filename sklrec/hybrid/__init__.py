@@ -3,9 +3,17 @@
 import importlib
 from typing import Any
 
-__all__ = ["CDL", "CTR", "CVAE"]
+_MODULES = {
+    "AddEASE": "_add_ease",
+    "CDL": "_cdl",
+    "CTR": "_ctr",
+    "CVAE": "_cvae",
+    "CollectiveEASE": "_collective_ease",
+    "ContentELSA": "_content_elsa",
+    "MDCVAE": "_mdcvae",
+}
 
-_MODULES = {"CDL": "_cdl", "CTR": "_ctr", "CVAE": "_cvae"}
+__all__ = list(_MODULES)
 
 
 def __getattr__(name: str) -> Any:

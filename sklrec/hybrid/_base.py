@@ -11,15 +11,13 @@ import torch
 from sklearn.utils import check_random_state
 from torch import nn
 
-from .._sklearn import _fit_context
 from .._typing import MatrixLike
-from ..base import ItemFeaturesMixin
 from ..factorization._base import BaseFactorRecommender
 from ..factorization._ridge import RidgeRows
 from ..neural._base import BaseTorchRecommender
-from ..neural._training._data import SparseRows
 from ..neural._training._net import Pass, TorchNet
 from ..neural._training._prediction import batch_of, outputs_of
+from ._base_torch import BaseTorchHybrid, NumberedRows
 from ._features import check_not_empty
 from ._least_squares import PROBLEM, LeastSquares, initial_factors
 
@@ -28,7 +26,7 @@ from ._least_squares import PROBLEM, LeastSquares, initial_factors
 ACTIVE_VARIANCE = 0.01
 
 
-class BaseCollaborativeRecommender(ItemFeaturesMixin, BaseFactorRecommender, BaseTorchRecommender):
+class BaseCollaborativeRecommender(BaseFactorRecommender, BaseTorchHybrid):
     """Base class of models whose item factors are close to what a network makes of their content.
 
     An epoch trains the network in one pass over the items, with the item factors fixed, and then
@@ -43,70 +41,6 @@ class BaseCollaborativeRecommender(ItemFeaturesMixin, BaseFactorRecommender, Bas
 
     n_components: int
     n_pretraining_epochs: int
-
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(
-        self,
-        X: MatrixLike,
-        y: Any = None,
-        *,
-        item_features: Any = None,
-        X_val: MatrixLike = None,
-        y_val: MatrixLike = None,
-    ) -> BaseCollaborativeRecommender:
-        """Train the network and learn the item factors.
-
-        Parameters
-        ----------
-        X : {array-like, sparse array} of shape (n_users, n_items)
-            Interactions, non-negative.
-        y : None
-            Ignored.
-        item_features : {array-like, sparse array, DataFrame} of shape (n_items, n_features), \
-ItemFeatures or None
-            Content of the items.
-        X_val : {array-like, sparse array} of shape (n_validation_users, n_items) or None
-            Complete rows of the validation users, who are ranked for after each epoch; they
-            replace those of early stopping. The weights and factors of the best epoch are kept.
-        y_val : sparse array of shape (n_validation_users, n_items) or None
-            Nonzero at the entries of `X_val` to hide. By default, a random 20% of each row.
-
-        Returns
-        -------
-        self : estimator
-            The fitted model. If training is interrupted (Ctrl-C), the model can be used and a
-            warning is issued.
-
-        Raises
-        ------
-        ValueError
-            If `item_features` has another number of rows than X has columns, or is zero
-            everywhere; if the loss becomes infinite or NaN, if there are too few users to validate
-            on, or if ``warm_start=True`` and a parameter of the network or the number of features
-            was changed since the last call.
-        MemoryError
-            If the memory of the machine or the GPU is too small.
-        """
-        goes_on = self.warm_start and hasattr(self, "net_")
-        n_before = self.n_item_features_ if goes_on else None
-        checked = self._check_X(X, reset=not goes_on)
-        F = self._check_item_features(item_features, checked)
-        if goes_on and self.n_item_features_ != n_before:
-            n_now, self.n_item_features_ = self.n_item_features_, n_before
-            raise ValueError(
-                f"Training continues with {n_before} item features, but item_features has {n_now}; "
-                "use fit with warm_start=False to train a new model."
-            )
-        if F is not None:
-            F = sp.csr_array(F)
-            check_not_empty(F)
-        self._content = F
-        try:
-            super().fit(X, y, X_val=X_val, y_val=y_val)
-        finally:
-            for name in ("_content", "_rows"):
-                self.__dict__.pop(name, None)
-        return self
 
     @property
     def partial_fit(self) -> NoReturn:  # type: ignore[override]
@@ -143,7 +77,7 @@ ItemFeatures or None
         return LeastSquares(*(params[name] for name in PROBLEM))
 
     def _is_training(self) -> bool:
-        return hasattr(self, "_content")
+        return hasattr(self, "_given_features")
 
     def _ridge(self, X: sp.csr_array) -> RidgeRows:
         return self._problem().users(X, self.item_factors_, self._gram, self._has_users)
@@ -166,6 +100,23 @@ ItemFeatures or None
     def _make_content_net(self, n_items: int, passes: list[Pass]) -> TorchNet:
         raise NotImplementedError
 
+    def _check_beside(self, X: sp.csr_array, *, reset: bool) -> None:
+        super()._check_beside(X, reset=reset)
+        if self._F is not None:
+            check_not_empty(self._F)
+
+    def _forget_features(self) -> None:
+        super()._forget_features()
+        self.__dict__.pop("_rows", None)
+
+    def _known_items(self) -> np.ndarray:
+        return super()._known_items() | self._described
+
+    @property
+    def item_embeddings_(self) -> np.ndarray:
+        """The item factors, ndarray of shape (n_items, n_components)."""
+        return self.item_factors_
+
     def _begin_fit(
         self, X: sp.csr_array, validation: tuple[sp.csr_array, sp.csr_array] | None, n_epochs: int
     ) -> TorchNet | None:
@@ -177,13 +128,13 @@ ItemFeatures or None
         self._has_users = np.bincount(X.indices, minlength=X.shape[1]) > 0
         if hasattr(self, "net_"):  # training goes on
             self._set_learnt(self.net_.plain_module, *self._learnt_arrays())
-        return {"items": None if self._content is None else SparseRows(self._content, device)}
+        return {"items": None if self._F is None else NumberedRows(self._F, device)}
 
     def _begin_pretraining(self, net: TorchNet) -> None:
         """Set the biases of the features by their frequency, before the first step."""
         if not net.history[-1]["batches"]:
-            frequency = np.bincount(self._content.indices, minlength=self._content.shape[1])
-            share = torch.from_numpy((frequency + 0.5) / (self._content.shape[0] + 1))
+            frequency = np.bincount(self._F.indices, minlength=self._F.shape[1])
+            share = torch.from_numpy((frequency + 0.5) / (self._F.shape[0] + 1))
             net.plain_module.set_frequencies(share.float())
 
     def _begin_coupling(self, net: TorchNet) -> None:
@@ -191,7 +142,7 @@ ItemFeatures or None
         if not _has_rows(net.plain_module):
             if self.n_pretraining_epochs == 0:
                 self._begin_pretraining(net)
-            self._start(net.plain_module, self._encoded(net, self._content))
+            self._start(net.plain_module, self._encoded(net, self._F))
 
     def _start(self, module: nn.Module, V: np.ndarray) -> None:
         """Set what is learnt of the items to begin with."""
@@ -202,9 +153,9 @@ ItemFeatures or None
         X, Xt = self._rows
         module = net.plain_module
         theta = np.zeros((X.shape[1], self.n_components), dtype=X.dtype)
-        if self._content is not None:
+        if self._F is not None:
             self._begin_coupling(net)  # where training was interrupted before it
-            theta = self._encoded(net, self._content)
+            theta = self._encoded(net, self._F)
             n_active = int((theta.var(axis=0) > ACTIVE_VARIANCE).sum())
             net.history.record("active_dimensions", n_active)
         elif not _has_rows(module):
@@ -212,7 +163,7 @@ ItemFeatures or None
             self._start(module, initial_factors(*theta.shape, rng, X.dtype))
         loss = self._solve(module, X, Xt, theta) / X.shape[1]
         net.history.record("rating_loss", loss)
-        if self._content is None:  # there is no other loss
+        if self._F is None:  # there is no other loss
             net.history.new_batch()
             net.history.record_batch("train_loss", torch.tensor(loss))
             net.history.record_batch("train_batch_size", X.shape[1])

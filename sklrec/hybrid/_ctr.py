@@ -229,7 +229,7 @@ ItemFeatures or None
         gamma: np.ndarray | None,
     ) -> Iterator[tuple[np.ndarray, np.ndarray, float]]:
         """Yield item factors, the weighted Gram matrix of known ones, and the objective."""
-        known = self._known_items()
+        known = self._popularity > 0
         Xt = X.T.tocsr()
         while True:
             U = problem.users(X, V, problem.gram(V[known]), known).solve()
@@ -243,7 +243,10 @@ ItemFeatures or None
 
     def _ridge(self, X: sp.csr_array) -> RidgeRows:
         problem = LeastSquares(*self._problem)
-        return problem.users(X, self.item_factors_, self._gram, self._known_items())
+        return problem.users(X, self.item_factors_, self._gram, self._popularity > 0)
+
+    def _known_items(self) -> np.ndarray:
+        return super()._known_items() | self._described
 
     def _topics(self, F: Any) -> np.ndarray:
         """Return the topic proportions of texts, of shape (n_items, n_components)."""

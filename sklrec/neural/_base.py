@@ -46,8 +46,9 @@ class BaseTorchRecommender(BaseRecommender):
     net maps a :class:`SparseBatch` to an :class:`Output`, and its criterion maps this output and
     the batch to a loss.
 
-    A subclass may override ``_begin_fit``, to learn from X what the network depends on, and
-    ``_training_data``, to return other datasets for the passes of an epoch.
+    A subclass may override ``_check_beside``, to validate other input than X, ``_begin_fit``, to
+    learn from X what the network depends on, and ``_training_data``, to return other datasets for
+    the passes of an epoch.
     """
 
     _parameter_constraints: dict = {
@@ -89,6 +90,9 @@ class BaseTorchRecommender(BaseRecommender):
 
     def _make_net(self, n_items: int) -> TorchNet:
         raise NotImplementedError
+
+    def _check_beside(self, X: sp.csr_array, *, reset: bool) -> None:
+        """Validate what a model is given beside X; unless `reset`, training continues."""
 
     def _begin_fit(
         self, X: sp.csr_array, validation: tuple[sp.csr_array, sp.csr_array] | None, n_epochs: int
@@ -136,6 +140,7 @@ class BaseTorchRecommender(BaseRecommender):
         if goes_on:
             self._check_network_is_unchanged()
         X = self._check_X(X, reset=not goes_on)
+        self._check_beside(X, reset=not goes_on)
         validation = self._validation_users(whole(X_val, "X_val", X), y_val)
         n_epochs = self.max_epochs - (self.n_iter_ if goes_on else 0)
         if n_epochs <= 0:
@@ -174,6 +179,7 @@ class BaseTorchRecommender(BaseRecommender):
         if goes_on:
             self._check_network_is_unchanged()
         X = self._check_X(X, reset=not goes_on)
+        self._check_beside(X, reset=not goes_on)
         self._seed_fit(goes_on)
         self._learn_popularity(X, reset=not goes_on)
         return self._train(X, goes_on=goes_on, n_epochs=1, validation=None)
@@ -422,14 +428,15 @@ class BaseTorchRecommender(BaseRecommender):
         if arrays is not None:
             self.net_ = net_from_arrays(self._net_as_trained(), arrays)
 
-    def _net_as_trained(self) -> TorchNet:
+    def _net_as_trained(self, n_items: int | None = None) -> TorchNet:
         """Make a net with the parameters of training, which may have been changed since."""
+        n_items = self.n_features_in_ if n_items is None else n_items
         params = self.get_params(deep=False)
         self.set_params(**self._trained_with, callbacks=None)
         try:
-            return self._make_net(self.n_features_in_)
+            return self._make_net(n_items)
         except ValueError:  # trained on CUDA, which this machine does not have
             self.device = "cpu"
-            return self._make_net(self.n_features_in_)
+            return self._make_net(n_items)
         finally:
             self.set_params(**params)

@@ -42,6 +42,7 @@ class Pass:
         Number of times the pass is repeated in each epoch.
     before : callable or None, default=None
         ``before(net)`` is called before each repetition, for updates other than gradient steps.
+        ``net.datasets`` has the datasets.
     n_epochs : int or None, default=None
         Number of epochs that have this pass, the first ones; None means all.
     """
@@ -96,6 +97,7 @@ class TorchNet(skorch.NeuralNet):
         self.seed = seed
         self.mixed_precision = mixed_precision
         self.predecessor: TorchNet | None = None
+        self.datasets: Any = None
 
     history_: Any
 
@@ -238,6 +240,7 @@ class TorchNet(skorch.NeuralNet):
     def fit_loop(self, *args: Any, **kwargs: Any) -> TorchNet:
         """Train for all epochs, or until a callback ends training or the user interrupts it."""
         self.interrupted_ = self.is_to_stop_ = False
+        self.datasets = args[0]
         try:
             super().fit_loop(*args, **kwargs)
         except StopTraining:
@@ -245,6 +248,8 @@ class TorchNet(skorch.NeuralNet):
         except KeyboardInterrupt:
             self.interrupted_ = True
             raise  # skorch ends training and keeps the net
+        finally:
+            self.datasets = None
         return self
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
