@@ -137,6 +137,10 @@ class RidgeRows:
             # In float64: the eigenvalues of a sum over all columns differ by many magnitudes.
             eigenvalues, basis = eigh(gram.astype(np.float64))
             gram, basis = eigenvalues.clip(min=0), basis.astype(V.dtype)
+            if C.nnz < V.shape[0]:  # a few rows, for which not all columns are turned
+                columns, indices = np.unique(C.indices, return_inverse=True)
+                C = sp.csr_array((C.data, indices, C.indptr), shape=(C.shape[0], columns.size))
+                V = V[columns]
             V = V @ basis
             rhs = None if rhs is None else rhs @ basis
         weights = None

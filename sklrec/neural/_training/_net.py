@@ -46,6 +46,8 @@ class Pass:
     after_step : callable or None, default=None
         ``after_step(net, input)`` is called after each gradient step, for updates of what belongs
         to the batch and not to the module.
+    n_epochs : int or None, default=None
+        Number of epochs that have this pass, the first ones; None means all.
     """
 
     part: str = ""
@@ -56,6 +58,7 @@ class Pass:
     n_times: int = 1
     before: Callable[[TorchNet], None] | None = None
     after_step: Callable[[TorchNet, Any], None] | None = None
+    n_epochs: int | None = None
 
 
 class TorchNet(skorch.NeuralNet):
@@ -207,6 +210,8 @@ class TorchNet(skorch.NeuralNet):
         self.generators.seed(self.seed, len(self.history))
         n_batches = 0
         for one, batches in iterator:
+            if one.n_epochs is not None and len(self.history) > one.n_epochs:
+                continue
             self._begin_pass(one)
             for batch in batches:
                 self.notify("on_batch_begin", batch=batch, training=training)
