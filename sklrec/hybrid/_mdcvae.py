@@ -359,13 +359,14 @@ class MDCVAEModule(nn.Module):
         item_hidden_layer_sizes: Sequence[int],
     ) -> None:
         super().__init__()
+        # The weights of the last submodules are drawn first: the users' are those of Mult-VAE.
+        self.items = None
+        if n_item_features:
+            width = hidden_layer_sizes[0] if hidden_layer_sizes else n_components
+            self.items = MultVAEModule(n_item_features, width, item_hidden_layer_sizes, dropout=0)
         make = SymmetricMultVAEModule if symmetric else MultVAEModule
         self.users = make(n_items, n_components, hidden_layer_sizes, dropout)
         self.coupling = "decoder" if symmetric else coupling
-        self.items = None
-        if n_item_features:
-            width = self.users.item_layer.in_features
-            self.items = MultVAEModule(n_item_features, width, item_hidden_layer_sizes, dropout=0)
         self.content: torch.Tensor | None = None
 
     @property
