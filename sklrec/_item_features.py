@@ -22,6 +22,10 @@ class ItemFeaturesMixin:
     A subclass implements ``fit(X, y=None, *, item_features=None)``, which calls
     ``_check_item_features(item_features, X)``, and ``_add_items(F)``, which extends the attributes
     of the model by new items. ``item_features`` is requested from scikit-learn's metadata routing.
+
+    Users whose items have no interactions are ranked by popularity. A model that reads a user's
+    items by their features implements ``_known_items`` as ``super()._known_items() |
+    self._described``.
     """
 
     __metadata_request__fit = {"item_features": True}
@@ -29,6 +33,7 @@ class ItemFeaturesMixin:
     n_features_in_: int
     feature_names_in_: np.ndarray
     _popularity: np.ndarray
+    _described: np.ndarray  # whether each item has a feature other than 0, (n_items,)
 
     def _check_item_features(self, item_features: Any, X: sp.csr_array) -> Any:
         """Validate the features of the items of X, and store their number.
@@ -48,6 +53,7 @@ ItemFeatures or None
         """
         if item_features is None:
             self.n_item_features_ = 0
+            self._described = np.zeros(X.shape[1], dtype=bool)
             return None
         F = check_matrix(whole(item_features, "item_features", X), "item_features", signed=True)
         if F.shape[0] != X.shape[1]:
@@ -57,6 +63,7 @@ ItemFeatures or None
                 "items as users, pass sklrec.pipeline.ItemFeatures(item_features)."
             )
         self.n_item_features_ = F.shape[1]
+        self._described = _is_described(F)
         return F.astype(X.dtype, copy=False)
 
     def with_items(self, item_features: MatrixLike) -> Self:
@@ -100,6 +107,7 @@ ItemFeatures or None
         model._add_items(F)
         model.n_features_in_ = self.n_features_in_ + F.shape[0]
         model._popularity = np.concatenate([self._popularity, np.zeros(F.shape[0])])
+        model._described = np.concatenate([self._described, _is_described(F)])
         if names is not None:
             model.feature_names_in_ = names
         return model
@@ -125,3 +133,8 @@ ItemFeatures or None
         if len(set(names)) != len(names):
             raise ValueError("The index of item_features has names that are taken.")
         return names
+
+
+def _is_described(F: Any) -> np.ndarray:
+    """Return whether each row of F has an entry other than 0."""
+    return np.diff(F.indptr) > 0 if sp.issparse(F) else F.any(axis=1)

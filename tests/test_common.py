@@ -8,6 +8,7 @@ from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks as sklearn_checks
 
 from sklrec.utils import all_estimators
+from sklrec.utils._content_checks import reading_content, with_item_features
 from sklrec.utils.estimator_checks import _name_of as name_of
 from sklrec.utils.estimator_checks import (
     check_beats_a_random_ranking,
@@ -56,6 +57,7 @@ SMALL["VASP"] = {**SMALL["FLVAE"], "max_epochs": 12, "lambda_": 1.0}
 # share, their base class, is checked with one of them.
 REGIMES = {
     "BM25Transformer": [{"b": 0.0}, {"b": 1.0}, {"k1": 0.0}],
+    "CollectiveEASE": [{"dropout": 0.3}],
     "EASE": [{"dropout": 0.3}],
     "LFM": [
         {"solver": "gd", "threshold": 3.5, "tol": 1e-4},
@@ -127,10 +129,20 @@ def trained_briefly(estimator):
 def recommender_checks_in_brief(estimator):
     brief = trained_briefly(estimator)
     for check in recommender_checks(estimator):
-        yield (estimator if check in CHECKS_OF_SKILL else brief), check
+        plain = getattr(check, "__wrapped__", check)  # without item features
+        yield (estimator if plain in CHECKS_OF_SKILL else brief), check
 
 
-@sklearn_checks([trained_briefly(instance) for instance in instances("recommender")])
+def with_and_without_features(estimators):
+    for estimator in estimators:
+        yield estimator
+        if hasattr(estimator, "with_items"):
+            yield reading_content(estimator)
+
+
+@sklearn_checks(
+    [trained_briefly(instance) for instance in with_and_without_features(instances("recommender"))]
+)
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
 @pytest.mark.filterwarnings("ignore:All .* stored values of X are:UserWarning")  # of one label
 def test_recommender_passes_the_checks_of_scikit_learn(estimator, check):
@@ -150,7 +162,13 @@ def test_recommender(estimator, check):
 
 @pairs(
     instances("recommender", OBJECTIVES, ()),
-    lambda estimator: [(estimator, check) for check in CHECKS_OF_OBJECTIVES],
+    lambda estimator: [
+        (estimator, check)
+        for plain in CHECKS_OF_OBJECTIVES
+        for check in (
+            [plain, with_item_features(plain)] if hasattr(estimator, "with_items") else [plain]
+        )
+    ],
 )
 @pytest.mark.filterwarnings("ignore:All .* stored values of X are:UserWarning")
 def test_objective(estimator, check):

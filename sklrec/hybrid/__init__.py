@@ -3,9 +3,14 @@
 import importlib
 from typing import Any
 
-__all__ = ["MDCVAE"]
+_MODULES = {
+    "AddEASE": "_add_ease",
+    "CollectiveEASE": "_collective_ease",
+    "ContentELSA": "_content_elsa",
+    "MDCVAE": "_mdcvae",
+}
 
-_MODULES = {"MDCVAE": "_mdcvae"}
+__all__ = list(_MODULES)
 
 
 def __getattr__(name: str) -> Any:

@@ -27,6 +27,8 @@ class BaseTorchHybrid(ItemFeaturesMixin, EmbeddingMixin, BaseTorchRecommender):
     ``_weights_of_new_items(F)``.
     """
 
+    _reads_dense_features = False  # otherwise they are made sparse
+
     def fit(
         self,
         X: MatrixLike,
@@ -117,7 +119,7 @@ ItemFeatures or None
                 f"Training continues a network that was made for {before} item features, got "
                 f"item_features with {now}; pass the same in each call."
             )
-        self._F = None if F is None else canonical_csr(F)
+        self._F = F if F is None or self._reads_dense_features else canonical_csr(F)
 
     def _forget_features(self) -> None:
         for name in ("_given_features", "_F"):
