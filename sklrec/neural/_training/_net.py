@@ -43,6 +43,8 @@ class Pass:
     before : callable or None, default=None
         ``before(net)`` is called before each repetition, for updates other than gradient steps.
         ``net.datasets`` has the datasets.
+    n_epochs : int or None, default=None
+        Number of epochs that have this pass, the first ones; None means all.
     """
 
     part: str = ""
@@ -52,6 +54,7 @@ class Pass:
     criterion: str = ""
     n_times: int = 1
     before: Callable[[TorchNet], None] | None = None
+    n_epochs: int | None = None
 
 
 class TorchNet(skorch.NeuralNet):
@@ -203,6 +206,8 @@ class TorchNet(skorch.NeuralNet):
         self.generators.seed(self.seed, len(self.history))
         n_batches = 0
         for one, batches in iterator:
+            if one.n_epochs is not None and len(self.history) > one.n_epochs:
+                continue
             self._begin_pass(one)
             for batch in batches:
                 self.notify("on_batch_begin", batch=batch, training=training)
