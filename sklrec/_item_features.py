@@ -16,23 +16,11 @@ from ._typing import MatrixLike
 __all__ = ["ItemFeaturesMixin"]
 
 
-class ItemFeaturesMixin:
-    """Mixin for recommenders that learn from the content of items.
-
-    A subclass implements ``fit(X, y=None, *, item_features=None)``, which calls
-    ``_check_item_features(item_features, X)``, and ``_add_items(F)``, which extends the attributes
-    of the model by new items. ``item_features`` is requested from scikit-learn's metadata routing.
-
-    Users whose items have no interactions are ranked by popularity. A model that reads a user's
-    items by their features implements ``_known_items`` as ``super()._known_items() |
-    self._described``.
-    """
+class ReadsItemFeatures:
+    """Mixin for recommenders whose ``fit`` takes features, whether they add new items or not."""
 
     __metadata_request__fit = {"item_features": True}
 
-    n_features_in_: int
-    feature_names_in_: np.ndarray
-    _popularity: np.ndarray
     _described: np.ndarray  # whether each item has a feature other than 0, (n_items,)
 
     def _check_item_features(self, item_features: Any, X: sp.csr_array) -> Any:
@@ -67,6 +55,23 @@ ItemFeatures or None
         self._features_dtype = X.dtype.type
         self._described = _is_described(F)
         return F.astype(X.dtype, copy=False)
+
+
+class ItemFeaturesMixin(ReadsItemFeatures):
+    """Mixin for recommenders that learn from the content of items.
+
+    A subclass implements ``fit(X, y=None, *, item_features=None)``, which calls
+    ``_check_item_features(item_features, X)``, and ``_add_items(F)``, which extends the attributes
+    of the model by new items. ``item_features`` is requested from scikit-learn's metadata routing.
+
+    Users whose items have no interactions are ranked by popularity. A model that reads a user's
+    items by their features implements ``_known_items`` as ``super()._known_items() |
+    self._described``.
+    """
+
+    n_features_in_: int
+    feature_names_in_: np.ndarray
+    _popularity: np.ndarray
 
     def with_items(self, item_features: MatrixLike) -> Self:
         """Return a copy of the fitted model whose catalogue ends with new items.
