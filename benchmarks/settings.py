@@ -191,7 +191,14 @@ MODELS = [
                 "knn__n_neighbors": [200, 400, 800],
                 "knn__alpha": [0.6, 0.7, 0.8, 0.9],
             }
-            for key in (*CITEULIKE, "gowalla")
+            for key in CITEULIKE
+        }
+        | {
+            "gowalla": {
+                "weighting": WEIGHTINGS[1:],
+                "knn__n_neighbors": [400, 800],
+                "knn__alpha": [0.7, 0.8],
+            },
         },
     ),
     Model(
@@ -200,7 +207,7 @@ MODELS = [
         paper="Herlocker et al. 1999",
         search={"weighting": WEIGHTINGS, "knn__n_neighbors": [20, 50, 100, 200]},
         search_on={
-            "gowalla": {"weighting": WEIGHTINGS, "knn__n_neighbors": [100, 200, 400]},
+            "gowalla": {"weighting": WEIGHTINGS[1:], "knn__n_neighbors": [100, 200, 400]},
         },
     ),
     Model(
@@ -208,6 +215,7 @@ MODELS = [
         RP3beta(),
         paper="Paudel et al. 2017",
         search={"n_neighbors": [200, 400, 800], "beta": [0.1, 0.2, 0.3, 0.4, 0.5]},
+        search_on={"gowalla": {"n_neighbors": [400, 800], "beta": [0.1, 0.2]}},
     ),
     Model(
         "WMF",

@@ -34,6 +34,7 @@ def test_largest_are_those_of_the_sorted_product(k, low, form, dtype):
     found = largest_of_rows(form(A), form(B), k)
     assert_array_equal(found.toarray(), by_sorting(A @ B, k))
     assert found.dtype == dtype
+    assert found.indices.dtype == found.indptr.dtype == np.int32  # as X, which it is multiplied by
     assert found.has_canonical_format
     assert (found.data > 0).all()
 
