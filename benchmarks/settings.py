@@ -23,7 +23,7 @@ from sklearn.feature_extraction.text import TfidfTransformer
 
 from sklrec.dummy import PopularityRecommender
 from sklrec.ensemble import HadamardEnsemble
-from sklrec.factorization import LFM, WMF
+from sklrec.factorization import BPR, LFM, WMF
 from sklrec.linear import EASE
 from sklrec.neighbors import ItemKNN, RP3beta, UserKNN
 from sklrec.neural import ELSA, FLVAE, VASP, HVampVAE, MultDAE, MultVAE, NeuralEASE, RecVAE
@@ -137,6 +137,17 @@ MODELS = [
         published={"ml-small": {"lambda_": 5.4}},
         skip=REDUCED,
         ratings=True,
+    ),
+    Model(
+        "BPR",
+        BPR(128),
+        paper="Rendle et al. 2009",
+        search={"lambda_": [0.005, 0.01, 0.02]},
+        search_on={
+            **{key: {"lambda_": [0.001, 0.003], "n_components": [256]} for key in CITEULIKE},
+            "gowalla": {"lambda_": [0.003]},
+        },
+        adapted={key: {"max_epochs": 60} for key in CITEULIKE},
     ),
     Model(
         "EASE",

@@ -255,7 +255,8 @@ class BPR(BaseFactorRecommender):
             both = np.column_stack([positive, negative])
             columns, column = _compact(both, len(items.values))
             W, H, b = users.values[rows], items.values[columns], biases.values[columns]
-            loss_of_batch, *gradients = loss_and_gradients(row, column, W, H, b, self.lambda_)
+            with np.errstate(over="ignore", invalid="ignore"):  # told below
+                loss_of_batch, *gradients = loss_and_gradients(row, column, W, H, b, self.lambda_)
             if not np.isfinite(loss_of_batch):
                 raise ValueError(
                     f"The factors became infinite with learning_rate={self.learning_rate}: "
