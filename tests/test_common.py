@@ -40,6 +40,7 @@ SMALL["RecVAE"] = {
     "learning_rate": 2e-2,
 }
 
+SMALL["ContentELSA"] = {**SMALL["ELSA"], "max_epochs": 25, "learning_rate": 0.1}
 SMALL["WMF"] = {"n_components": 8}
 SMALL["BPR"] = {"n_components": 8}
 SMALL["NeuralEASE"] = {"max_epochs": 15, "batch_size": 64}
@@ -89,6 +90,7 @@ REGIMES = {
 
 # Settings under which a model learns something else, on the same path through the estimator.
 OBJECTIVES = {
+    "ContentELSA": [{"free_part": False}],
     "ELSA": [{"n_components": 50}],  # more than items
     "FLVAE": [{"augmentation": False}],
     "HVampVAE": [
