@@ -27,7 +27,7 @@ WITHOUT_FEATURES = 7
 
 
 def content_checks() -> Iterator[Callable[[BaseEstimator], None]]:
-    """Yield the checks of this module, for an estimator with ``with_items``."""
+    """Yield the checks of this module, for an estimator with item features."""
     yield check_no_new_items_change_nothing
     yield check_original_is_unchanged_by_new_items
     yield check_new_items_are_ranked
