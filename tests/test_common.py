@@ -8,6 +8,7 @@ from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks as sklearn_checks
 
 from sklrec.base import ItemFeaturesMixin
+from sklrec.factorization import WMF
 from sklrec.utils import all_estimators
 from sklrec.utils._content_checks import reading_content, with_item_features
 from sklrec.utils.estimator_checks import _name_of as name_of
@@ -42,6 +43,8 @@ SMALL["RecVAE"] = {
 }
 
 SMALL["ContentELSA"] = {**SMALL["ELSA"], "max_epochs": 25, "learning_rate": 0.1}
+SMALL["FactorizationMachine"] = {**SMALL["ContentELSA"], "learning_rate": 2e-2}
+SMALL["FactorsFromContent"] = {"recommender": WMF(8, random_state=0)}
 SMALL["WMF"] = {"n_components": 8}
 SMALL["BPR"] = {"n_components": 8}
 SMALL["NeuralEASE"] = {"max_epochs": 15, "batch_size": 64}

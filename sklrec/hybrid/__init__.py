@@ -10,6 +10,7 @@ _MODULES = {
     "CVAE": "_cvae",
     "CollectiveEASE": "_collective_ease",
     "ContentELSA": "_content_elsa",
+    "FactorizationMachine": "_factorization_machine",
     "FactorsFromContent": "_factors_from_content",
     "MDCVAE": "_mdcvae",
 }
