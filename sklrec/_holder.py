@@ -90,9 +90,10 @@ def whole(value: Any, name: str, X: sp.csr_array) -> Any:
         return value.value
     rows = getattr(value, "shape", (None,))[:1] or (None,)
     if rows[0] == X.shape[0]:
+        holder = "ItemFeatures" if name == "item_features" else "Unsliced"
         warnings.warn(
             f"{name} has as many rows as X, {rows[0]}: a search slices it as it does X, so that "
-            f"the model may not see all of it. Pass sklrec.pipeline.Unsliced({name}) to have it "
+            f"the model may not see all of it. Pass sklrec.pipeline.{holder}({name}) to have it "
             "handed on whole.",
             UserWarning,
             stacklevel=4,

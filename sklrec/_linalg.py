@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import TypeVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -13,6 +14,8 @@ from scipy.linalg import get_lapack_funcs
 from threadpoolctl import threadpool_limits
 
 from ._sklearn import n_threads
+
+T = TypeVar("T")
 
 # Number of rows in a block of a product of two sparse matrices. Larger blocks are faster, smaller
 # ones need less memory.
@@ -185,14 +188,14 @@ def blocks(n: int, size: int | None = None) -> Iterator[slice]:
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
 
 
-def in_threads(task: Callable[[slice], None], slices: Iterator[slice], *, work: float) -> None:
-    """Run a task on each slice, in threads if there is enough work."""
+def in_threads(task: Callable[[T], None], parts: Iterable[T], *, work: float) -> None:
+    """Run a task on each part, such as a slice, in threads if there is enough work."""
     if work < _WORTH_A_THREAD or n_threads() == 1:
-        for part in slices:
+        for part in parts:
             task(part)
     else:
         with ThreadPoolExecutor(n_threads()) as threads:  # joblib takes some ms per call
-            list(threads.map(task, slices))
+            list(threads.map(task, parts))
 
 
 _blas_lock = threading.Lock()

@@ -8,6 +8,7 @@ from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks as sklearn_checks
 
 from sklrec.utils import all_estimators
+from sklrec.utils._content_checks import reading_content, with_item_features
 from sklrec.utils.estimator_checks import _name_of as name_of
 from sklrec.utils.estimator_checks import (
     check_beats_a_random_ranking,
@@ -39,7 +40,9 @@ SMALL["RecVAE"] = {
     "learning_rate": 2e-2,
 }
 
+SMALL["ContentELSA"] = {**SMALL["ELSA"], "max_epochs": 25, "learning_rate": 0.1}
 SMALL["WMF"] = {"n_components": 8}
+SMALL["BPR"] = {"n_components": 8}
 SMALL["NeuralEASE"] = {"max_epochs": 15, "batch_size": 64}
 SMALL["FLVAE"] = {
     "n_components": 8,
@@ -55,8 +58,15 @@ SMALL["VASP"] = {**SMALL["FLVAE"], "max_epochs": 12, "lambda_": 1.0}
 # Settings besides the first under which an estimator takes another path. What all neural models
 # share, their base class, is checked with one of them.
 REGIMES = {
+    "BPR": [{"negatives": "uniform"}, {"n_fold_in_steps": 0}],
     "BM25Transformer": [{"b": 0.0}, {"b": 1.0}, {"k1": 0.0}],
+    "CollectiveEASE": [{"dropout": 0.3}],
     "EASE": [{"dropout": 0.3}],
+    "ItemKNN": [
+        {"n_neighbors": 5, "metric": "asymmetric-cosine", "shrinkage": 1.0},
+        {"metric": "jaccard"},
+        {"metric": "conditional-probability", "shrinkage": 10.0},
+    ],
     "SLIM": [{"solver": "admm"}, {"positive": False}, {"solver": "admm", "positive": False}],
     "SparseEASE": [{"n_neighbors": 5, "dropout": 0.0}],
     "LFM": [
@@ -69,11 +79,18 @@ REGIMES = {
         {"warm_start": True},
         {"beta": "peak", "early_stopping": True, "validation_fraction": 0.2},
     ],
+    "RP3beta": [{"n_neighbors": 5, "alpha": 0.8}],
+    "UserKNN": [
+        {"n_neighbors": 5, "metric": "asymmetric-cosine", "shrinkage": 1.0},
+        {"metric": "jaccard"},
+        {"metric": "conditional-probability"},
+    ],
     "VASP": [{"item_share": 0.96}],  # all of the 20 items of the checkerboard
 }
 
 # Settings under which a model learns something else, on the same path through the estimator.
 OBJECTIVES = {
+    "ContentELSA": [{"free_part": False}],
     "ELSA": [{"n_components": 50}],  # more than items
     "FLVAE": [{"augmentation": False}],
     "HVampVAE": [
@@ -129,10 +146,20 @@ def trained_briefly(estimator):
 def recommender_checks_in_brief(estimator):
     brief = trained_briefly(estimator)
     for check in recommender_checks(estimator):
-        yield (estimator if check in CHECKS_OF_SKILL else brief), check
+        plain = getattr(check, "__wrapped__", check)  # without item features
+        yield (estimator if plain in CHECKS_OF_SKILL else brief), check
 
 
-@sklearn_checks([trained_briefly(instance) for instance in instances("recommender")])
+def with_and_without_features(estimators):
+    for estimator in estimators:
+        yield estimator
+        if hasattr(estimator, "with_items"):
+            yield reading_content(estimator)
+
+
+@sklearn_checks(
+    [trained_briefly(instance) for instance in with_and_without_features(instances("recommender"))]
+)
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
 @pytest.mark.filterwarnings("ignore:All .* stored values of X are:UserWarning")  # of one label
 def test_recommender_passes_the_checks_of_scikit_learn(estimator, check):
@@ -152,7 +179,13 @@ def test_recommender(estimator, check):
 
 @pairs(
     instances("recommender", OBJECTIVES, ()),
-    lambda estimator: [(estimator, check) for check in CHECKS_OF_OBJECTIVES],
+    lambda estimator: [
+        (estimator, check)
+        for plain in CHECKS_OF_OBJECTIVES
+        for check in (
+            [plain, with_item_features(plain)] if hasattr(estimator, "with_items") else [plain]
+        )
+    ],
 )
 @pytest.mark.filterwarnings("ignore:All .* stored values of X are:UserWarning")
 def test_objective(estimator, check):

@@ -137,6 +137,10 @@ class RidgeRows:
             # In float64: the eigenvalues of a sum over all columns differ by many magnitudes.
             eigenvalues, basis = eigh(gram.astype(np.float64))
             gram, basis = eigenvalues.clip(min=0), basis.astype(V.dtype)
+            if C.nnz < V.shape[0]:  # a few rows, for which not all columns are turned
+                columns, indices = np.unique(C.indices, return_inverse=True)
+                C = sp.csr_array((C.data, indices, C.indptr), shape=(C.shape[0], columns.size))
+                V = V[columns]
             V = V @ basis
             rhs = None if rhs is None else rhs @ basis
         weights = None
@@ -191,7 +195,7 @@ class _Systems:
         solutions = np.zeros((len(n_entries), self.target.shape[1], width), dtype=self.V.dtype)
         order = np.argsort(n_entries, kind="stable")
         numbers = CHUNK_BYTES // self.V.itemsize
-        chunks = [order[part] for part in _chunks(n_entries[order], width, numbers)]
+        chunks = [order[part] for part in chunks_of(n_entries[order], width, numbers)]
 
         def solve_share(chunks: list[np.ndarray]) -> None:
             with np.errstate(all="ignore"):  # the caller looks for what is not finite
@@ -270,7 +274,7 @@ class _Systems:
         return S, y.transpose(0, 2, 1)
 
 
-def _chunks(n_entries: np.ndarray, width: int, n_numbers: int) -> Iterator[slice]:
+def chunks_of(n_entries: np.ndarray, width: int, n_numbers: int) -> Iterator[slice]:
     """Cut rows in ascending order of their number of entries into chunks.
 
     A chunk has at most about `n_numbers` features and rows of about the same length, and is solved

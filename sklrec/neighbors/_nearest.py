@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -24,8 +25,8 @@ Finish = Callable[[np.ndarray, np.ndarray, np.ndarray], None]
 
 
 def largest_of_rows(
-    A: sp.csr_array | np.ndarray,
-    B: sp.csr_array | np.ndarray,
+    A: Any,
+    B: Any,
     k: int,
     *,
     finish: Finish | None = None,
@@ -75,7 +76,7 @@ def largest_of_rows(
     return _stacked([found.pop(start) for start in sorted(found)], (A.shape[0], B.shape[1]))
 
 
-def check_memory_of_largest(A: sp.csr_array, B: sp.csr_array, k: int, what: str) -> None:
+def check_memory_of_largest(A: Any, B: Any, k: int, what: str) -> None:
     """Raise a MemoryError if the memory of the machine is too small for the largest entries.
 
     What is counted are the blocks of all threads, the entries that are kept, and a copy of these in
@@ -85,12 +86,15 @@ def check_memory_of_largest(A: sp.csr_array, B: sp.csr_array, k: int, what: str)
     entry = A.dtype.itemsize + np.dtype(np.int32).itemsize
     n_kept = float(np.minimum(most, k).sum(dtype=np.float64))
     largest_block = min(float(most.sum(dtype=np.float64)), ENTRIES + float(most.max(initial=0)))
-    in_blocks = n_threads() * largest_block * (entry + _BYTES_OF_AN_ENTRY)
+    n_blocks = n_threads() if sp.issparse(A) else 1
+    in_blocks = n_blocks * largest_block * (entry + _BYTES_OF_AN_ENTRY)
     check_memory(int(in_blocks + 2 * n_kept * entry), what)
 
 
-def _most_entries(A: sp.csr_array, B: sp.csr_array) -> np.ndarray:
+def _most_entries(A: Any, B: Any) -> np.ndarray:
     """Return an upper bound of the number of entries of each row of the product."""
+    if isinstance(A, np.ndarray):
+        return np.full(A.shape[0], B.shape[1])
     n_products = np.cumsum(np.diff(B.indptr)[A.indices], dtype=np.int64)
     n_products = np.diff(np.concatenate([[0], n_products])[A.indptr])
     return np.minimum(n_products, B.shape[1])
@@ -159,14 +163,16 @@ def _in_order(
     """Return the number of entries of each row, and columns and values in the order of places."""
     order = np.argsort(places)
     row, column = np.divmod(places[order], n_columns)
-    index_type = np.int32 if n_columns <= np.iinfo(np.int32).max else np.int64
+    index_type = sp.get_index_dtype(maxval=n_columns)
     return np.bincount(row, minlength=n_rows), column.astype(index_type), values[order]
 
 
 def _stacked(parts: list[tuple[np.ndarray, ...]], shape: tuple[int, int]) -> sp.csr_array:
     """Return the blocks of rows as one array; the list is emptied, so as to free their memory."""
     indptr = np.concatenate([[0], np.cumsum(np.concatenate([counts for counts, _, _ in parts]))])
-    indices = np.empty(indptr[-1], dtype=parts[0][1].dtype)
+    index_type = sp.get_index_dtype(maxval=max(int(indptr[-1]), *shape))
+    indptr = indptr.astype(index_type)
+    indices = np.empty(indptr[-1], dtype=index_type)
     data = np.empty(indptr[-1], dtype=parts[0][2].dtype)
     end = indptr[-1]
     while parts:

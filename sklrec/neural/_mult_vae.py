@@ -217,14 +217,20 @@ class MultVAEModule(nn.Module):
             hidden_layer_sizes[0] if hidden_layer_sizes else n_components, n_items
         )
 
+    def posterior(self, batch: SparseBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return latent means and log-variances, of shape (n_rows, n_components) each."""
+        mu, logvar = at_least_float32(self.encoder(batch)).chunk(2, dim=1)
+        return mu, logvar
+
     def encode(self, batch: SparseBatch) -> torch.Tensor:
         """Return the latent mean, of shape (n_rows, n_components)."""
-        return self.encoder(batch).chunk(2, dim=1)[0]
+        return self.posterior(batch)[0]
 
-    def forward(self, batch: SparseBatch) -> Output:
+    def decode(self, mu: torch.Tensor, logvar: torch.Tensor, batch: SparseBatch) -> Output:
         """Return the scores at a sample of the latent vector in training, otherwise at its mean."""
-        mu, logvar = at_least_float32(self.encoder(batch)).chunk(
-            2, dim=1
-        )  # (n_rows, n_components) each
         z = sample(mu, logvar, batch.generator) if self.training else mu
         return Output(self.item_layer(self.decoder(z)), gaussian_kl(mu, logvar))
+
+    def forward(self, batch: SparseBatch) -> Output:
+        """Return the scores and the KL term."""
+        return self.decode(*self.posterior(batch), batch)

@@ -41,6 +41,7 @@ from ._check_data import (
     tags_of,
     with_reversed_rows,
 )
+from ._content_checks import content_checks, with_item_features
 
 __all__ = ["check_recommender", "parametrize_with_checks", "recommender_checks"]
 
@@ -111,13 +112,22 @@ def recommender_checks(estimator: BaseEstimator) -> Iterator[Callable[[BaseEstim
     Parameters
     ----------
     estimator : estimator
-        An instance; its ``recommender_tags`` determine which checks apply.
+        An instance; its ``recommender_tags`` determine which checks apply. If it has ``with_items``
+        of :class:`~sklrec.base.ItemFeaturesMixin`, there are checks of item features and new items,
+        and the others are also run with features.
 
     Yields
     ------
     check : callable
         ``check(estimator)``.
     """
+    yield from (checks := list(_checks_of_any_recommender(estimator)))
+    if hasattr(estimator, "with_items"):
+        yield from content_checks()
+        yield from map(with_item_features, checks)
+
+
+def _checks_of_any_recommender(estimator: BaseEstimator) -> Iterator[Callable]:
     tags = tags_of(estimator)
     yield check_never_ranks_what_was_seen
     yield check_ends_with_minus_one
@@ -128,7 +138,8 @@ def recommender_checks(estimator: BaseEstimator) -> Iterator[Callable[[BaseEstim
         if tags.personalized:
             yield check_checkerboard
     yield check_pickle_and_joblib_round_trip
-    yield check_pickle_holds_no_users
+    if not tags.keeps_users:
+        yield check_pickle_holds_no_users
     yield check_input_types_agree
     yield check_precision_follows_X
     yield check_score_is_independent_of_the_batch
