@@ -209,7 +209,7 @@ MODELS = [
             **{key: {"alpha": [0.011], "l1_ratio": [0.01]} for key in CITEULIKE},
         },
         # Items with few interactions.
-        adapted=dict.fromkeys(CITEULIKE, {"solver": "cd", "tol": 1e-3}),
+        adapted={key: {"solver": "cd", "tol": 1e-3} for key in CITEULIKE},
         skip=("gowalla", "ml-20m", "netflix", "msd"),
     ),
     Model(
