@@ -225,9 +225,7 @@ def test_vectors_of_users_are_kept_with_warm_start_only(X):
 def test_new_fit_of_other_users_forgets_vectors(X):
     warm = CDAE(4, **SMALL, warm_start=True).fit(X)
     warm.set_params(warm_start=False).fit(X)
-    assert_array_equal(
-        warm.decision_function(X), CDAE(4, **SMALL).fit(X).decision_function(X)
-    )
+    assert_array_equal(warm.decision_function(X), CDAE(4, **SMALL).fit(X).decision_function(X))
 
 
 def test_training_that_continues_on_other_rows_begins_with_vectors_of_zeros(X):

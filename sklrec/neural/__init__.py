@@ -3,7 +3,18 @@
 import importlib
 from typing import Any
 
-__all__ = ["CDAE", "ELSA", "NeuMF", "FLVAE", "VASP", "HVampVAE", "MultDAE", "MultVAE", "NeuralEASE", "RecVAE"]
+__all__ = [
+    "CDAE",
+    "ELSA",
+    "FLVAE",
+    "VASP",
+    "HVampVAE",
+    "MultDAE",
+    "MultVAE",
+    "NeuMF",
+    "NeuralEASE",
+    "RecVAE",
+]
 
 _MODULES = {
     "CDAE": "_cdae",
