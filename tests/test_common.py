@@ -7,6 +7,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks as sklearn_checks
 
+from sklrec.base import ItemFeaturesMixin
 from sklrec.utils import all_estimators
 from sklrec.utils._content_checks import reading_content, with_item_features
 from sklrec.utils.estimator_checks import _name_of as name_of
@@ -153,7 +154,7 @@ def recommender_checks_in_brief(estimator):
 def with_and_without_features(estimators):
     for estimator in estimators:
         yield estimator
-        if hasattr(estimator, "with_items"):
+        if isinstance(estimator, ItemFeaturesMixin):
             yield reading_content(estimator)
 
 
@@ -183,7 +184,9 @@ def test_recommender(estimator, check):
         (estimator, check)
         for plain in CHECKS_OF_OBJECTIVES
         for check in (
-            [plain, with_item_features(plain)] if hasattr(estimator, "with_items") else [plain]
+            [plain, with_item_features(plain)]
+            if isinstance(estimator, ItemFeaturesMixin)
+            else [plain]
         )
     ],
 )
