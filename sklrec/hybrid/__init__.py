@@ -6,6 +6,7 @@ from typing import Any
 _MODULES = {
     "AddEASE": "_add_ease",
     "CollectiveEASE": "_collective_ease",
+    "CoVAE": "_covae",
     "ContentELSA": "_content_elsa",
     "MDCVAE": "_mdcvae",
 }

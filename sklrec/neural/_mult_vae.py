@@ -208,11 +208,20 @@ class MultVAEModule(nn.Module):
     """Encoder to a latent Gaussian, and decoder to the logits of all items."""
 
     def __init__(
-        self, n_items: int, n_components: int, hidden_layer_sizes: Sequence[int], dropout: float
+        self,
+        n_items: int,
+        n_components: int,
+        hidden_layer_sizes: Sequence[int],
+        dropout: float,
+        nonlinearity: type[nn.Module] = nn.Tanh,
     ) -> None:
         super().__init__()
-        self.encoder = SparseEncoder(n_items, hidden_layer_sizes, 2 * n_components, dropout)
-        self.decoder = hidden_layers([n_components, *reversed(hidden_layer_sizes)])
+        self.encoder = SparseEncoder(
+            n_items, hidden_layer_sizes, 2 * n_components, dropout, nonlinearity=nonlinearity
+        )
+        self.decoder = hidden_layers(
+            [n_components, *reversed(hidden_layer_sizes)], nonlinearity=nonlinearity
+        )
         self.item_layer = ItemLayer(
             hidden_layer_sizes[0] if hidden_layer_sizes else n_components, n_items
         )
