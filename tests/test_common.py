@@ -55,6 +55,7 @@ SMALL["FLVAE"] = {
     "batch_size": 64,
     "learning_rate": 2e-2,
 }
+SMALL["CondVAE"] = SMALL["MultVAE"]
 SMALL["CoVAE"] = {
     "n_components": 8,
     "hidden_layer_sizes": (16,),
@@ -84,7 +85,7 @@ REGIMES = {
         {"n_components": 3, "tol": 1e-3},
         {"n_components": 3, "solver": "gd", "learning_rate": 2e-4, "tol": 1e-5},
     ],
-    "MDCVAE": [{"symmetric": True, "lambda_v": 100.0}],
+    "MDCVAE": [{"symmetric": True, "lambda_v": 100.0, "max_epochs": 60}],
     "MultVAE": [
         {"early_stopping": True, "validation_fraction": 0.2},
         {"warm_start": True},
@@ -103,10 +104,11 @@ OBJECTIVES = {
         {"prior": "standard", "likelihood": "logistic"},
     ],
     "LFM": [{"n_components": 3, "tol": 1e-3, "threshold": 3.5}],
+    "CondVAE": [{"hidden_layer_sizes": (), "n_annealing_steps": 0}],
     "CoVAE": [{"alpha": 3.0, "dropout": 0.3, "hidden_layer_sizes": ()}],
     "MDCVAE": [
         {"symmetric": True, "hidden_layer_sizes": (16,), "item_likelihood": "multinomial"},
-        {"coupling": "encoder", "item_likelihood": "gaussian", "item_hidden_layer_sizes": ()},
+        {"coupling": "encoder", "item_likelihood": "gaussian", "max_epochs": 30},
     ],
     "MultDAE": [
         {"likelihood": "gaussian", "max_epochs": 30},

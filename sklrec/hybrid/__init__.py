@@ -7,6 +7,7 @@ _MODULES = {
     "AddEASE": "_add_ease",
     "CollectiveEASE": "_collective_ease",
     "CoVAE": "_covae",
+    "CondVAE": "_cond_vae",
     "ContentELSA": "_content_elsa",
     "MDCVAE": "_mdcvae",
 }

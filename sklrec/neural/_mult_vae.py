@@ -235,10 +235,20 @@ class MultVAEModule(nn.Module):
         """Return the latent mean, of shape (n_rows, n_components)."""
         return self.posterior(batch)[0]
 
-    def decode(self, mu: torch.Tensor, logvar: torch.Tensor, batch: SparseBatch) -> Output:
-        """Return the scores at a sample of the latent vector in training, otherwise at its mean."""
+    def decode(
+        self,
+        mu: torch.Tensor,
+        logvar: torch.Tensor,
+        batch: SparseBatch,
+        given: torch.Tensor | None = None,
+    ) -> Output:
+        """Return the scores at a sample of the latent vector in training, otherwise at its mean.
+
+        `given` is concatenated to the latent vector.
+        """
         z = sample(mu, logvar, batch.generator) if self.training else mu
-        return Output(self.item_layer(self.decoder(z)), gaussian_kl(mu, logvar))
+        h = z if given is None else torch.cat([z, given], dim=1)
+        return Output(self.item_layer(self.decoder(h)), gaussian_kl(mu, logvar))
 
     def forward(self, batch: SparseBatch) -> Output:
         """Return the scores and the KL term."""

@@ -83,16 +83,23 @@ def _reading_content(model: Any) -> Any:
         __doc__ = model.__doc__
 
         def fit(self, X: Any, y: Any = None) -> Any:
-            shape = getattr(X, "shape", None) or np.shape(X)
-            features = planted_features(shape[1]) if len(shape) == 2 and shape[1] else None
-            held = None if features is None else ItemFeatures(features)
-            return super().fit(X, y, item_features=held)
+            return super().fit(X, y, item_features=_planted_for(X))
+
+        if hasattr(model, "partial_fit"):
+
+            def partial_fit(self, X: Any, y: Any = None) -> Any:
+                return super().partial_fit(X, y, item_features=_planted_for(X))
 
         def __reduce_ex__(self, protocol: Any) -> Any:
             return _blank, (model,), self.__getstate__()
 
     ReadingContent.__name__ = f"{model.__name__}ReadingContent"
     return ReadingContent
+
+
+def _planted_for(X: Any) -> ItemFeatures | None:
+    shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
+    return ItemFeatures(planted_features(shape[1])) if len(shape) == 2 and shape[1] else None
 
 
 def _blank(model: Any) -> Any:
