@@ -9,6 +9,8 @@ _MODULES = {
     "CTR": "_ctr",
     "CVAE": "_cvae",
     "CollectiveEASE": "_collective_ease",
+    "CoVAE": "_covae",
+    "CondVAE": "_cond_vae",
     "ContentELSA": "_content_elsa",
     "FactorizationMachine": "_factorization_machine",
     "FactorsFromContent": "_factors_from_content",

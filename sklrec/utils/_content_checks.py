@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Iterator
 from functools import cache, wraps
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,12 @@ def planted_features(n_items: int, described: np.ndarray | None = None) -> sp.cs
     counts = rng.poisson(np.where(own, 1.0, 0.1), size=(n_items, N_WORDS)) + 1.0 * own
     counts[item == WITHOUT_FEATURES if described is None else ~described] = 0
     return sp.csr_array(counts)
+
+
+def takes_item_features(estimator: BaseEstimator) -> bool:
+    """Return whether ``fit`` has a parameter ``item_features``."""
+    fit = getattr(estimator, "fit", None)
+    return fit is not None and "item_features" in signature(fit).parameters
 
 
 def with_item_features(
