@@ -259,7 +259,7 @@ MODELS = [
         paper="Rendle et al. 2022",
         search={"lambda_": [0.005, 0.01, 0.02], "unobserved_weight": [0.1, 0.15, 0.2]},
         search_on={
-            "citeulike-a": {"lambda_": [1e-4, 1e-3], "unobserved_weight": [0.05, 0.1]},
+            "citeulike-a": {"lambda_": [1e-4], "unobserved_weight": [0.1]},
             "gowalla": {"lambda_": [1e-4], "unobserved_weight": [0.05]},
         },
         adapted={"citeulike-a": {"n_components": 1024}, "gowalla": {"n_components": 1024}},
