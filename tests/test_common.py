@@ -8,7 +8,11 @@ from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks as sklearn_checks
 
 from sklrec.utils import all_estimators
-from sklrec.utils._content_checks import reading_content, with_item_features
+from sklrec.utils._content_checks import (
+    reading_content,
+    takes_item_features,
+    with_item_features,
+)
 from sklrec.utils.estimator_checks import _name_of as name_of
 from sklrec.utils.estimator_checks import (
     check_beats_a_random_ranking,
@@ -53,6 +57,23 @@ SMALL["FLVAE"] = {
     "batch_size": 64,
     "learning_rate": 2e-2,
 }
+SMALL["CondVAE"] = SMALL["MultVAE"]
+SMALL["CoVAE"] = {
+    "n_components": 8,
+    "hidden_layer_sizes": (16,),
+    "beta": 0.1,
+    "n_feature_epochs": 3,
+    "max_epochs": 15,
+    "batch_size": 64,
+    "learning_rate": 2e-2,
+}
+SMALL["MDCVAE"] = {
+    "n_components": 8,
+    "item_hidden_layer_sizes": (16,),
+    "max_epochs": 15,
+    "batch_size": 64,
+    "learning_rate": 2e-2,
+}
 SMALL["VASP"] = {**SMALL["FLVAE"], "max_epochs": 12, "lambda_": 1.0}
 
 # Settings besides the first under which an estimator takes another path. What all neural models
@@ -74,6 +95,7 @@ REGIMES = {
         {"n_components": 3, "tol": 1e-3},
         {"n_components": 3, "solver": "gd", "learning_rate": 2e-4, "tol": 1e-5},
     ],
+    "MDCVAE": [{"symmetric": True, "lambda_v": 100.0, "max_epochs": 60}],
     "MultVAE": [
         {"early_stopping": True, "validation_fraction": 0.2},
         {"warm_start": True},
@@ -99,6 +121,12 @@ OBJECTIVES = {
         {"prior": "standard", "likelihood": "logistic"},
     ],
     "LFM": [{"n_components": 3, "tol": 1e-3, "threshold": 3.5}],
+    "CondVAE": [{"hidden_layer_sizes": (), "n_annealing_steps": 0}],
+    "CoVAE": [{"alpha": 3.0, "dropout": 0.3, "hidden_layer_sizes": ()}],
+    "MDCVAE": [
+        {"symmetric": True, "hidden_layer_sizes": (16,), "item_likelihood": "multinomial"},
+        {"coupling": "encoder", "item_likelihood": "gaussian", "max_epochs": 30},
+    ],
     "MultDAE": [
         {"likelihood": "gaussian", "max_epochs": 30},
         {"likelihood": "logistic", "lambda_": 1e-4, "hidden_layer_sizes": (16, 12)},
@@ -153,7 +181,7 @@ def recommender_checks_in_brief(estimator):
 def with_and_without_features(estimators):
     for estimator in estimators:
         yield estimator
-        if hasattr(estimator, "with_items"):
+        if takes_item_features(estimator):
             yield reading_content(estimator)
 
 
@@ -183,7 +211,7 @@ def test_recommender(estimator, check):
         (estimator, check)
         for plain in CHECKS_OF_OBJECTIVES
         for check in (
-            [plain, with_item_features(plain)] if hasattr(estimator, "with_items") else [plain]
+            [plain, with_item_features(plain)] if takes_item_features(estimator) else [plain]
         )
     ],
 )

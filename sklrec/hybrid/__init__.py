@@ -9,7 +9,10 @@ _MODULES = {
     "CTR": "_ctr",
     "CVAE": "_cvae",
     "CollectiveEASE": "_collective_ease",
+    "CoVAE": "_covae",
+    "CondVAE": "_cond_vae",
     "ContentELSA": "_content_elsa",
+    "FactorsFromContent": "_factors_from_content",
     "MDCVAE": "_mdcvae",
 }
 

@@ -136,8 +136,9 @@ class MDCVAE(BaseTorchHybrid):
     variance above 0.01 over the items [2]_.
 
     With ``symmetric=False`` the encoder has zero weights for new items, so that interactions with
-    them only count in the norm of a user's row; ``symmetric=True`` uses their vectors. Items without interactions that were known in ``fit`` are ranked by their vectors
-    like all others, but their biases have learnt that nobody has them.
+    them only count in the norm of a user's row; ``symmetric=True`` uses their vectors. Items
+    without interactions that were known in ``fit`` are ranked by their vectors like all others, but
+    their biases have learnt that nobody has them.
 
     The numbers of users and the weights of the KL terms in ``partial_fit`` and warm starts go on
     from those of the first call.
@@ -285,12 +286,8 @@ class MDCVAE(BaseTorchHybrid):
 
     def _check_beside(self, X: sp.csr_array, *, reset: bool) -> None:
         super()._check_beside(X, reset=reset)
-        F = self._F
-        if F is not None and self.item_likelihood != "gaussian" and F.nnz and F.data.min() < 0:
-            raise ValueError(
-                f"item_likelihood={self.item_likelihood!r} needs features that are not negative, "
-                f"got {F.data.min():g}; use item_likelihood='gaussian'."
-            )
+        if self.item_likelihood != "gaussian":
+            self._refuse_negative_features("use item_likelihood='gaussian'")
 
     def _begin_fit(self, X: sp.csr_array, validation: Any, n_epochs: int) -> None:
         self._n_users = X.shape[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Iterator
 from functools import cache, wraps
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ WITHOUT_FEATURES = 7
 
 
 def content_checks() -> Iterator[Callable[[BaseEstimator], None]]:
-    """Yield the checks of this module, for an estimator with ``with_items``."""
+    """Yield the checks of this module, for an estimator with item features."""
     yield check_no_new_items_change_nothing
     yield check_original_is_unchanged_by_new_items
     yield check_new_items_are_ranked
@@ -50,6 +51,12 @@ def planted_features(n_items: int, described: np.ndarray | None = None) -> sp.cs
     counts = rng.poisson(np.where(own, 1.0, 0.1), size=(n_items, N_WORDS)) + 1.0 * own
     counts[item == WITHOUT_FEATURES if described is None else ~described] = 0
     return sp.csr_array(counts)
+
+
+def takes_item_features(estimator: BaseEstimator) -> bool:
+    """Return whether ``fit`` has a parameter ``item_features``."""
+    fit = getattr(estimator, "fit", None)
+    return fit is not None and "item_features" in signature(fit).parameters
 
 
 def with_item_features(
@@ -94,7 +101,7 @@ def _reading_content(model: Any) -> Any:
 def _features_of_known_items(X: Any) -> ItemFeatures | None:
     """Return features of the items with users: nothing is known of the others in the checks."""
     try:
-        X = check_array(X, accept_sparse="csr", ensure_all_finite=False)
+        X = check_array(X, accept_sparse="csr", ensure_all_finite=False, copy=True)
     except (TypeError, ValueError):  # which is what fit must find
         return None
     known = np.asarray(abs(X).sum(axis=0)).ravel() != 0
