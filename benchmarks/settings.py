@@ -24,7 +24,18 @@ from sklrec.dummy import PopularityRecommender
 from sklrec.ensemble import HadamardEnsemble
 from sklrec.factorization import LFM
 from sklrec.linear import EASE
-from sklrec.neural import ELSA, FLVAE, VASP, HVampVAE, MultDAE, MultVAE, NeuralEASE, RecVAE
+from sklrec.neural import (
+    CDAE,
+    ELSA,
+    FLVAE,
+    VASP,
+    HVampVAE,
+    MultDAE,
+    MultVAE,
+    NeuMF,
+    NeuralEASE,
+    RecVAE,
+)
 
 CANONICAL = {"canonical": 98765}
 FIVE = {str(seed): seed for seed in range(1, 6)}
@@ -170,6 +181,28 @@ MODELS = [
             "netflix": {"lambda_": 500, "dropout": 0.33},
             "msd": {"lambda_": 70, "dropout": 0.25},
         },
+    ),
+    Model(
+        "CDAE",
+        # The loss of Liang et al. 2018.
+        CDAE(n_negatives=None, max_epochs=40, early_stopping=True, n_iter_no_change=8),
+        paper="Wu et al. 2016",
+        search={"unobserved_weight": [0.1, 0.3, 1], "lambda_": [1e-4, 1e-3]},
+        search_on={
+            "ml-1m": {"unobserved_weight": [0.3], "lambda_": [1e-3]},
+            "citeulike-a": {"unobserved_weight": [0.1], "lambda_": [1e-3]},
+        },
+        adapted=dict.fromkeys(
+            CITEULIKE,
+            {"learning_rate": 3e-3, "max_epochs": 14, "callbacks": [FallingRate(14)]},
+        ),
+    ),
+    Model(
+        "NeuMF",
+        NeuMF(batch_size=4096, learning_rate=4e-3),
+        paper="He et al. 2017",
+        search={"n_components": [32, 64], "n_negatives": [4]},
+        search_on={"ml-1m": {"n_components": [64]}},
     ),
     Model(
         "Mult-DAE",

@@ -39,6 +39,19 @@ SMALL["RecVAE"] = {
     "learning_rate": 2e-2,
 }
 
+SMALL["CDAE"] = {
+    "n_components": 16,
+    "max_epochs": 15,
+    "batch_size": 64,
+    "learning_rate": 2e-2,
+}
+SMALL["NeuMF"] = {
+    "n_components": 8,
+    "hidden_layer_sizes": (16, 8),
+    "max_epochs": 15,
+    "batch_size": 256,
+    "learning_rate": 2e-2,
+}
 SMALL["WMF"] = {"n_components": 8}
 SMALL["NeuralEASE"] = {"max_epochs": 15, "batch_size": 64}
 SMALL["FLVAE"] = {
@@ -56,6 +69,7 @@ SMALL["VASP"] = {**SMALL["FLVAE"], "max_epochs": 12, "lambda_": 1.0}
 # share, their base class, is checked with one of them.
 REGIMES = {
     "BM25Transformer": [{"b": 0.0}, {"b": 1.0}, {"k1": 0.0}],
+    "CDAE": [{"user_vector": "solve"}, {"user_vector": None, "n_negatives": None}],
     "EASE": [{"dropout": 0.3}],
     "LFM": [
         {"solver": "gd", "threshold": 3.5, "tol": 1e-4},
@@ -67,11 +81,17 @@ REGIMES = {
         {"warm_start": True},
         {"beta": "peak", "early_stopping": True, "validation_fraction": 0.2},
     ],
+    "NeuMF": [{"user_vector": "solve"}, {"pretrain": True}],
     "VASP": [{"item_share": 0.96}],  # all of the 20 items of the checkerboard
 }
 
 # Settings under which a model learns something else, on the same path through the estimator.
 OBJECTIVES = {
+    "CDAE": [
+        {"loss": "logistic", "activation": "sigmoid"},
+        {"n_negatives": None, "unobserved_weight": 0.3, "lambda_": 1e-3},
+        {"normalize": False, "activation": "identity", "user_vector": "solve"},
+    ],
     "ELSA": [{"n_components": 50}],  # more than items
     "FLVAE": [{"augmentation": False}],
     "HVampVAE": [
@@ -87,6 +107,11 @@ OBJECTIVES = {
     "MultVAE": [
         {"likelihood": "gaussian", "max_epochs": 30},
         {"n_annealing_steps": 0, "hidden_layer_sizes": ()},
+    ],
+    "NeuMF": [
+        {"model": "gmf"},
+        {"model": "mlp"},
+        {"model": "gmf", "user_vector": "solve"},
     ],
     "NeuralEASE": [{"loss": "mse", "lambda_": 1.0}, {"loss": "focal", "dropout": 0.2}],
     "RecVAE": [

@@ -77,9 +77,9 @@ class CDAE(UserVectorsMixin, EmbeddingMixin, BaseTorchRecommender):
         Number of negatives to draw for each interaction. With None, all items that the user does
         not have are negatives.
     unobserved_weight : float, default=1.0
-        Weight of a negative in the loss, relative to an interaction. Typical range with
-        ``n_negatives=None``: 0.05 to 1, on a logarithmic scale.
-    lambda_ : float, default=0.0
+        Weight of a negative in the loss, relative to an interaction. Typical range:
+        0.05 to 1, on a logarithmic scale; drawn negatives usually have a weight of 1.
+    lambda_ : float, default=1e-3
         L2 penalty on the weights and on the vectors of users, not on the biases: the objective is
         the mean over users of ``loss + lambda_ * sum(V_u ** 2)``, plus ``lambda_ * (sum(W ** 2) +
         sum(W' ** 2))``. Typical range: 1e-4 to 0.01, on a logarithmic scale.
@@ -126,12 +126,11 @@ class CDAE(UserVectorsMixin, EmbeddingMixin, BaseTorchRecommender):
     (2, 3)
     """
 
-    @property
-    def _suggested_distributions(self) -> dict:
-        found = {"n_components": randint(50, 401), "lambda_": loguniform(1e-4, 0.01)}
-        if self.n_negatives is None:
-            found["unobserved_weight"] = loguniform(0.05, 1)
-        return found
+    _suggested_distributions: dict = {
+        "n_components": randint(50, 401),
+        "unobserved_weight": loguniform(0.05, 1),
+        "lambda_": loguniform(1e-4, 0.01),
+    }
 
     _parameter_constraints: dict = {
         **BaseTorchRecommender._parameter_constraints,
@@ -157,9 +156,9 @@ class CDAE(UserVectorsMixin, EmbeddingMixin, BaseTorchRecommender):
         loss: str = "square",
         n_negatives: int | None = 5,
         unobserved_weight: float = 1.0,
-        lambda_: float = 0.0,
-        max_epochs: int = 200,
-        batch_size: int = 500,
+        lambda_: float = 1e-3,
+        max_epochs: int = 25,
+        batch_size: int = 100,
         learning_rate: float = 1e-3,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
