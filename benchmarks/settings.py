@@ -192,10 +192,10 @@ MODELS = [
             "ml-1m": {"unobserved_weight": [0.3], "lambda_": [1e-3]},
             "citeulike-a": {"unobserved_weight": [0.1], "lambda_": [1e-3]},
         },
-        adapted=dict.fromkeys(
-            CITEULIKE,
-            {"learning_rate": 3e-3, "max_epochs": 14, "callbacks": [FallingRate(14)]},
-        ),
+        adapted={
+            key: {"learning_rate": 3e-3, "max_epochs": 14, "callbacks": [FallingRate(14)]}
+            for key in CITEULIKE
+        },
     ),
     Model(
         "NeuMF",

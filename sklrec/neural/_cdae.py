@@ -97,9 +97,11 @@ class CDAE(UserVectorsMixin, EmbeddingMixin, BaseTorchRecommender):
 
     Notes
     -----
+    On MovieLens-1M, ``ndcg@100`` on test users is .4257 with ``user_vector="zero"``, .4258 with None
+    and .3820 with "solve", where all items are negatives, `unobserved_weight` is .3 and `lambda_`
+    1e-3; without `normalize` it is .4043 with None. On citeulike-a, whose users have fewer items,
+    it is .2485 with "zero" and .2667 with "solve".
 
-    Notes
-    -----
     The vectors of users are trained by Adam too, each in its own steps. They are dropped at the end
     of ``fit``; with ``warm_start=True`` they are kept in the model and its pickles, together with
     the state of the optimizer, and continue if the next call is on the same rows. All other
@@ -109,6 +111,7 @@ class CDAE(UserVectorsMixin, EmbeddingMixin, BaseTorchRecommender):
 
     The authors of [1]_ use stochastic gradient descent with AdaGrad, user by user, and 50
     components; [2]_ uses Adam, batches of 500 users, 200 components with tanh, and a square loss.
+    The defaults of `lambda_`, `max_epochs` and `batch_size` were found on MovieLens-1M.
 
     References
     ----------
