@@ -109,16 +109,16 @@ class NeuMF(UserVectorsMixin, EmbeddingMixin, BaseTorchRecommender):
 
     Notes
     -----
-    On MovieLens-1M, ``ndcg@100`` on test users after 12 epochs in batches of 4,096 is .3967 for NeuMF
-    and .3856 for GMF, with ``user_vector="items"``.
+    On MovieLens-1M, ``ndcg@100`` on test users after 12 epochs in batches of 4,096 is .3967 for
+    NeuMF and .3856 for GMF, with ``user_vector="items"``.
 
     Interactions count as 1, whatever their value. Those of a user who has all items are left out,
     unless there are no others.
 
-    With ``user_vector="solve"`` the vectors of users are trained by Adam too, each in its own steps.
-    They are dropped at the end of ``fit``; with ``warm_start=True`` they are kept in the model and
-    its pickles, and continue if the next call is on the same rows. All other training that continues
-    begins with vectors of 0, such as ``partial_fit`` on new users.
+    With ``user_vector="solve"`` the vectors of users are trained by Adam too, each in its own
+    steps. They are dropped at the end of ``fit``; with ``warm_start=True`` they are kept in the
+    model and its pickles, and continue if the next call is on the same rows. All other training
+    that continues begins with vectors of 0, such as ``partial_fit`` on new users.
 
     Scoring computes MLP for all pairs, in blocks of a limited size. Its first layer is the sum of a
     part of the user and one of the item, each computed once.
@@ -136,7 +136,8 @@ class NeuMF(UserVectorsMixin, EmbeddingMixin, BaseTorchRecommender):
     >>> from sklrec.datasets import make_interactions
     >>> from sklrec.neural import NeuMF
     >>> X = make_interactions(200, 50, random_state=0).data
-    >>> neumf = NeuMF(n_components=8, hidden_layer_sizes=(8, 4), max_epochs=2, random_state=0).fit(X)
+    >>> neumf = NeuMF(n_components=8, hidden_layer_sizes=(8, 4), max_epochs=2, random_state=0)
+    >>> neumf = neumf.fit(X)
     >>> neumf.predict_ranking(X[:2], k=3).shape
     (2, 3)
     >>> neumf.transform(X).shape
