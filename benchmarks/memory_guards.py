@@ -26,6 +26,8 @@ CASES: dict[str, tuple[tuple[int, int, int], dict]] = {
     "LFM, factors": ((50_000, 10_000, 100), {"n_components": 32, "max_iter": 2}),
     "LFM, few values": ((100_000, 10_000, 10), {"n_components": 32, "max_iter": 2}),
     "ELSA": ((1_000, 200_000, 50), {"n_components": 64}),
+    "CDAE": ((2_000, 40_000, 50), {}),
+    "NeuMF": ((1_000, 200_000, 50), {}),
     "MultDAE": ((1_000, 40_000, 50), {}),
     "MultVAE": ((1_000, 40_000, 50), {}),
     "RecVAE": ((1_000, 40_000, 50), {}),

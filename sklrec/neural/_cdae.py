@@ -99,8 +99,8 @@ class CDAE(UserVectorsMixin, EmbeddingMixin, BaseTorchRecommender):
     -----
     On MovieLens-1M, ``ndcg@100`` on test users is .4257 with ``user_vector="zero"``, .4258 with
     None and .3820 with "solve", where all items are negatives, `unobserved_weight` is .3 and
-    `lambda_` 1e-3; without `normalize` it is .4043 with None. On citeulike-a, whose users have fewer items,
-    it is .2485 with "zero" and .2667 with "solve".
+    `lambda_` 1e-3; without `normalize` it is .4043 with None. On citeulike-a, whose users have
+    fewer items, it is .2485 with "zero" and .2667 with "solve".
 
     The vectors of users are trained by Adam too, each in its own steps. They are dropped at the end
     of ``fit``; with ``warm_start=True`` they are kept in the model and its pickles, together with
