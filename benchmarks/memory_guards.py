@@ -34,6 +34,8 @@ CASES: dict[str, tuple[tuple[int, int, int], dict]] = {
     "WMF, many interactions": ((50_000, 20_000, 300), {"n_components": 16, "max_iter": 2}),
     "WMF, exact": ((200_000, 20_000, 50), {"solver": "cholesky", "max_iter": 2}),
     "ELSA": ((1_000, 200_000, 50), {"n_components": 64}),
+    "CDAE": ((2_000, 40_000, 50), {}),
+    "NeuMF": ((1_000, 200_000, 50), {}),
     "MultDAE": ((1_000, 40_000, 50), {}),
     "MultVAE": ((1_000, 40_000, 50), {}),
     "RecVAE": ((1_000, 40_000, 50), {}),

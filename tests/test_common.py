@@ -45,6 +45,19 @@ SMALL["RecVAE"] = {
 }
 
 SMALL["ContentELSA"] = {**SMALL["ELSA"], "max_epochs": 25, "learning_rate": 0.1}
+SMALL["CDAE"] = {
+    "n_components": 16,
+    "max_epochs": 15,
+    "batch_size": 64,
+    "learning_rate": 2e-2,
+}
+SMALL["NeuMF"] = {
+    "n_components": 8,
+    "hidden_layer_sizes": (16, 8),
+    "max_epochs": 15,
+    "batch_size": 256,
+    "learning_rate": 2e-2,
+}
 SMALL["WMF"] = {"n_components": 8}
 SMALL["BPR"] = {"n_components": 8}
 SMALL["NeuralEASE"] = {"max_epochs": 15, "batch_size": 64}
@@ -82,6 +95,7 @@ REGIMES = {
     "BPR": [{"negatives": "uniform"}, {"n_fold_in_steps": 0}],
     "BM25Transformer": [{"b": 0.0}, {"b": 1.0}, {"k1": 0.0}],
     "CollectiveEASE": [{"dropout": 0.3}],
+    "CDAE": [{"user_vector": "solve"}, {"user_vector": None, "n_negatives": None}],
     "EASE": [{"dropout": 0.3}],
     "ItemKNN": [
         {"n_neighbors": 5, "metric": "asymmetric-cosine", "shrinkage": 1.0},
@@ -107,12 +121,18 @@ REGIMES = {
         {"metric": "jaccard"},
         {"metric": "conditional-probability"},
     ],
+    "NeuMF": [{"user_vector": "solve"}, {"pretrain": True}],
     "VASP": [{"item_share": 0.96}],  # all of the 20 items of the checkerboard
 }
 
 # Settings under which a model learns something else, on the same path through the estimator.
 OBJECTIVES = {
     "ContentELSA": [{"free_part": False}],
+    "CDAE": [
+        {"loss": "logistic", "activation": "sigmoid"},
+        {"n_negatives": None, "unobserved_weight": 0.3, "lambda_": 1e-3},
+        {"normalize": False, "activation": "identity", "user_vector": "solve"},
+    ],
     "ELSA": [{"n_components": 50}],  # more than items
     "FLVAE": [{"augmentation": False}],
     "HVampVAE": [
@@ -134,6 +154,11 @@ OBJECTIVES = {
     "MultVAE": [
         {"likelihood": "gaussian", "max_epochs": 30},
         {"n_annealing_steps": 0, "hidden_layer_sizes": ()},
+    ],
+    "NeuMF": [
+        {"model": "gmf"},
+        {"model": "mlp"},
+        {"model": "gmf", "user_vector": "solve"},
     ],
     "NeuralEASE": [{"loss": "mse", "lambda_": 1.0}, {"loss": "focal", "dropout": 0.2}],
     "RecVAE": [
