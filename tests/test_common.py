@@ -7,6 +7,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks as sklearn_checks
 
+from sklrec.factorization import WMF
 from sklrec.utils import all_estimators
 from sklrec.utils._content_checks import (
     reading_content,
@@ -58,6 +59,8 @@ SMALL["NeuMF"] = {
     "batch_size": 256,
     "learning_rate": 2e-2,
 }
+SMALL["FactorizationMachine"] = {**SMALL["ContentELSA"], "learning_rate": 2e-2}
+SMALL["FactorsFromContent"] = {"recommender": WMF(8, random_state=0)}
 SMALL["WMF"] = {"n_components": 8}
 SMALL["BPR"] = {"n_components": 8}
 SMALL["NeuralEASE"] = {"max_epochs": 15, "batch_size": 64}
