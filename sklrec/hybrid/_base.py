@@ -162,7 +162,7 @@ class BaseCollaborativeRecommender(BaseFactorRecommender, BaseTorchHybrid):
             net.history.record("active_dimensions", n_active)
         elif not _has_rows(module):
             rng = check_random_state(self._seed)
-            self._start(module, initial_factors(*theta.shape, rng, X.dtype))
+            self._start(module, initial_factors(theta.shape, rng, X.dtype))
         loss = self._solve(module, X, Xt, theta) / X.shape[1]
         net.history.record("rating_loss", loss)
         if self._F is None:  # there is no other loss

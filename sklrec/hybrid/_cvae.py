@@ -167,6 +167,8 @@ class CVAE(BaseCollaborativeRecommender):
         "n_pretraining_epochs": [Interval(Integral, 0, None, closed="left")],
     }
 
+    item_covariances_: np.ndarray
+
     def __init__(
         self,
         n_components: int = 50,
@@ -340,8 +342,8 @@ class CVAEModule(nn.Module):
 
     def _decode(self, z: torch.Tensor) -> ItemScores:
         h = torch.sigmoid(self.from_latent(z))
-        below = [self.first, *self.hidden]
-        for layer, before in zip(self.hidden[::-1], below[-2::-1], strict=True):
+        below: list[Any] = [self.first, *self.hidden]
+        for layer, before in zip(below[:0:-1], below[-2::-1], strict=True):
             h = torch.sigmoid(h @ layer.weight + before.bias)
         return ItemScores(h, self.first.weight, self.feature_bias)
 
