@@ -16,23 +16,11 @@ from ._typing import MatrixLike
 __all__ = ["ItemFeaturesMixin"]
 
 
-class ItemFeaturesMixin:
-    """Mixin for recommenders that learn from the content of items.
-
-    A subclass implements ``fit(X, y=None, *, item_features=None)``, which calls
-    ``_check_item_features(item_features, X)``, and ``_add_items(F)``, which extends the attributes
-    of the model by new items. ``item_features`` is requested from scikit-learn's metadata routing.
-
-    Users whose items have no interactions are ranked by popularity. A model that reads a user's
-    items by their features implements ``_known_items`` as ``super()._known_items() |
-    self._described``.
-    """
+class ReadsItemFeatures:
+    """Mixin for recommenders whose ``fit`` takes features, whether they add new items or not."""
 
     __metadata_request__fit = {"item_features": True}
 
-    n_features_in_: int
-    feature_names_in_: np.ndarray
-    _popularity: np.ndarray
     _described: np.ndarray  # whether each item has a feature other than 0, (n_items,)
 
     def _check_item_features(self, item_features: Any, X: sp.csr_array) -> Any:
@@ -63,8 +51,27 @@ ItemFeatures or None
                 "items as users, pass sklrec.pipeline.ItemFeatures(item_features)."
             )
         self.n_item_features_ = F.shape[1]
+        self._features_are_sparse = sp.issparse(F)
+        self._features_dtype = X.dtype.type
         self._described = _is_described(F)
         return F.astype(X.dtype, copy=False)
+
+
+class ItemFeaturesMixin(ReadsItemFeatures):
+    """Mixin for recommenders that learn from the content of items.
+
+    A subclass implements ``fit(X, y=None, *, item_features=None)``, which calls
+    ``_check_item_features(item_features, X)``, and ``_add_items(F)``, which extends the attributes
+    of the model by new items. ``item_features`` is requested from scikit-learn's metadata routing.
+
+    Users whose items have no interactions are ranked by popularity. A model that reads a user's
+    items by their features implements ``_known_items`` as ``super()._known_items() |
+    self._described``.
+    """
+
+    n_features_in_: int
+    feature_names_in_: np.ndarray
+    _popularity: np.ndarray
 
     def with_items(self, item_features: MatrixLike) -> Self:
         """Return a copy of the fitted model whose catalogue ends with new items.
@@ -104,7 +111,8 @@ ItemFeatures or None
         if np.shape(item_features) == (0, self.n_item_features_):  # no new item today
             return model
         F = check_matrix(item_features, "item_features", shape=width, signed=True)
-        model._add_items(F)
+        F = sp.csr_array(F) if self._features_are_sparse else _dense(F)
+        model._add_items(F.astype(self._features_dtype, copy=False))
         model.n_features_in_ = self.n_features_in_ + F.shape[0]
         model._popularity = np.concatenate([self._popularity, np.zeros(F.shape[0])])
         model._described = np.concatenate([self._described, _is_described(F)])
@@ -115,7 +123,8 @@ ItemFeatures or None
     def _add_items(self, F: Any) -> None:
         """Extend the model, a shallow copy, by items with features F.
 
-        Attributes are replaced and not changed in place, as the original model shares them.
+        F is sparse if the features in ``fit`` were, and in their precision. Attributes are
+        replaced and not changed in place, as the original model shares them.
         """
         raise NotImplementedError
 
@@ -133,6 +142,10 @@ ItemFeatures or None
         if len(set(names)) != len(names):
             raise ValueError("The index of item_features has names that are taken.")
         return names
+
+
+def _dense(F: Any) -> np.ndarray:
+    return F.toarray() if sp.issparse(F) else F
 
 
 def _is_described(F: Any) -> np.ndarray:

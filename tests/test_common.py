@@ -7,6 +7,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks as sklearn_checks
 
+from sklrec.base import ItemFeaturesMixin
 from sklrec.utils import all_estimators
 from sklrec.utils._content_checks import reading_content, with_item_features
 from sklrec.utils.estimator_checks import _name_of as name_of
@@ -40,7 +41,9 @@ SMALL["RecVAE"] = {
     "learning_rate": 2e-2,
 }
 
+SMALL["ContentELSA"] = {**SMALL["ELSA"], "max_epochs": 25, "learning_rate": 0.1}
 SMALL["WMF"] = {"n_components": 8}
+SMALL["BPR"] = {"n_components": 8}
 SMALL["NeuralEASE"] = {"max_epochs": 15, "batch_size": 64}
 SMALL["FLVAE"] = {
     "n_components": 8,
@@ -56,9 +59,17 @@ SMALL["VASP"] = {**SMALL["FLVAE"], "max_epochs": 12, "lambda_": 1.0}
 # Settings besides the first under which an estimator takes another path. What all neural models
 # share, their base class, is checked with one of them.
 REGIMES = {
+    "BPR": [{"negatives": "uniform"}, {"n_fold_in_steps": 0}],
     "BM25Transformer": [{"b": 0.0}, {"b": 1.0}, {"k1": 0.0}],
     "CollectiveEASE": [{"dropout": 0.3}],
     "EASE": [{"dropout": 0.3}],
+    "ItemKNN": [
+        {"n_neighbors": 5, "metric": "asymmetric-cosine", "shrinkage": 1.0},
+        {"metric": "jaccard"},
+        {"metric": "conditional-probability", "shrinkage": 10.0},
+    ],
+    "SLIM": [{"solver": "admm"}, {"positive": False}, {"solver": "admm", "positive": False}],
+    "SparseEASE": [{"n_neighbors": 5, "dropout": 0.0}],
     "LFM": [
         {"solver": "gd", "threshold": 3.5, "tol": 1e-4},
         {"n_components": 3, "tol": 1e-3},
@@ -69,11 +80,18 @@ REGIMES = {
         {"warm_start": True},
         {"beta": "peak", "early_stopping": True, "validation_fraction": 0.2},
     ],
+    "RP3beta": [{"n_neighbors": 5, "alpha": 0.8}],
+    "UserKNN": [
+        {"n_neighbors": 5, "metric": "asymmetric-cosine", "shrinkage": 1.0},
+        {"metric": "jaccard"},
+        {"metric": "conditional-probability"},
+    ],
     "VASP": [{"item_share": 0.96}],  # all of the 20 items of the checkerboard
 }
 
 # Settings under which a model learns something else, on the same path through the estimator.
 OBJECTIVES = {
+    "ContentELSA": [{"free_part": False}],
     "ELSA": [{"n_components": 50}],  # more than items
     "FLVAE": [{"augmentation": False}],
     "HVampVAE": [
@@ -136,7 +154,7 @@ def recommender_checks_in_brief(estimator):
 def with_and_without_features(estimators):
     for estimator in estimators:
         yield estimator
-        if hasattr(estimator, "with_items"):
+        if isinstance(estimator, ItemFeaturesMixin):
             yield reading_content(estimator)
 
 
@@ -166,7 +184,9 @@ def test_recommender(estimator, check):
         (estimator, check)
         for plain in CHECKS_OF_OBJECTIVES
         for check in (
-            [plain, with_item_features(plain)] if hasattr(estimator, "with_items") else [plain]
+            [plain, with_item_features(plain)]
+            if isinstance(estimator, ItemFeaturesMixin)
+            else [plain]
         )
     ],
 )

@@ -10,6 +10,7 @@ _MODULES = {
     "CVAE": "_cvae",
     "CollectiveEASE": "_collective_ease",
     "ContentELSA": "_content_elsa",
+    "FactorsFromContent": "_factors_from_content",
     "MDCVAE": "_mdcvae",
 }
 

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 
+from .._item_features import ItemFeaturesMixin, ReadsItemFeatures
 from .._matrix import canonical_csr
 from .._typing import MatrixLike
-from ..base import ItemFeaturesMixin
 from ..neural._base import BaseTorchRecommender
 from ..neural._embedding import EmbeddingMixin
-from ..neural._training._data import SparseBatch, SparseRows
+from ..neural._training._data import SparseRows
 from ..neural._training._state import net_from_arrays, net_to_arrays
 
 
-class BaseTorchHybrid(ItemFeaturesMixin, EmbeddingMixin, BaseTorchRecommender):
+class BaseTorchContent(ReadsItemFeatures, EmbeddingMixin, BaseTorchRecommender):
     """Base class of models of item content that are trained in epochs.
 
     The features are there during training only, as the dataset "items". A subclass implements
-    ``_make_net(n_items)``, which depends on ``n_item_features_``, and, if it can score new items,
-    ``_weights_of_new_items(F)``.
+    ``_make_net(n_items)``, which depends on ``n_item_features_``.
     """
 
     _reads_dense_features = False  # otherwise they are made sparse
@@ -37,7 +35,7 @@ class BaseTorchHybrid(ItemFeaturesMixin, EmbeddingMixin, BaseTorchRecommender):
         item_features: Any = None,
         X_val: MatrixLike = None,
         y_val: MatrixLike = None,
-    ) -> BaseTorchHybrid:
+    ) -> BaseTorchContent:
         """Train the network.
 
         Parameters
@@ -80,7 +78,7 @@ ItemFeatures or None
 
     def partial_fit(
         self, X: MatrixLike, y: Any = None, *, item_features: Any = None
-    ) -> BaseTorchHybrid:
+    ) -> BaseTorchContent:
         """Train for one epoch on the given users.
 
         Parameters
@@ -128,8 +126,12 @@ ItemFeatures or None
     def _training_data(self, X: sp.csr_array, device: torch.device) -> Mapping[str, Any]:
         data = dict(super()._training_data(X, device))
         if self._F is not None:
-            data["items"] = NumberedRows(self._F, device)
+            data["items"] = SparseRows(self._F, device)
         return data
+
+
+class BaseTorchHybrid(ItemFeaturesMixin, BaseTorchContent):
+    """Base class of those that can score new items: it implements ``_weights_of_new_items(F)``."""
 
     def _add_items(self, F: Any) -> None:
         F = canonical_csr(F.astype(np.float32, copy=False))
@@ -145,24 +147,3 @@ ItemFeatures or None
     def _weights_of_new_items(self, F: sp.csr_array) -> dict[str, np.ndarray]:
         """Return by name the rows to append to weights of the module, one for each new item."""
         raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class NumberedBatch(SparseBatch):
-    """Batch of rows with their numbers in the dataset.
-
-    Parameters
-    ----------
-    numbers : Tensor of shape (n_rows,), int64
-    """
-
-    numbers: torch.Tensor | None = None
-
-
-class NumberedRows(SparseRows):
-    """Dataset of the rows of a CSR matrix, whose batches have the numbers of the rows."""
-
-    def __getitem__(self, rows: torch.Tensor) -> NumberedBatch:
-        """Return a batch on the device of the entries; `rows` is an int64 tensor on the CPU."""
-        batch = super().__getitem__(rows)
-        return NumberedBatch(**vars(batch), numbers=rows.to(batch.values.device))

@@ -31,7 +31,7 @@ from ..neural._training._data import SparseBatch, SparseBatches, SparseRows
 from ..neural._training._docs import with_training_docs
 from ..neural._training._net import Pass, TorchNet
 from ..neural._training._prediction import predicting
-from ._base_torch import BaseTorchHybrid, NumberedBatch
+from ._base_torch import BaseTorchHybrid
 
 # Variance of the latent means over items above which a dimension counts as active [Burda 2016].
 ACTIVE_VARIANCE = 0.01
@@ -135,8 +135,8 @@ class MDCVAE(BaseTorchHybrid):
     active at the beginning of each epoch, ``n_active_components``: those whose means have a
     variance above 0.01 over the items [2]_.
 
-    With ``symmetric=False`` the encoder ignores interactions with new items; ``symmetric=True``
-    uses them. Items without interactions that were known in ``fit`` are ranked by their vectors
+    With ``symmetric=False`` the encoder has zero weights for new items, so that interactions with
+    them only count in the norm of a user's row; ``symmetric=True`` uses their vectors. Items without interactions that were known in ``fit`` are ranked by their vectors
     like all others, but their biases have learnt that nobody has them.
 
     The numbers of users and the weights of the KL terms in ``partial_fit`` and warm starts go on
@@ -291,20 +291,18 @@ class MDCVAE(BaseTorchHybrid):
                 f"item_likelihood={self.item_likelihood!r} needs features that are not negative, "
                 f"got {F.data.min():g}; use item_likelihood='gaussian'."
             )
-        # The encoder reads items without interactions if their vectors are close to the content.
-        self._known_by_content: np.ndarray = np.zeros(X.shape[1], dtype=bool)
-        if F is not None and self.symmetric:
-            self._known_by_content = np.diff(F.indptr) > 0
 
     def _begin_fit(self, X: sp.csr_array, validation: Any, n_epochs: int) -> None:
         self._n_users = X.shape[0]
+        self._reads_content = self.symmetric  # in the encoder
 
     def _keep(self, net: TorchNet) -> BaseTorchRecommender:
         cast(MDCVAEModule, net.plain_module).content = None
         return super()._keep(net)
 
     def _known_items(self) -> np.ndarray:
-        return super()._known_items() | self._known_by_content
+        known = super()._known_items()
+        return known | self._described if self._reads_content else known
 
     def _weights_of_new_items(self, F: sp.csr_array) -> dict[str, np.ndarray]:
         was = self._trained_with
@@ -325,8 +323,6 @@ class MDCVAE(BaseTorchHybrid):
         for name, weight in module.users.named_parameters():
             if name in ("encoder.first.weight", "logvar.weight"):
                 new[f"users.{name}"] = np.zeros((n_new, weight.shape[1]))
-        known = was["symmetric"] & (np.diff(F.indptr) > 0)
-        self._known_by_content = np.concatenate([self._known_by_content, known])
         return new
 
     def _n_score_tensors(self) -> int:
@@ -359,13 +355,14 @@ class MDCVAEModule(nn.Module):
         item_hidden_layer_sizes: Sequence[int],
     ) -> None:
         super().__init__()
+        # The weights of the last submodules are drawn first: the users' are those of Mult-VAE.
+        self.items = None
+        if n_item_features:
+            width = hidden_layer_sizes[0] if hidden_layer_sizes else n_components
+            self.items = MultVAEModule(n_item_features, width, item_hidden_layer_sizes, dropout=0)
         make = SymmetricMultVAEModule if symmetric else MultVAEModule
         self.users = make(n_items, n_components, hidden_layer_sizes, dropout)
         self.coupling = "decoder" if symmetric else coupling
-        self.items = None
-        if n_item_features:
-            width = self.users.item_layer.in_features
-            self.items = MultVAEModule(n_item_features, width, item_hidden_layer_sizes, dropout=0)
         self.content: torch.Tensor | None = None
 
     @property
@@ -390,17 +387,17 @@ class MDCVAEModule(nn.Module):
         over all items with users, its mean over the batch with items.
         """
         if of_items:
-            return self._of_items(cast(NumberedBatch, batch))
+            return self._of_items(batch)
         distance = None
         if self.training and self.content is not None:
             distance = (self.item_vectors() - self.content).square().sum()
         output = self.users(batch)
         return CoupledOutput(output.scores, output.kl, distance)
 
-    def _of_items(self, batch: NumberedBatch) -> CoupledOutput:
+    def _of_items(self, batch: SparseBatch) -> CoupledOutput:
         assert self.items is not None
         mu, logvar = self.items.posterior(batch)  # (n_rows, n_hidden) each
-        v = self.item_vectors()[batch.numbers].detach()
+        v = self.item_vectors()[batch.index].detach()
         # The expectation of (v - z)^2 over z.
         distance = ((v - mu).square() + logvar.exp()).sum(dim=1).mean()
         output = self.items.decode(mu, logvar, batch)

@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import GridSearchCV
+from sklearn.utils import check_array
 
 from ..metrics import RankingScorer
 from ..model_selection import StrongGeneralizationSplit
@@ -22,11 +23,11 @@ from ._check_data import assert_raises, planted_groups, seeded, tags_of
 # of planted_groups, of which there are three, and the colours of the checkerboard.
 N_KINDS = 6
 N_WORDS = 2 * N_KINDS
-WITHOUT_FEATURES = 7  # index of the item whose features are all zero
+WITHOUT_FEATURES = 7
 
 
 def content_checks() -> Iterator[Callable[[BaseEstimator], None]]:
-    """Yield the checks of this module, for an estimator with ``with_items``."""
+    """Yield the checks of this module, for an estimator with item features."""
     yield check_no_new_items_change_nothing
     yield check_original_is_unchanged_by_new_items
     yield check_new_items_are_ranked
@@ -38,16 +39,16 @@ def content_checks() -> Iterator[Callable[[BaseEstimator], None]]:
     yield check_new_items_need_item_features
 
 
-def planted_features(n_items: int) -> sp.csr_array:
+def planted_features(n_items: int, described: np.ndarray | None = None) -> sp.csr_array:
     """Return counts of words, of which each kind of items has its own; the first rows are the same.
 
-    Item 7 has no words, as item 7 has no users in some checks: nothing is known of it then.
+    Items that are not `described` have no words; by default item 7 has none.
     """
     rng = np.random.default_rng(0)
-    item = np.arange(n_items)[:, None]
-    own = np.arange(N_WORDS) // 2 == item % N_KINDS
+    item = np.arange(n_items)
+    own = np.arange(N_WORDS) // 2 == item[:, None] % N_KINDS
     counts = rng.poisson(np.where(own, 1.0, 0.1), size=(n_items, N_WORDS)) + 1.0 * own
-    counts[WITHOUT_FEATURES : WITHOUT_FEATURES + 1] = 0
+    counts[item == WITHOUT_FEATURES if described is None else ~described] = 0
     return sp.csr_array(counts)
 
 
@@ -65,7 +66,7 @@ def with_item_features(
 
 
 def reading_content(estimator: BaseEstimator) -> BaseEstimator:
-    """Return an unfitted copy whose ``fit(X)`` reads planted features of the items."""
+    """Return an unfitted copy whose ``fit(X)`` reads planted features of the items with users."""
     params = seeded(estimator).get_params(deep=False)
     return _reading_content(type(estimator))(**params)  # type: ignore[arg-type]
 
@@ -76,16 +77,28 @@ def _reading_content(model: Any) -> Any:
         __doc__ = model.__doc__
 
         def fit(self, X: Any, y: Any = None) -> Any:
-            shape = getattr(X, "shape", None) or np.shape(X)
-            features = planted_features(shape[1]) if len(shape) == 2 and shape[1] else None
-            held = None if features is None else ItemFeatures(features)
-            return super().fit(X, y, item_features=held)
+            return super().fit(X, y, item_features=_features_of_known_items(X))
+
+        if hasattr(model, "partial_fit"):
+
+            def partial_fit(self, X: Any, y: Any = None) -> Any:
+                return super().partial_fit(X, y, item_features=_features_of_known_items(X))
 
         def __reduce_ex__(self, protocol: Any) -> Any:
             return _blank, (model,), self.__getstate__()
 
     ReadingContent.__name__ = f"{model.__name__}ReadingContent"
     return ReadingContent
+
+
+def _features_of_known_items(X: Any) -> ItemFeatures | None:
+    """Return features of the items with users: nothing is known of the others in the checks."""
+    try:
+        X = check_array(X, accept_sparse="csr", ensure_all_finite=False, copy=True)
+    except (TypeError, ValueError):  # which is what fit must find
+        return None
+    known = np.asarray(abs(X).sum(axis=0)).ravel() != 0
+    return ItemFeatures(planted_features(X.shape[1], known))
 
 
 def _blank(model: Any) -> Any:

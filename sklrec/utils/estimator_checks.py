@@ -25,7 +25,7 @@ from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import check_estimator, estimator_checks_generator
 
-from ..base import BaseRecommender
+from ..base import BaseRecommender, ItemFeaturesMixin
 from ..metrics import RankingScorer, evaluate
 from ..model_selection import StrongGeneralizationSplit, split_interactions
 from ..pipeline import make_pipeline
@@ -112,9 +112,9 @@ def recommender_checks(estimator: BaseEstimator) -> Iterator[Callable[[BaseEstim
     Parameters
     ----------
     estimator : estimator
-        An instance; its ``recommender_tags`` determine which checks apply. If it has ``with_items``
-        of :class:`~sklrec.base.ItemFeaturesMixin`, there are checks of item features and new items,
-        and the others are also run with features.
+        An instance; its ``recommender_tags`` determine which checks apply. If it
+        inherits from :class:`~sklrec.base.ItemFeaturesMixin`, there are checks of item features and
+        new items, and the others are also run with features.
 
     Yields
     ------
@@ -122,7 +122,7 @@ def recommender_checks(estimator: BaseEstimator) -> Iterator[Callable[[BaseEstim
         ``check(estimator)``.
     """
     yield from (checks := list(_checks_of_any_recommender(estimator)))
-    if hasattr(estimator, "with_items"):
+    if isinstance(estimator, ItemFeaturesMixin):
         yield from content_checks()
         yield from map(with_item_features, checks)
 
@@ -138,7 +138,8 @@ def _checks_of_any_recommender(estimator: BaseEstimator) -> Iterator[Callable]:
         if tags.personalized:
             yield check_checkerboard
     yield check_pickle_and_joblib_round_trip
-    yield check_pickle_holds_no_users
+    if not tags.keeps_users:
+        yield check_pickle_holds_no_users
     yield check_input_types_agree
     yield check_precision_follows_X
     yield check_score_is_independent_of_the_batch
