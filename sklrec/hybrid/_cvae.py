@@ -72,8 +72,9 @@ class CVAE(BaseCollaborativeRecommender):
         Weight of the content.
     lambda_ : float, default=0.0
         L2 penalty on the weights and biases of the network.
-    beta : float, default=1.0
-        Weight of the KL term; 1 in [1]_. A smaller one keeps more latent dimensions active.
+    beta : float, default=0.1
+        Weight of the KL term; 1 in [1]_, with which latent dimensions collapse where items have a
+        few words each. Typical range: 0.01 to 1, on a logarithmic scale.
     likelihood : {"logistic", "gaussian", "multinomial"}, default="logistic"
         Likelihood of the features: Bernoulli of whether a feature is not zero, normal with
         variance 1, or multinomial.
@@ -148,6 +149,7 @@ class CVAE(BaseCollaborativeRecommender):
         "n_components": randint(50, 201),
         "lambda_u": loguniform(0.01, 1),
         "lambda_v": loguniform(1, 100),
+        "beta": loguniform(0.01, 1),
         "unobserved_weight": loguniform(0.001, 0.1),
     }
 
@@ -179,7 +181,7 @@ class CVAE(BaseCollaborativeRecommender):
         lambda_v: float = 10.0,
         lambda_r: float = 1.0,
         lambda_: float = 0.0,
-        beta: float = 1.0,
+        beta: float = 0.1,
         likelihood: str = "logistic",
         confidence: float = 1.0,
         unobserved_weight: float = 0.01,
