@@ -24,7 +24,6 @@ from ..neural._training._data import SparseBatch
 from ..neural._training._docs import with_training_docs
 from ..neural._training._net import Pass, TorchNet
 from ._base import BaseCollaborativeRecommender
-from ._base_torch import NumberedBatch
 from ._bayes import Normals, solved_items, solved_users
 from ._content_nets import ContentLoss, ContentOutput, draw_for_sigmoids
 
@@ -349,13 +348,13 @@ class CVAEModule(nn.Module):
             h = torch.sigmoid(h @ layer.weight + before.bias)
         return ItemScores(h, self.first.weight, self.feature_bias)
 
-    def forward(self, batch: NumberedBatch, coupled: bool = True) -> ContentOutput:
+    def forward(self, batch: SparseBatch, coupled: bool = True) -> ContentOutput:
         """Return the scores at a sample of the latent vector, and the terms of the loss."""
         mu, logvar = self._posterior(batch)
         z = sample(mu, logvar, batch.generator)
         distance = None
         if coupled:
-            v = self.item_factors[batch.numbers].to(mu)
+            v = self.item_factors[batch.index].to(mu)
             distance = ((v - mu).square() + logvar.exp()).sum(dim=1).mean()
         return ContentOutput(self._decode(z), distance, gaussian_kl(mu, logvar))
 
