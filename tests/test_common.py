@@ -102,7 +102,7 @@ REGIMES = {
 # Settings under which a model learns something else, on the same path through the estimator.
 OBJECTIVES = {
     "CDL": [{"likelihood": "logistic", "lambda_n": 1.0, "hidden_layer_sizes": ()}],
-    "CTR": [{"fit_topics": True, "lambda_v": 20.0}],
+    "CTR": [{"fit_topics": True}],
     "CVAE": [{"likelihood": "gaussian"}, {"likelihood": "multinomial", "n_pretraining_epochs": 0}],
     "ContentELSA": [{"free_part": False}],
     "ELSA": [{"n_components": 50}],  # more than items
