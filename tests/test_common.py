@@ -91,12 +91,22 @@ SMALL["MDCVAE"] = {
     "learning_rate": 2e-2,
 }
 SMALL["VASP"] = {**SMALL["FLVAE"], "max_epochs": 12, "lambda_": 1.0}
+SMALL["CTR"] = {"n_components": 8}
+SMALL["CDL"] = SMALL["CVAE"] = {
+    "n_components": 8,
+    "hidden_layer_sizes": (16,),
+    "n_pretraining_epochs": 10,
+    "max_epochs": 10,
+    "batch_size": 8,
+    "learning_rate": 2e-2,
+}
 
 # Settings besides the first under which an estimator takes another path. What all neural models
 # share, their base class, is checked with one of them.
 REGIMES = {
     "BPR": [{"negatives": "uniform"}, {"n_fold_in_steps": 0}],
     "BM25Transformer": [{"b": 0.0}, {"b": 1.0}, {"k1": 0.0}],
+    "CVAE": [{"inference": "bayes"}],
     "CollectiveEASE": [{"dropout": 0.3}],
     "CDAE": [{"user_vector": "solve"}, {"user_vector": None, "n_negatives": None}],
     "EASE": [{"dropout": 0.3}],
@@ -130,6 +140,9 @@ REGIMES = {
 
 # Settings under which a model learns something else, on the same path through the estimator.
 OBJECTIVES = {
+    "CDL": [{"likelihood": "logistic", "lambda_n": 1.0, "hidden_layer_sizes": ()}],
+    "CTR": [{"fit_topics": True}],
+    "CVAE": [{"likelihood": "gaussian"}, {"likelihood": "multinomial", "n_pretraining_epochs": 0}],
     "ContentELSA": [{"free_part": False}],
     "CDAE": [
         {"loss": "logistic", "activation": "sigmoid"},
