@@ -52,6 +52,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/speed_ease.py
 	$(BIN)/python benchmarks/neural.py
 	$(BIN)/python benchmarks/speed_neural.py
+	$(BIN)/python benchmarks/speed_neighbors.py
 	$(BIN)/python benchmarks/memory_elsa.py
 	$(BIN)/python benchmarks/memory_evaluate.py
 
@@ -69,7 +70,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: EXTRAS = test
-$(VENV)/.test: EXTRAS = test,neural,bench
+$(VENV)/.test: EXTRAS = test,neural,bench,distributed
 $(VENV)/.docs: EXTRAS = docs,neural
 $(VENV)/.bench: EXTRAS = bench,neural
 $(VENV)/.demo $(VENV)/.test $(VENV)/.docs $(VENV)/.bench: $(BIN)/python $(SETUP)

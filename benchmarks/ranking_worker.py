@@ -23,6 +23,7 @@ from sklrec._ranking import Excluded, row_batches, top_k
 from sklrec.linear import EASE
 from sklrec.metrics import ndcg_at_k
 from sklrec.metrics._names import measure_curve
+from sklrec.neighbors import ItemKNN, UserKNN
 
 Turns = tuple[Callable[[int], Any], Callable[[int], Any]]
 
@@ -82,7 +83,46 @@ def one_user(n_users: int, n_items: int) -> Turns:
     return bare, lambda turn: model.predict_ranking(X[[turn % n_users]], k=10)
 
 
-WORK = {"top_k": ranking_of_batches, "curve": curve, "one user": one_user}
+def one_user_by_items(n_users: int, n_items: int) -> Turns:
+    """Rank 10 items of one user: by the product of two sparse matrices, and predict_ranking."""
+    X = interactions(n_users, n_items, per_user=70)
+    model = ItemKNN(100).fit(X)
+
+    def bare(turn: int) -> np.ndarray:
+        row = X[[turn % n_users]]
+        scores = (row @ model.coef_).toarray()
+        return top_k(scores, 10, excluded=Excluded(entries=row))[0]
+
+    return bare, lambda turn: model.predict_ranking(X[[turn % n_users]], k=10)
+
+
+def one_user_by_users(n_users: int, n_items: int) -> Turns:
+    """Rank 10 items of one user: by cosines, a partition and a product, and predict_ranking."""
+    X = interactions(n_users, n_items, per_user=70)
+    model = UserKNN(100).fit(X)
+    by_item, norm = X.T.tocsr(), np.sqrt((X * X).sum(axis=1))
+
+    def bare(turn: int) -> np.ndarray:
+        row = X[[turn % n_users]]
+        near = row @ by_item
+        cosine = near.data / (np.sqrt((row.data * row.data).sum()) * norm[near.indices])
+        order = np.lexsort((near.indices, -cosine))[:100]
+        users = np.sort(near.indices[order])
+        weights = np.zeros(n_users, dtype=X.dtype)
+        weights[near.indices[order]] = cosine[order]
+        scores = weights[None, users] @ X[users]
+        return top_k(scores, 10, excluded=Excluded(entries=row))[0]
+
+    return bare, lambda turn: model.predict_ranking(X[[turn % n_users]], k=10)
+
+
+WORK = {
+    "top_k": ranking_of_batches,
+    "curve": curve,
+    "one user": one_user,
+    "one user, ItemKNN": one_user_by_items,
+    "one user, UserKNN": one_user_by_users,
+}
 
 
 def main() -> None:

@@ -19,12 +19,15 @@ from __future__ import annotations
 import _data
 from _runs import Dataset, Model
 from _schedules import FallingRate
+from sklearn.feature_extraction.text import TfidfTransformer
 
 from sklrec.dummy import PopularityRecommender
 from sklrec.ensemble import HadamardEnsemble
-from sklrec.factorization import LFM
+from sklrec.factorization import BPR, LFM, WMF
 from sklrec.linear import EASE
+from sklrec.neighbors import ItemKNN, RP3beta, UserKNN
 from sklrec.neural import ELSA, FLVAE, VASP, HVampVAE, MultDAE, MultVAE, NeuralEASE, RecVAE
+from sklrec.pipeline import Pipeline
 
 CANONICAL = {"canonical": 98765}
 FIVE = {str(seed): seed for seed in range(1, 6)}
@@ -108,6 +111,8 @@ REC_SPARSE = {
     "batch_size": 250,
     "callbacks": [FallingRate(15)],
 }
+# Interactions as they are, and by TF-IDF with users as documents.
+WEIGHTINGS = ["passthrough", TfidfTransformer()]
 # Those of the authors, but for Adam with one learning rate in place of Nadam with three.
 VASP_SIZES = {
     "n_components": 2048,
@@ -132,6 +137,17 @@ MODELS = [
         published={"ml-small": {"lambda_": 5.4}},
         skip=REDUCED,
         ratings=True,
+    ),
+    Model(
+        "BPR",
+        BPR(128),
+        paper="Rendle et al. 2009",
+        search={"lambda_": [0.005, 0.01, 0.02]},
+        search_on={
+            **{key: {"lambda_": [0.001, 0.003], "n_components": [256]} for key in CITEULIKE},
+            "gowalla": {"lambda_": [0.003]},
+        },
+        adapted={key: {"max_epochs": 60} for key in CITEULIKE},
     ),
     Model(
         "EASE",
@@ -170,6 +186,58 @@ MODELS = [
             "netflix": {"lambda_": 500, "dropout": 0.33},
             "msd": {"lambda_": 70, "dropout": 0.25},
         },
+    ),
+    Model(
+        "ItemKNN",
+        Pipeline([("weighting", "passthrough"), ("knn", ItemKNN(metric="asymmetric-cosine"))]),
+        paper="Aiolli 2013",
+        search={
+            "weighting": WEIGHTINGS,
+            "knn__n_neighbors": [50, 100, 200, 400],
+            "knn__alpha": [0.5, 0.6, 0.7, 0.8],
+        },
+        search_on={
+            key: {
+                "weighting": WEIGHTINGS,
+                "knn__n_neighbors": [200, 400, 800],
+                "knn__alpha": [0.6, 0.7, 0.8, 0.9],
+            }
+            for key in CITEULIKE
+        }
+        | {
+            "gowalla": {
+                "weighting": WEIGHTINGS[1:],
+                "knn__n_neighbors": [400, 800],
+                "knn__alpha": [0.7, 0.8],
+            },
+        },
+    ),
+    Model(
+        "UserKNN",
+        Pipeline([("weighting", "passthrough"), ("knn", UserKNN())]),
+        paper="Herlocker et al. 1999",
+        search={"weighting": WEIGHTINGS, "knn__n_neighbors": [20, 50, 100, 200]},
+        search_on={
+            "gowalla": {"weighting": WEIGHTINGS[1:], "knn__n_neighbors": [100, 200, 400]},
+        },
+    ),
+    Model(
+        "RP3beta",
+        RP3beta(),
+        paper="Paudel et al. 2017",
+        search={"n_neighbors": [200, 400, 800], "beta": [0.1, 0.2, 0.3, 0.4, 0.5]},
+        search_on={"gowalla": {"n_neighbors": [400, 800], "beta": [0.1, 0.2]}},
+    ),
+    Model(
+        "WMF",
+        WMF(256),
+        paper="Rendle et al. 2022",
+        search={"lambda_": [0.005, 0.01, 0.02], "unobserved_weight": [0.1, 0.15, 0.2]},
+        search_on={
+            "citeulike-a": {"lambda_": [1e-4, 1e-3], "unobserved_weight": [0.05, 0.1]},
+            "gowalla": {"lambda_": [1e-4], "unobserved_weight": [0.05]},
+        },
+        adapted={"citeulike-a": {"n_components": 1024}, "gowalla": {"n_components": 1024}},
     ),
     Model(
         "Mult-DAE",

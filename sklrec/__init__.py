@@ -16,6 +16,7 @@ __all__ = [
     "linear",
     "metrics",
     "model_selection",
+    "neighbors",
     "neural",
     "persistence",
     "pipeline",

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
+import scipy.sparse as sp
 
 _NUMERIC = {
     name: np.dtype(name).type
@@ -60,6 +61,13 @@ def encode(value: Any, where: str, arrays: dict[str, np.ndarray], n_items: int |
         }
     if kind in (np.ndarray, np.memmap):
         return {"array": _encode_array(value, where, arrays, n_items)}
+    if kind is sp.csr_array:
+        parts = [
+            _encode_array(getattr(value, part), f"{where}.{part}", arrays, None)
+            for part in ("data", "indices", "indptr")
+        ]
+        # As in _encode_array, n_items is stored by name.
+        return {"csr": [*parts, ["n_items" if n == n_items else int(n) for n in value.shape]]}
     # isoformat does not keep the names of time zones.
     if kind in _AS_TEXT and isinstance(getattr(value, "tzinfo", None), timezone | None):
         name, write, _ = _AS_TEXT[kind]
@@ -108,6 +116,10 @@ def decode(value: Any, file: Any, n_items: int | None) -> Any:
         return {decode(k, file, n_items): decode(v, file, n_items) for k, v in content}
     if kind == "array":
         return _decode_array(content, file, n_items)
+    if kind == "csr":
+        *parts, shape = content
+        arrays = tuple(_decode_array(part, file, None) for part in parts)
+        return _decode_csr(arrays, tuple(n_items if n == "n_items" else n for n in shape))
     if kind in _FROM_TEXT:
         return _FROM_TEXT[kind](content)
     if kind == "scalar" and content[0] == "str":
@@ -136,3 +148,10 @@ def _decode_array(content: dict[str, Any], file: Any, n_items: int | None) -> np
             f"and shape {array.shape}"
         )
     return array
+
+
+def _decode_csr(arrays: tuple[np.ndarray, ...], shape: tuple[Any, ...]) -> sp.csr_array:
+    """Return the CSR array, whose indices are checked: scipy does not, and would read beyond."""
+    found = sp.csr_array(arrays, shape=shape)
+    found.check_format(full_check=True)
+    return found

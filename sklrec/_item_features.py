@@ -51,6 +51,8 @@ ItemFeatures or None
                 "items as users, pass sklrec.pipeline.ItemFeatures(item_features)."
             )
         self.n_item_features_ = F.shape[1]
+        self._features_are_sparse = sp.issparse(F)
+        self._features_dtype = X.dtype.type
         self._described = _is_described(F)
         return F.astype(X.dtype, copy=False)
 
@@ -109,7 +111,8 @@ class ItemFeaturesMixin(ReadsItemFeatures):
         if np.shape(item_features) == (0, self.n_item_features_):  # no new item today
             return model
         F = check_matrix(item_features, "item_features", shape=width, signed=True)
-        model._add_items(F)
+        F = sp.csr_array(F) if self._features_are_sparse else _dense(F)
+        model._add_items(F.astype(self._features_dtype, copy=False))
         model.n_features_in_ = self.n_features_in_ + F.shape[0]
         model._popularity = np.concatenate([self._popularity, np.zeros(F.shape[0])])
         model._described = np.concatenate([self._described, _is_described(F)])
@@ -120,7 +123,8 @@ class ItemFeaturesMixin(ReadsItemFeatures):
     def _add_items(self, F: Any) -> None:
         """Extend the model, a shallow copy, by items with features F.
 
-        Attributes are replaced and not changed in place, as the original model shares them.
+        F is sparse if the features in ``fit`` were, and in their precision. Attributes are
+        replaced and not changed in place, as the original model shares them.
         """
         raise NotImplementedError
 
@@ -138,6 +142,10 @@ class ItemFeaturesMixin(ReadsItemFeatures):
         if len(set(names)) != len(names):
             raise ValueError("The index of item_features has names that are taken.")
         return names
+
+
+def _dense(F: Any) -> np.ndarray:
+    return F.toarray() if sp.issparse(F) else F
 
 
 def _is_described(F: Any) -> np.ndarray:

@@ -47,11 +47,14 @@ class RecommenderTags:
     learns_from_values : bool, default=False
         Whether the model learns from differences between stored values, such as ratings, and
         cannot be fitted on a matrix of ones.
+    keeps_users : bool, default=False
+        Whether the fitted model holds rows of training users, which are then in its pickle.
     """
 
     personalized: bool = True
     poor_score: bool = False
     learns_from_values: bool = False
+    keeps_users: bool = False
 
 
 @dataclass(slots=True)

@@ -44,7 +44,9 @@ SMALL["RecVAE"] = {
     "learning_rate": 2e-2,
 }
 
+SMALL["ContentELSA"] = {**SMALL["ELSA"], "max_epochs": 25, "learning_rate": 0.1}
 SMALL["WMF"] = {"n_components": 8}
+SMALL["BPR"] = {"n_components": 8}
 SMALL["NeuralEASE"] = {"max_epochs": 15, "batch_size": 64}
 SMALL["FLVAE"] = {
     "n_components": 8,
@@ -77,9 +79,17 @@ SMALL["VASP"] = {**SMALL["FLVAE"], "max_epochs": 12, "lambda_": 1.0}
 # Settings besides the first under which an estimator takes another path. What all neural models
 # share, their base class, is checked with one of them.
 REGIMES = {
+    "BPR": [{"negatives": "uniform"}, {"n_fold_in_steps": 0}],
     "BM25Transformer": [{"b": 0.0}, {"b": 1.0}, {"k1": 0.0}],
     "CollectiveEASE": [{"dropout": 0.3}],
     "EASE": [{"dropout": 0.3}],
+    "ItemKNN": [
+        {"n_neighbors": 5, "metric": "asymmetric-cosine", "shrinkage": 1.0},
+        {"metric": "jaccard"},
+        {"metric": "conditional-probability", "shrinkage": 10.0},
+    ],
+    "SLIM": [{"solver": "admm"}, {"positive": False}, {"solver": "admm", "positive": False}],
+    "SparseEASE": [{"n_neighbors": 5, "dropout": 0.0}],
     "LFM": [
         {"solver": "gd", "threshold": 3.5, "tol": 1e-4},
         {"n_components": 3, "tol": 1e-3},
@@ -91,11 +101,18 @@ REGIMES = {
         {"warm_start": True},
         {"beta": "peak", "early_stopping": True, "validation_fraction": 0.2},
     ],
+    "RP3beta": [{"n_neighbors": 5, "alpha": 0.8}],
+    "UserKNN": [
+        {"n_neighbors": 5, "metric": "asymmetric-cosine", "shrinkage": 1.0},
+        {"metric": "jaccard"},
+        {"metric": "conditional-probability"},
+    ],
     "VASP": [{"item_share": 0.96}],  # all of the 20 items of the checkerboard
 }
 
 # Settings under which a model learns something else, on the same path through the estimator.
 OBJECTIVES = {
+    "ContentELSA": [{"free_part": False}],
     "ELSA": [{"n_components": 50}],  # more than items
     "FLVAE": [{"augmentation": False}],
     "HVampVAE": [

@@ -102,6 +102,14 @@ def test_new_items_are_the_last_columns_of_a_copy(kind, X, F):
     assert_array_equal(np.sort(ranking, axis=1), np.tile([10, 11], (12, 1)))
 
 
+@pytest.mark.parametrize("kinds", [(np.asarray, sp.csr_array), (sp.csr_array, np.asarray)])
+def test_new_items_come_in_the_format_and_the_precision_of_fit(kinds, X, F):
+    model = ContentProduct().fit(X[:11].astype(np.float32), item_features=kinds[0](F))
+    new = model.with_items(kinds[1](F[:2]))
+    assert type(new.features_) is type(model.features_)
+    assert new.features_.dtype == np.float32
+
+
 def test_no_new_items_change_nothing(X, F):
     old = ContentProduct().fit(X[:10], item_features=F)
     new = old.with_items(F[:0])

@@ -5,6 +5,9 @@ from typing import Any
 
 _MODULES = {
     "AddEASE": "_add_ease",
+    "CDL": "_cdl",
+    "CTR": "_ctr",
+    "CVAE": "_cvae",
     "CollectiveEASE": "_collective_ease",
     "CoVAE": "_covae",
     "CondVAE": "_cond_vae",

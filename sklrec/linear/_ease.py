@@ -192,6 +192,14 @@ class EASE(BaseItemWeights):
         self.n_samples_seen_ += X.shape[0]
         return self
 
+    def _set_gram(self, G: np.ndarray, popularity: np.ndarray, n_users: int) -> EASE:
+        """Fit on X'X, upper triangle, which is replaced by the weights."""
+        self.n_features_in_ = len(G)
+        self.n_samples_seen_ = n_users
+        self._popularity = popularity
+        self._coef = _solve_in_place(G, self.lambda_, self.dropout)
+        return self
+
     @property
     def coef_(self) -> np.ndarray:  # type: ignore[override]
         """Weight of each item (row) in the score of each item (column)."""

@@ -47,8 +47,8 @@ class BaseTorchRecommender(BaseRecommender):
     the batch to a loss.
 
     A subclass may override ``_check_beside``, to validate other input than X, ``_begin_fit``, to
-    learn from X what the network depends on, and ``_training_data``, to return other datasets for
-    the passes of an epoch.
+    learn from X what the network depends on, ``_training_data``, to return other datasets for the
+    passes of an epoch, and ``_end_fit``, to keep a part of them.
     """
 
     _parameter_constraints: dict = {
@@ -100,9 +100,15 @@ class BaseTorchRecommender(BaseRecommender):
         """Learn from X what the network depends on; return a net if it is trained already."""
         return None
 
+    def _begin_training(self, net: TorchNet) -> None:
+        """Change the weights of a new net before it is trained."""
+
     def _training_data(self, X: sp.csr_array, device: torch.device) -> Mapping[str, Any]:
         """Return the datasets by name, to which the passes refer as `data`."""
         return {"users": SparseRows(X, device)}
+
+    def _end_fit(self, data: Mapping[str, Any]) -> None:
+        """Keep what training that continues needs of the datasets."""
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(
@@ -231,6 +237,7 @@ class BaseTorchRecommender(BaseRecommender):
             if before is None:
                 self._check_network_memory(net, device, validation is not None)
                 net.initialize()
+                self._begin_training(net)
             else:
                 net.initialize_from(before)
             data = self._training_data(X, device)
@@ -243,6 +250,7 @@ class BaseTorchRecommender(BaseRecommender):
                     net.partial_fit(data, None, epochs=n_epochs)
                 finally:
                     del net.callbacks_[place]  # it holds the validation users
+        self._end_fit(data)
         if net.interrupted_:
             warnings.warn(
                 f"Training was interrupted after {callback.n_epochs} of {n_epochs} epochs; the "

@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import GridSearchCV
+from sklearn.utils import check_array
 
 from ..metrics import RankingScorer
 from ..model_selection import StrongGeneralizationSplit
@@ -23,7 +24,7 @@ from ._check_data import assert_raises, planted_groups, seeded, tags_of
 # of planted_groups, of which there are three, and the colours of the checkerboard.
 N_KINDS = 6
 N_WORDS = 2 * N_KINDS
-WITHOUT_FEATURES = 7  # index of the item whose features are all zero
+WITHOUT_FEATURES = 7
 
 
 def content_checks() -> Iterator[Callable[[BaseEstimator], None]]:
@@ -39,16 +40,16 @@ def content_checks() -> Iterator[Callable[[BaseEstimator], None]]:
     yield check_new_items_need_item_features
 
 
-def planted_features(n_items: int) -> sp.csr_array:
+def planted_features(n_items: int, described: np.ndarray | None = None) -> sp.csr_array:
     """Return counts of words, of which each kind of items has its own; the first rows are the same.
 
-    Item 7 has no words, as item 7 has no users in some checks: nothing is known of it then.
+    Items that are not `described` have no words; by default item 7 has none.
     """
     rng = np.random.default_rng(0)
-    item = np.arange(n_items)[:, None]
-    own = np.arange(N_WORDS) // 2 == item % N_KINDS
+    item = np.arange(n_items)
+    own = np.arange(N_WORDS) // 2 == item[:, None] % N_KINDS
     counts = rng.poisson(np.where(own, 1.0, 0.1), size=(n_items, N_WORDS)) + 1.0 * own
-    counts[WITHOUT_FEATURES : WITHOUT_FEATURES + 1] = 0
+    counts[item == WITHOUT_FEATURES if described is None else ~described] = 0
     return sp.csr_array(counts)
 
 
@@ -72,7 +73,7 @@ def with_item_features(
 
 
 def reading_content(estimator: BaseEstimator) -> BaseEstimator:
-    """Return an unfitted copy whose ``fit(X)`` reads planted features of the items."""
+    """Return an unfitted copy whose ``fit(X)`` reads planted features of the items with users."""
     params = seeded(estimator).get_params(deep=False)
     return _reading_content(type(estimator))(**params)  # type: ignore[arg-type]
 
@@ -83,12 +84,12 @@ def _reading_content(model: Any) -> Any:
         __doc__ = model.__doc__
 
         def fit(self, X: Any, y: Any = None) -> Any:
-            return super().fit(X, y, item_features=_planted_for(X))
+            return super().fit(X, y, item_features=_features_of_known_items(X))
 
         if hasattr(model, "partial_fit"):
 
             def partial_fit(self, X: Any, y: Any = None) -> Any:
-                return super().partial_fit(X, y, item_features=_planted_for(X))
+                return super().partial_fit(X, y, item_features=_features_of_known_items(X))
 
         def __reduce_ex__(self, protocol: Any) -> Any:
             return _blank, (model,), self.__getstate__()
@@ -97,9 +98,14 @@ def _reading_content(model: Any) -> Any:
     return ReadingContent
 
 
-def _planted_for(X: Any) -> ItemFeatures | None:
-    shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
-    return ItemFeatures(planted_features(shape[1])) if len(shape) == 2 and shape[1] else None
+def _features_of_known_items(X: Any) -> ItemFeatures | None:
+    """Return features of the items with users: nothing is known of the others in the checks."""
+    try:
+        X = check_array(X, accept_sparse="csr", ensure_all_finite=False)
+    except (TypeError, ValueError):  # which is what fit must find
+        return None
+    known = np.asarray(abs(X).sum(axis=0)).ravel() != 0
+    return ItemFeatures(planted_features(X.shape[1], known))
 
 
 def _blank(model: Any) -> Any:

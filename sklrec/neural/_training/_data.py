@@ -43,6 +43,10 @@ class Generators:
         for generator in (self.cpu, self.device):
             generator.manual_seed(seed)
 
+    def numpy(self) -> np.random.Generator:
+        """Return a generator of numpy, whose seed is drawn from `cpu`."""
+        return np.random.default_rng(int(torch.randint(2**63 - 1, (), generator=self.cpu)))
+
 
 @dataclass(frozen=True)
 class SparseBatch:

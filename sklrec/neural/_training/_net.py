@@ -43,6 +43,9 @@ class Pass:
     before : callable or None, default=None
         ``before(net)`` is called before each repetition, for updates other than gradient steps.
         ``net.datasets`` has the datasets.
+    after_step : callable or None, default=None
+        ``after_step(net, input)`` is called after each gradient step, for updates of what belongs
+        to the batch and not to the module.
     n_epochs : int or None, default=None
         Number of epochs that have this pass, the first ones; None means all.
     """
@@ -54,6 +57,7 @@ class Pass:
     criterion: str = ""
     n_times: int = 1
     before: Callable[[TorchNet], None] | None = None
+    after_step: Callable[[TorchNet, Any], None] | None = None
     n_epochs: int | None = None
 
 
@@ -212,6 +216,8 @@ class TorchNet(skorch.NeuralNet):
             for batch in batches:
                 self.notify("on_batch_begin", batch=batch, training=training)
                 step = step_fn(batch, **one.options)
+                if one.after_step is not None:
+                    one.after_step(self, batch[0])
                 self.history.record_batch(f"{prefix}_loss", step["loss"].detach())
                 self.history.record_batch(f"{prefix}_batch_size", len(batch[0]))
                 self.notify("on_batch_end", batch=batch, training=training, **step)
