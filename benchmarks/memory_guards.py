@@ -22,6 +22,8 @@ from _speed import RESULTS, check, run_worker
 CASES: dict[str, tuple[tuple[int, int, int], dict]] = {
     "EASE": ((20_000, 8_000, 100), {}),
     "EASE, few interactions": ((20_000, 8_000, 10), {}),
+    "SparseEASE": ((50_000, 100_000, 30), {"n_neighbors": 50}),
+    "SLIM, ADMM": ((20_000, 8_000, 100), {"solver": "admm", "max_iter": 2}),
     "LFM": ((50_000, 10_000, 100), {"max_iter": 2}),
     "LFM, factors": ((50_000, 10_000, 100), {"n_components": 32, "max_iter": 2}),
     "LFM, few values": ((100_000, 10_000, 10), {"n_components": 32, "max_iter": 2}),

@@ -24,7 +24,7 @@ from sklearn.feature_extraction.text import TfidfTransformer
 from sklrec.dummy import PopularityRecommender
 from sklrec.ensemble import HadamardEnsemble
 from sklrec.factorization import BPR, LFM, WMF
-from sklrec.linear import EASE
+from sklrec.linear import EASE, SLIM, SparseEASE
 from sklrec.neighbors import ItemKNN, RP3beta, UserKNN
 from sklrec.neural import ELSA, FLVAE, VASP, HVampVAE, MultDAE, MultVAE, NeuralEASE, RecVAE
 from sklrec.pipeline import Pipeline
@@ -186,6 +186,31 @@ MODELS = [
             "netflix": {"lambda_": 500, "dropout": 0.33},
             "msd": {"lambda_": 70, "dropout": 0.25},
         },
+    ),
+    Model(
+        "SparseEASE",
+        SparseEASE(),
+        paper="Steck 2019b",
+        search={"lambda_": [30, 100, 300], "n_neighbors": [100, 200], "dropout": [0.33, 0.5]},
+        search_on={
+            "ml-1m": {"lambda_": [100, 300], "n_neighbors": [400], "dropout": [0.33]},
+            "citeulike-a": {"lambda_": [20, 50], "n_neighbors": [300], "dropout": [0.33, 0.5]},
+            "citeulike-t": {"lambda_": [50], "n_neighbors": [300], "dropout": [0.33]},
+            "gowalla": {"lambda_": [30], "n_neighbors": [200], "dropout": [0.5]},
+        },
+    ),
+    Model(
+        "SLIM",
+        SLIM(positive=False, solver="admm", tol=3e-3),
+        paper="Ning & Karypis 2011",
+        search={"alpha": [0.03, 0.1, 0.3], "l1_ratio": [0.001, 0.003, 0.01]},
+        search_on={
+            "ml-1m": {"alpha": [0.1], "l1_ratio": [0.003]},
+            **{key: {"alpha": [0.011], "l1_ratio": [0.01]} for key in CITEULIKE},
+        },
+        # Items with few interactions.
+        adapted={key: {"solver": "cd", "tol": 1e-3} for key in CITEULIKE},
+        skip=("gowalla", "ml-20m", "netflix", "msd"),
     ),
     Model(
         "ItemKNN",

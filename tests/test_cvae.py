@@ -66,7 +66,7 @@ def decoded(w, z):
     """Return the logits of the features, by the weights of the encoder and their biases."""
     h = torch.sigmoid(linear(w, "from_latent", z))
     h = torch.sigmoid(h @ w["hidden.0.weight"] + w["first.bias"])
-    return h @ w["first.weight"].T + w["bias"]
+    return h @ w["first.weight"].T + w["feature_bias"]
 
 
 class Recorder(Callback):

@@ -15,11 +15,22 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklrec import metrics
 from sklrec.base import BaseRecommender
 from sklrec.datasets import make_interactions
-from sklrec.distributed import Blocks, encode_parquet, evaluate, fit, rank_to_parquet, split_blocks
+from sklrec.distributed import (
+    Blocks,
+    _fit_neighbors,
+    _fit_wmf,
+    encode_parquet,
+    evaluate,
+    fit,
+    rank_to_parquet,
+    split_blocks,
+)
 from sklrec.distributed._tasks import run_tasks
 from sklrec.dummy import PopularityRecommender, RandomRecommender
-from sklrec.linear import EASE
+from sklrec.factorization import WMF
+from sklrec.linear import EASE, SparseEASE
 from sklrec.model_selection import split_interactions
+from sklrec.neighbors import ItemKNN, RP3beta
 from sklrec.preprocessing import InteractionEncoder
 
 pa = pytest.importorskip("pyarrow")
@@ -304,6 +315,57 @@ def test_popularity_is_that_of_all_rows(blocks):
     expected = PopularityRecommender().fit(X)
     assert_array_equal(found.popularity_, expected.popularity_)
     assert_array_equal(found.predict_ranking(X), expected.predict_ranking(X))
+
+
+SPARSE = [
+    ItemKNN(7),
+    ItemKNN(60, metric="jaccard", shrinkage=2.0),
+    ItemKNN(7, metric="asymmetric-cosine", alpha=0.3),
+    ItemKNN(7, metric="conditional-probability", shrinkage=2.0),
+    RP3beta(7, alpha=0.8, beta=0.4),
+    SparseEASE(n_neighbors=7, lambda_=5.0, dropout=0.2),
+    SparseEASE(n_neighbors=60, lambda_=5.0),
+]
+
+
+@pytest.mark.parametrize("model", SPARSE, ids=lambda m: repr(m))
+@pytest.mark.parametrize("products", [10**9, 1000], ids=["one strip", "many strips"])
+def test_nearest_items_are_those_of_all_rows(model, products, blocks, monkeypatch):
+    monkeypatch.setattr(_fit_neighbors, "_PRODUCTS_OF_A_TASK", products)
+    monkeypatch.setattr(_fit_neighbors, "_GROUPS_OF_A_TASK", 1 if products == 1000 else 16)
+    X = whole(blocks)[1]
+    found, expected = fit(model, blocks), model.fit(X)
+    assert_array_equal(found.coef_.indptr, expected.coef_.indptr)
+    assert_array_equal(found.coef_.indices, expected.coef_.indices)
+    assert_allclose(found.coef_.data, expected.coef_.data, rtol=1e-5)
+    assert_allclose(found.decision_function(X), expected.decision_function(X), rtol=1e-5)
+    assert_array_equal(found.similar_items([0, 3]), expected.similar_items([0, 3]))
+    assert not list(blocks.path.glob("fit-*"))
+
+
+@pytest.mark.parametrize("bytes_of_a_task", [2**28, 2000], ids=["one strip", "many strips"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        WMF(8, max_iter=3, random_state=0),
+        WMF(8, solver="cholesky", max_iter=3, random_state=0),
+        WMF(8, zeros="unobserved", frequency_exponent=0.0, max_iter=3, random_state=0),
+        WMF(8, binary=True, max_iter=1, random_state=0),
+    ],
+    ids=lambda model: repr(model),
+)
+def test_WMF_is_that_of_all_rows(model, bytes_of_a_task, blocks, monkeypatch):
+    monkeypatch.setattr(_fit_wmf, "_BYTES_OF_A_TASK", bytes_of_a_task)
+    X = whole(blocks)[1]
+    found, expected = fit(model, blocks), model.fit(X)
+    assert_allclose(found.decision_function(X), expected.decision_function(X), atol=1e-5)
+    assert_allclose(found.loss_curve_, expected.loss_curve_, rtol=1e-5)
+    more = make_interactions(30, 50, random_state=5).data
+    assert_allclose(
+        found.partial_fit(more).decision_function(X),
+        expected.partial_fit(more).decision_function(X),
+        atol=1e-4,
+    )
 
 
 def test_networks_are_trained_block_by_block(blocks):

@@ -11,8 +11,12 @@ import numpy as np
 from sklearn.base import clone
 
 from ..dummy import PopularityRecommender
-from ..linear import EASE
+from ..factorization import WMF
+from ..linear import EASE, SparseEASE
+from ..neighbors import ItemKNN, RP3beta
 from ._blocks import Blocks
+from ._fit_neighbors import fit_item_knn, fit_rp3beta, fit_sparse_ease
+from ._fit_wmf import fit_wmf
 from ._tasks import run_tasks
 
 _BYTES_OF_A_STRIP = 2**28
@@ -24,6 +28,11 @@ def fit(estimator: Any, blocks: Blocks, *, client: Any = None) -> Any:
     - :class:`~sklrec.dummy.PopularityRecommender` counts the interactions of each block.
     - :class:`~sklrec.linear.EASE` needs X'X: each task computes some of its rows from all blocks,
       and one task solves for the weights. X'X is never sent between workers.
+    - :class:`~sklrec.neighbors.ItemKNN`, :class:`~sklrec.neighbors.RP3beta` and
+      :class:`~sklrec.linear.SparseEASE` find the nearest items in the same way, of which each task
+      keeps the largest; the regressions of SparseEASE are solved in groups of items.
+    - :class:`~sklrec.factorization.WMF` solves for the users of each block, and for items in tasks
+      that gather the factors of their users.
     - Other models with ``partial_fit`` are trained by one task, for ``max_epochs`` epochs of one
       block after the other.
 
@@ -55,10 +64,8 @@ def fit(estimator: Any, blocks: Blocks, *, client: Any = None) -> Any:
     """
     model = clone(estimator)
     model._validate_params()
-    if isinstance(model, PopularityRecommender):
-        work: Any = _fit_popularity
-    elif isinstance(model, EASE):
-        work = _fit_ease
+    if type(model) in _FITS:
+        work = _FITS[type(model)]
     elif hasattr(model, "partial_fit"):
         work = _fit_in_one_task
     else:
@@ -146,3 +153,13 @@ def _train(model: Any, blocks: Blocks, out: Path) -> None:
         for X in blocks:
             model.partial_fit(X)
     joblib.dump(model, out)
+
+
+_FITS: dict[type, Any] = {
+    PopularityRecommender: _fit_popularity,
+    EASE: _fit_ease,
+    SparseEASE: fit_sparse_ease,
+    ItemKNN: fit_item_knn,
+    RP3beta: fit_rp3beta,
+    WMF: fit_wmf,
+}

@@ -70,7 +70,13 @@ class RidgeSteps:
         self.chunks = [_chunk(C, target, order[part]) for part in parts]
 
     def improve(
-        self, W: np.ndarray | None, V: np.ndarray, gram: np.ndarray, n_steps: int
+        self,
+        W: np.ndarray | None,
+        V: np.ndarray,
+        gram: np.ndarray,
+        n_steps: int,
+        *,
+        average: np.ndarray | None = None,
     ) -> tuple[np.ndarray, float]:
         """Take some steps for all rows.
 
@@ -84,6 +90,9 @@ class RidgeSteps:
             Diagonal of the positive semi-definite matrix G that all rows share.
         n_steps : int
             Number of steps.
+        average : ndarray of shape (n_components,) or None, default=None
+            Average of the squares of V, weighted by the total confidences of the columns; for the
+            preconditioner. To be given if these are some of several rows.
 
         Returns
         -------
@@ -94,8 +103,9 @@ class RidgeSteps:
         """
         solutions = np.zeros(self.shape, dtype=V.dtype)
         padded = np.concatenate([V, np.zeros_like(V[:1])])
-        total = max(self.of_columns.sum(dtype=np.float64), np.finfo(V.dtype).tiny)
-        average = np.einsum("j,jk,jk->k", self.of_columns, V, V) / total
+        if average is None:
+            total = max(self.of_columns.sum(dtype=np.float64), np.finfo(V.dtype).tiny)
+            average = np.einsum("j,jk,jk->k", self.of_columns, V, V) / total
         size = max((chunk.columns.size for chunk in self.chunks), default=0) * V.shape[1]
         buffers = [np.empty(0, dtype=V.dtype) for _ in range(n_threads())]
         objectives: list[float] = []

@@ -323,30 +323,54 @@ class WMF(BaseFactorRecommender):
 
     def _fit(self, X: sp.csr_array) -> WMF:
         self._check_memory(X)
-        self._binary = self.binary
+        objective = self._begin()
         X = self._confidences(X)
         self._learn_popularity(X)
-        # What scores depend on besides the fitted attributes.
-        self._objective = objective = Objective(
-            self.lambda_, self.unobserved_weight, self.frequency_exponent, self.zeros
-        )
-        rng = check_random_state(self.random_state)
-        H = rng.normal(scale=0.1 / np.sqrt(self.n_components), size=(X.shape[1], self.n_components))
+        H = self._start(X.shape[1], X.dtype)
         cg_steps = self.cg_steps if self.solver == "cg" else None
         self.loss_curve_: list[float] = []
         with fit_progress(self, X, max_subtasks=self.max_iter) as step:
-            for state in alternate(X, H.astype(X.dtype), objective, cg_steps):
+            for state in alternate(X, H, objective, cg_steps):
                 self.loss_curve_.append(state.loss)
                 stopped = step("iteration", item_factors_=state.items, _gram=state.gram)
                 if stopped or len(self.loss_curve_) == self.max_iter:
                     break
-        self.item_factors_, self._gram = state.items, state.gram
         n_of_item = np.bincount(X.indices, minlength=X.shape[1])
-        penalty = objective.penalty(n_of_item, X.shape[0]).sum()
-        self._curvature = curvature_of(X, state.users, objective)
-        self._curvature += penalty * np.eye(self.n_components)
+        curvature = curvature_of(X, state.users, objective)
+        popularity, n_users = self._popularity, X.shape[0]
+        return self._end(state.items, state.gram, curvature, popularity, n_of_item, n_users)
+
+    def _begin(self) -> Objective:
+        """Store what scores depend on besides the fitted attributes."""
+        self._binary = self.binary
+        self._objective = Objective(
+            self.lambda_, self.unobserved_weight, self.frequency_exponent, self.zeros
+        )
+        return self._objective
+
+    def _start(self, n_items: int, dtype: np.dtype) -> np.ndarray:
+        """Draw the factors of items to begin with."""
+        rng = check_random_state(self.random_state)
+        scale = 0.1 / np.sqrt(self.n_components)
+        return rng.normal(scale=scale, size=(n_items, self.n_components)).astype(dtype)
+
+    def _end(
+        self,
+        H: np.ndarray,
+        gram: np.ndarray,
+        curvature: np.ndarray,
+        popularity: np.ndarray,
+        n_of_item: np.ndarray,
+        n_users: int,
+    ) -> WMF:
+        """Fit on the result of iterations that are done elsewhere; see :func:`add_users`."""
+        penalty = self._objective.penalty(n_of_item, n_users).sum()
+        self.item_factors_, self._gram = H, gram
+        self._curvature = curvature + penalty * np.eye(self.n_components)
+        self._popularity = popularity
+        self.n_features_in_ = len(H)
         self.n_iter_ = len(self.loss_curve_)
-        self.n_samples_seen_ = X.shape[0]
+        self.n_samples_seen_ = n_users
         return self
 
     def _set_items(self, H: np.ndarray, curvature: np.ndarray) -> None:

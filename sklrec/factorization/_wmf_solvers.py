@@ -96,7 +96,7 @@ def alternate(
         if cg_steps is None:
             rows = objective.ridge(by_item, W, gram)
             H = rows.solve()
-            loss = _of_solutions(rows, H)
+            loss = of_solutions(rows, H)
         else:
             H, loss = items.improve(H @ Q, W, gram, cg_steps)
         loss += np.einsum("ij,ij,i->", W, W, of_users, dtype=np.float64)
@@ -105,7 +105,7 @@ def alternate(
         yield State(W, H, gram, float(loss + objective.constant(X)))
 
 
-def _of_solutions(rows: RidgeRows, H: np.ndarray) -> float:
+def of_solutions(rows: RidgeRows, H: np.ndarray) -> float:
     """Return the sum of ``h'Ah - 2 h'b``, which is ``-b'h`` where ``A h = b``."""
     C = rows.C
     b = sp.csr_array((C.data * rows.target, C.indices, C.indptr), shape=C.shape) @ rows.V
@@ -134,9 +134,15 @@ def in_eigenbasis(V: np.ndarray, objective: Objective) -> tuple[np.ndarray, np.n
     Q : ndarray of shape (n_components, n_components)
         The rotation, in the precision of V.
     """
-    eigenvalues, Q = eigh((V.T @ V).astype(np.float64))
-    Q = Q[:, ::-1].astype(V.dtype)
-    return objective.unobserved_weight * eigenvalues[::-1].clip(min=0), V @ Q, Q
+    gram, Q = eigenbasis((V.T @ V).astype(np.float64), objective)
+    Q = Q.astype(V.dtype)
+    return gram, V @ Q, Q
+
+
+def eigenbasis(G: np.ndarray, objective: Objective) -> tuple[np.ndarray, np.ndarray]:
+    """Return the diagonal and the rotation of :func:`in_eigenbasis` from the Gram matrix."""
+    eigenvalues, Q = eigh(G)
+    return objective.unobserved_weight * eigenvalues[::-1].clip(min=0), Q[:, ::-1]
 
 
 def curvature_of(X: sp.csr_array, W: np.ndarray, objective: Objective) -> np.ndarray:

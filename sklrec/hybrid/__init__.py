@@ -12,6 +12,7 @@ _MODULES = {
     "CoVAE": "_covae",
     "CondVAE": "_cond_vae",
     "ContentELSA": "_content_elsa",
+    "FactorsFromContent": "_factors_from_content",
     "MDCVAE": "_mdcvae",
 }
 

@@ -15,9 +15,11 @@ from .._typing import MatrixLike
 from ..factorization._base import BaseFactorRecommender
 from ..factorization._ridge import RidgeRows
 from ..neural._base import BaseTorchRecommender
+from ..neural._training._data import SparseRows
 from ..neural._training._net import Pass, TorchNet
 from ..neural._training._prediction import batch_of, outputs_of
-from ._base_torch import BaseTorchHybrid, NumberedRows
+from ._base_torch import BaseTorchHybrid
+from ._content_nets import adapt_to_content
 from ._features import check_not_empty
 from ._least_squares import PROBLEM, LeastSquares, initial_factors
 
@@ -31,8 +33,9 @@ class BaseCollaborativeRecommender(BaseFactorRecommender, BaseTorchHybrid):
 
     An epoch trains the network in one pass over the items, with the item factors fixed, and then
     solves for the factors of all users and of all items, with their content fixed. A subclass
-    implements ``_make_content_net(n_items, passes)``, whose module has the methods
-    ``encode(batch)`` and ``set_frequencies(share)``, and a buffer ``item_factors`` without rows.
+    implements ``_make_content_net(n_items, passes)``, whose module has the method
+    ``encode(batch)``, a layer ``first``, a vector ``feature_bias``, and a buffer ``item_factors``
+    without rows.
     """
 
     # What is learnt of the items beside the network: buffers of the module, without rows except in
@@ -41,6 +44,7 @@ class BaseCollaborativeRecommender(BaseFactorRecommender, BaseTorchHybrid):
 
     n_components: int
     n_pretraining_epochs: int
+    likelihood: str
 
     @property
     def partial_fit(self) -> NoReturn:  # type: ignore[override]
@@ -128,14 +132,13 @@ class BaseCollaborativeRecommender(BaseFactorRecommender, BaseTorchHybrid):
         self._has_users = np.bincount(X.indices, minlength=X.shape[1]) > 0
         if hasattr(self, "net_"):  # training goes on
             self._set_learnt(self.net_.plain_module, *self._learnt_arrays())
-        return {"items": None if self._F is None else NumberedRows(self._F, device)}
+        return {"items": None if self._F is None else SparseRows(self._F, device)}
 
     def _begin_pretraining(self, net: TorchNet) -> None:
-        """Set the biases of the features by their frequency, before the first step."""
+        """Set the weights that depend on the content, before the first step."""
         if not net.history[-1]["batches"]:
-            frequency = np.bincount(self._F.indices, minlength=self._F.shape[1])
-            share = torch.from_numpy((frequency + 0.5) / (self._F.shape[0] + 1))
-            net.plain_module.set_frequencies(share.float())
+            module: Any = net.plain_module
+            adapt_to_content(module.first, module.feature_bias, self._F, self.likelihood)
 
     def _begin_coupling(self, net: TorchNet) -> None:
         """Set item factors to the content of the items, before the first pass that needs them."""

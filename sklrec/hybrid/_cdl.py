@@ -19,8 +19,7 @@ from ..neural._training._data import SparseBatch
 from ..neural._training._docs import with_training_docs
 from ..neural._training._net import Pass, TorchNet
 from ._base import BaseCollaborativeRecommender
-from ._base_torch import NumberedBatch
-from ._content_nets import ContentLoss, ContentOutput
+from ._content_nets import ContentLoss, ContentOutput, draw_for_sigmoids
 
 
 @with_training_docs
@@ -241,9 +240,14 @@ class CDLModule(nn.Module):
         self.item_factors: torch.Tensor
         self.register_buffer("item_factors", torch.zeros(0, n_components))
 
-    @torch.no_grad()
-    def set_frequencies(self, share: torch.Tensor) -> None:
-        """Leave the biases of the features as they are drawn."""
+    def reset_parameters(self) -> None:
+        """Set the weights for sigmoids."""
+        draw_for_sigmoids(self.first, *self.encoder, *self.decoder)
+
+    @property
+    def feature_bias(self) -> torch.Tensor:
+        """Biases of the features, of shape (n_features,)."""
+        return self.feature_layer.bias
 
     def encode(self, batch: SparseBatch) -> torch.Tensor:
         """Return the bottleneck, of shape (n_rows, n_components)."""
@@ -252,13 +256,13 @@ class CDLModule(nn.Module):
             h = torch.sigmoid(layer(h))
         return h
 
-    def forward(self, batch: NumberedBatch, coupled: bool = True) -> ContentOutput:
+    def forward(self, batch: SparseBatch, coupled: bool = True) -> ContentOutput:
         """Return the scores of the features left out and kept, and the terms of the loss."""
         h = self.encode(batch.dropout(self.dropout, training=self.training))
         for layer in self.decoder:
             h = torch.sigmoid(layer(h))
         distance = None
         if coupled:
-            v = self.item_factors[batch.numbers].to(h)
+            v = self.item_factors[batch.index].to(h)
             distance = (v - self.encode(batch)).square().sum(dim=1).mean()
         return ContentOutput(self.feature_layer(h), distance)

@@ -4,11 +4,58 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+import scipy.sparse as sp
 import torch
 from torch import nn
 
 from ..neural._losses import ItemScores, Likelihood
 from ..neural._training._data import SparseBatch
+
+# Glorot's weights for a tanh are multiplied by this for a sigmoid; see X. Glorot and Y. Bengio,
+# "Understanding the Difficulty of Training Deep Feedforward Neural Networks", AISTATS 2010.
+SIGMOID_GAIN = 4.0
+
+
+@torch.no_grad()
+def draw_for_sigmoids(*layers: nn.Module) -> None:
+    """Multiply the weights of layers before or after a sigmoid, which were drawn for a tanh.
+
+    With the weights of a tanh, signals fade from layer to layer and latent dimensions collapse.
+    """
+    for layer in layers:
+        layer.weight.mul_(SIGMOID_GAIN)
+
+
+@torch.no_grad()
+def adapt_to_content(
+    first: nn.Module, bias: torch.Tensor, F: sp.csr_array, likelihood: str
+) -> None:
+    """Set weights of an autoencoder that depend on the content, before training.
+
+    Parameters
+    ----------
+    first : SparseLinear
+        The first layer. Its weights are multiplied as if an item had all the features that it has
+        on average, and no others: of thousands of words, a title has a few.
+    bias : Tensor of shape (n_features,)
+        Biases of the features, which are set to what fits best without latent vector.
+    F : CSR array of shape (n_items, n_features)
+        The content.
+    likelihood : {"logistic", "gaussian", "multinomial"}
+        Likelihood of the features.
+    """
+    n_items, n_features = F.shape
+    n_outputs = first.weight.shape[1]
+    first.weight.mul_(np.sqrt((n_features + n_outputs) / (F.nnz / n_items + n_outputs)))
+    count = np.bincount(F.indices, minlength=n_features)
+    total = F.sum(axis=0)
+    found = {
+        "logistic": np.log((count + 0.5) / (n_items - count + 0.5)),
+        "multinomial": np.log((total.clip(min=0) + 0.5) / (total.clip(min=0).sum() + 1)),
+        "gaussian": total / n_items,
+    }[likelihood]
+    bias.copy_(torch.from_numpy(found))
 
 
 class ContentOutput(NamedTuple):

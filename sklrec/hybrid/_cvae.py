@@ -24,9 +24,8 @@ from ..neural._training._data import SparseBatch
 from ..neural._training._docs import with_training_docs
 from ..neural._training._net import Pass, TorchNet
 from ._base import BaseCollaborativeRecommender
-from ._base_torch import NumberedBatch
 from ._bayes import Normals, solved_items, solved_users
-from ._content_nets import ContentLoss, ContentOutput
+from ._content_nets import ContentLoss, ContentOutput, draw_for_sigmoids
 
 
 @with_training_docs
@@ -316,20 +315,16 @@ class CVAEModule(nn.Module):
         self.hidden = nn.ModuleList(Dense(*pair) for pair in pairwise(hidden_layer_sizes))
         self.to_latent = Dense(hidden_layer_sizes[-1], 2 * n_components)
         self.from_latent = Dense(n_components, hidden_layer_sizes[-1])
-        self.bias = nn.Parameter(torch.empty(n_features))
+        self.feature_bias = nn.Parameter(torch.empty(n_features))
         self.item_factors: torch.Tensor
         self.item_covariances: torch.Tensor
         self.register_buffer("item_factors", torch.zeros(0, n_components))
         self.register_buffer("item_covariances", torch.zeros(0, n_components, n_components))
 
     def reset_parameters(self) -> None:
-        """Set the biases and buffers to zero."""
-        nn.init.zeros_(self.bias)
-
-    @torch.no_grad()
-    def set_frequencies(self, share: torch.Tensor) -> None:
-        """Set the biases of the features to the log-odds of their shares of the items."""
-        self.bias.copy_(share.logit())
+        """Set the biases of the features to zero, and the weights for sigmoids."""
+        nn.init.zeros_(self.feature_bias)
+        draw_for_sigmoids(self.first, *self.hidden, self.to_latent, self.from_latent)
 
     def encode(self, batch: SparseBatch) -> torch.Tensor:
         """Return the latent means, of shape (n_rows, n_components)."""
@@ -347,15 +342,15 @@ class CVAEModule(nn.Module):
         below = [self.first, *self.hidden]
         for layer, before in zip(self.hidden[::-1], below[-2::-1], strict=True):
             h = torch.sigmoid(h @ layer.weight + before.bias)
-        return ItemScores(h, self.first.weight, self.bias)
+        return ItemScores(h, self.first.weight, self.feature_bias)
 
-    def forward(self, batch: NumberedBatch, coupled: bool = True) -> ContentOutput:
+    def forward(self, batch: SparseBatch, coupled: bool = True) -> ContentOutput:
         """Return the scores at a sample of the latent vector, and the terms of the loss."""
         mu, logvar = self._posterior(batch)
         z = sample(mu, logvar, batch.generator)
         distance = None
         if coupled:
-            v = self.item_factors[batch.numbers].to(mu)
+            v = self.item_factors[batch.index].to(mu)
             distance = ((v - mu).square() + logvar.exp()).sum(dim=1).mean()
         return ContentOutput(self._decode(z), distance, gaussian_kl(mu, logvar))
 

@@ -197,7 +197,8 @@ class EASE(BaseItemWeights):
         self.n_features_in_ = len(G)
         self.n_samples_seen_ = n_users
         self._popularity = popularity
-        self._coef = _solve_in_place(G, self.lambda_, self.dropout)
+        solve_in_place(G, self.lambda_, self.dropout)
+        self._coef = G
         return self
 
     @property

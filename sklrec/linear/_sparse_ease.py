@@ -149,48 +149,73 @@ class SparseEASE(BaseItemWeights):
                 raise ValueError(f"The squares of the values of X are too large for {X.dtype}.")
             nearest = _nearest_items(X, Xt, diagonal, n_neighbors)
             step("neighbors")
-            penalty = self.lambda_ + self.dropout / (1 - self.dropout) * diagonal
-            self._solve(Xt, nearest, penalty)
-            weights = sp.csc_array((nearest.data, nearest.indices, nearest.indptr), nearest.shape)
+            self._solve(Xt, nearest, self._penalty(diagonal))
+            self._keep(nearest)
             del nearest
-            self.coef_ = weights.tocsr()
             step("weights")
         return self
 
+    def _penalty(self, diagonal: np.ndarray) -> np.ndarray:
+        """Return the penalty of each item from the diagonal of X'X."""
+        return self.lambda_ + self.dropout / (1 - self.dropout) * diagonal
+
+    def _set_weights(self, nearest: sp.csr_array, popularity: np.ndarray) -> SparseEASE:
+        """Fit on the weights of the neighbors of each item (row), and the column sums of X."""
+        self.n_features_in_ = popularity.size
+        self._popularity = popularity
+        self._keep(nearest)
+        return self
+
+    def _keep(self, nearest: sp.csr_array) -> None:
+        weights = sp.csc_array((nearest.data, nearest.indices, nearest.indptr), nearest.shape)
+        self.coef_ = weights.tocsr()
+
     def _solve(self, Xt: sp.csr_array, nearest: sp.csr_array, penalty: np.ndarray) -> None:
         """Replace the similarities in the rows of `nearest` by the weights of the neighbors."""
-        groups = list(_groups(nearest, max(1, min(GROUP_SIZE, MOST_OF_UNION // self.n_neighbors))))
-        (posv,) = get_lapack_funcs(("posv",), dtype=Xt.dtype)
-        diagonal = penalty.astype(Xt.dtype)
+        groups = self._groups(nearest)
 
         def solve(number: slice) -> None:
             items = groups[number.start]
-            union = np.unique(np.concatenate([nearest[items].indices, items]))
-            G = _gram(Xt[union])
-            G.ravel()[:: len(union) + 1] += diagonal[union]
-            for item in items:
-                row = slice(nearest.indptr[item], nearest.indptr[item + 1])
-                if row.start == row.stop:
-                    continue
-                places = np.searchsorted(union, nearest.indices[row])
-                rhs = G[places, np.searchsorted(union, item)]
-                _, nearest.data[row], info = posv(
-                    G[places[:, None], places].T,
-                    rhs,
-                    lower=True,
-                    overwrite_a=True,
-                    overwrite_b=True,
-                )
-                if info != 0:
-                    raise ValueError(
-                        f"lambda_={self.lambda_} is too small to solve for the weights in "
-                        f"{Xt.dtype}; use a larger one, or X in float64."
-                    )
+            union = union_of(nearest, items)
+            self._solve_group(nearest, items, union, _gram(Xt[union]), penalty)
 
         with single_threaded_blas():
             in_threads(
                 solve, blocks(len(groups), 1), work=nearest.nnz * float(self.n_neighbors) ** 2
             )
+
+    def _groups(self, nearest: sp.csr_array) -> list[np.ndarray]:
+        return list(_groups(nearest, max(1, min(GROUP_SIZE, MOST_OF_UNION // self.n_neighbors))))
+
+    def _solve_group(
+        self,
+        nearest: sp.csr_array,
+        items: np.ndarray,
+        union: np.ndarray,
+        G: np.ndarray,
+        penalty: np.ndarray,
+    ) -> None:
+        """Replace the rows of a group of items in `nearest`, from X'X of the union, G."""
+        (posv,) = get_lapack_funcs(("posv",), dtype=G.dtype)
+        G.ravel()[:: len(union) + 1] += penalty[union].astype(G.dtype)
+        for item in items:
+            row = slice(nearest.indptr[item], nearest.indptr[item + 1])
+            if row.start == row.stop:
+                continue
+            places = np.searchsorted(union, nearest.indices[row])
+            rhs = G[places, np.searchsorted(union, item)]
+            _, nearest.data[row], info = posv(
+                G[places[:, None], places].T,
+                rhs,
+                lower=True,
+                overwrite_a=True,
+                overwrite_b=True,
+            )
+            if info != 0:
+                raise ValueError(
+                    f"lambda_={self.lambda_} is too small to solve for the weights in "
+                    f"{G.dtype}; use a larger one, or X in float64."
+                )
 
     def _check_memory(self, X: sp.csr_array, n_neighbors: int) -> None:
         """Raise a MemoryError if the memory of the machine is too small.
@@ -225,6 +250,11 @@ def _nearest_items(X: sp.csr_array, Xt: sp.csr_array, diagonal: np.ndarray, k: i
     )
     columns = sp.csr_array((X.data * scale[X.indices], X.indices, X.indptr), shape=X.shape)
     return largest_of_rows(rows, columns, k, diagonal=False)
+
+
+def union_of(nearest: sp.csr_array, items: np.ndarray) -> np.ndarray:
+    """Return the sorted indices of some items and their neighbors."""
+    return np.unique(np.concatenate([nearest[items].indices, items]))
 
 
 def _groups(nearest: sp.csr_array, size: int) -> Iterator[np.ndarray]:

@@ -210,6 +210,17 @@ default="cosine"
         nearest = largest_of_rows(
             items, by_user, self._n_neighbors, finish=to_similarity, diagonal=False
         )
+        self._keep(nearest)
+
+    def _set_nearest(self, nearest: sp.csr_array, popularity: np.ndarray) -> ItemKNN:
+        """Fit on the nearest items of each item, and the column sums of X."""
+        self.n_features_in_ = popularity.size
+        self._popularity = popularity
+        self._check_item_features(None, nearest)
+        self._keep(nearest)
+        return self
+
+    def _keep(self, nearest: sp.csr_array) -> None:
         self.coef_ = nearest.T.tocsr()
         # Items without users may be neighbors by content, those with users may have none.
         self._has_neighbors = (np.diff(nearest.indptr) > 0) | (np.diff(self.coef_.indptr) > 0)

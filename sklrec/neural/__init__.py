@@ -6,12 +6,12 @@ from typing import Any
 __all__ = [
     "CDAE",
     "ELSA",
-    "NeuMF",
     "FLVAE",
     "VASP",
     "HVampVAE",
     "MultDAE",
     "MultVAE",
+    "NeuMF",
     "NeuralEASE",
     "RecVAE",
 ]

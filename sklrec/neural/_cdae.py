@@ -97,8 +97,9 @@ class CDAE(UserVectorsMixin, EmbeddingMixin, BaseTorchRecommender):
 
     Notes
     -----
-    NOTES
 
+    Notes
+    -----
     The vectors of users are trained by Adam too, each in its own steps. They are dropped at the end
     of ``fit``; with ``warm_start=True`` they are kept in the model and its pickles, together with
     the state of the optimizer, and continue if the next call is on the same rows. All other
@@ -322,9 +323,7 @@ class PointwiseLoss:
     unobserved_weight: float | torch.Tensor
     n_negatives: int | None = None
 
-    def __call__(
-        self, scores: torch.Tensor, batch: SparseBatch
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(self, scores: torch.Tensor, batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the loss, averaged over users, and its gradient."""
         at = (batch.rows, batch.items)
         observed, gradient_at = self._of_entries(scores[at], batch.values)
@@ -334,9 +333,9 @@ class PointwiseLoss:
             loss = (self.unobserved_weight * losses.sum(dim=1, keepdim=True)).sum()
             gradient *= self.unobserved_weight
         else:
-            drawn = batch.negatives >= 0  # type: ignore[attr-defined]
+            drawn = batch.negatives >= 0
             rows = batch.rows[:, None].expand_as(drawn)
-            negatives = (rows[drawn], batch.negatives[drawn])  # type: ignore[attr-defined]
+            negatives = (rows[drawn], batch.negatives[drawn])
             losses, of_negatives = self._of_negatives(scores[negatives])
             loss = self.unobserved_weight * losses.sum()
             gradient = scores.zero_()

@@ -158,7 +158,7 @@ class NeuMF(UserVectorsMixin, EmbeddingMixin, BaseTorchRecommender):
         self._n_entries = X.nnz
         if not self.pretrain or self.model != "neumf":
             return
-        self._parts: list[nn.Module] = []
+        self._parts: list[Any] = []
         params: dict[str, Any] = {}
         if validation is not None:
             params = {"X_val": validation[0] + validation[1], "y_val": validation[1]}
@@ -180,7 +180,8 @@ class NeuMF(UserVectorsMixin, EmbeddingMixin, BaseTorchRecommender):
         """Begin with the weights of the parts that were trained before."""
         parts = self.__dict__.pop("_parts", None)
         if parts:
-            cast(NeuMFModule, net.plain_module).fuse(*parts, alpha=self.alpha)
+            gmf, mlp = parts
+            cast(NeuMFModule, net.plain_module).fuse(gmf, mlp, self.alpha)
 
     def _training_data(self, X: sp.csr_array, device: torch.device) -> Mapping[str, Any]:
         vectors = None
@@ -246,7 +247,7 @@ class NeuMFModule(nn.Module):
         if self.n_negatives is None:
             vectors = [part.without_item(batch) for part in parts_of(self)]
             return Output(self.score(torch.cat(vectors, dim=1), batch.items))
-        return Output(self.score(cast(torch.Tensor, batch.rows.own)[batch.user], batch.items))
+        return Output(self.score(batch.rows.own[batch.user], batch.items))
 
     def score(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
         """Return the scores of pairs.
@@ -296,7 +297,8 @@ class NeuMFModule(nn.Module):
             for _ in range(N_STEPS):
                 own = vectors.of(everyone)
                 loss = log_losses(self.score(own[user.clone()], items), items).sum()
-                vectors.step(everyone, *torch.autograd.grad(loss, own), RATE)
+                (gradient,) = torch.autograd.grad(loss, own)
+                vectors.step(everyone, gradient, RATE)
         return vectors.values
 
 
@@ -449,7 +451,7 @@ def log_losses(scores: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
     return losses.masked_fill(items < 0, 0)
 
 
-def parts_of(module: NeuMFModule) -> list[Any]:
+def parts_of(module: Any) -> list[Any]:
     """Return GMF and MLP, or the one that there is."""
     return [part for part in (module.gmf, module.mlp) if part is not None]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -108,7 +109,7 @@ class PairBatches:
         rows = self.dataset[torch.from_numpy(unique)].to(self.device)
         items = np.concatenate([items[:, None].astype(np.int64), negatives], axis=1)
         return PairBatch(
-            rows=with_own(rows),
+            rows=with_own(cast(UserBatch, rows)),
             user=torch.from_numpy(user).to(self.device),
             items=torch.from_numpy(items).to(self.device),
         )

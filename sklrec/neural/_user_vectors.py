@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import joblib
 import numpy as np
@@ -14,7 +14,6 @@ import torch
 from .._pairs import NegativeSampler
 from ._training._data import SparseBatch, SparseBatches, SparseRows
 from ._training._net import TorchNet
-
 
 # Those of torch.optim.Adam.
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
@@ -83,10 +82,10 @@ class UserBatch(SparseBatch):
         Where their vectors are from.
     """
 
-    own: torch.Tensor | None = None
-    negatives: torch.Tensor | None = None
-    users: torch.Tensor | None = None
-    vectors: UserVectors | None = None
+    own: Any = None
+    negatives: Any = None
+    users: Any = None
+    vectors: Any = None
 
 
 class UserRows(SparseRows):
@@ -116,7 +115,7 @@ class UserRows(SparseRows):
         self.n_negatives = n_negatives
         self.sampler = NegativeSampler(X) if n_negatives else None
         self.hash = "" if vectors is None else hash_of(X)
-        self.rng: np.random.Generator | None = None  # of the negatives of an epoch
+        self.rng = np.random.default_rng(0)  # of negatives, replaced in each epoch
 
     def __getitem__(self, rows: torch.Tensor) -> UserBatch:
         batch = super().__getitem__(rows)
@@ -137,9 +136,9 @@ class UserBatches(SparseBatches):
 
     def _batches(self) -> Iterator[UserBatch]:
         batches = super()._batches()
-        if self.dataset.sampler is not None:
+        if self.dataset.sampler is not None and self.generators is not None:
             self.dataset.rng = self.generators.numpy()
-        return (with_own(batch) for batch in batches)
+        return (with_own(cast(UserBatch, batch)) for batch in batches)
 
 
 def with_own(batch: UserBatch) -> UserBatch:

@@ -28,7 +28,7 @@ WITHOUT_FEATURES = 7
 
 
 def content_checks() -> Iterator[Callable[[BaseEstimator], None]]:
-    """Yield the checks of this module, for an estimator with ``with_items``."""
+    """Yield the checks of this module, for an estimator with item features."""
     yield check_no_new_items_change_nothing
     yield check_original_is_unchanged_by_new_items
     yield check_new_items_are_ranked
@@ -101,7 +101,7 @@ def _reading_content(model: Any) -> Any:
 def _features_of_known_items(X: Any) -> ItemFeatures | None:
     """Return features of the items with users: nothing is known of the others in the checks."""
     try:
-        X = check_array(X, accept_sparse="csr", ensure_all_finite=False)
+        X = check_array(X, accept_sparse="csr", ensure_all_finite=False, copy=True)
     except (TypeError, ValueError):  # which is what fit must find
         return None
     known = np.asarray(abs(X).sum(axis=0)).ravel() != 0

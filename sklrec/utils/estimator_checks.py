@@ -25,7 +25,7 @@ from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import check_estimator, estimator_checks_generator
 
-from ..base import BaseRecommender
+from ..base import BaseRecommender, ItemFeaturesMixin
 from ..metrics import RankingScorer, evaluate
 from ..model_selection import StrongGeneralizationSplit, split_interactions
 from ..pipeline import make_pipeline
@@ -113,7 +113,7 @@ def recommender_checks(estimator: BaseEstimator) -> Iterator[Callable[[BaseEstim
     ----------
     estimator : estimator
         An instance; its ``recommender_tags`` determine which checks apply. If its ``fit`` takes
-        ``item_features``, they are also run with features, and if it has ``with_items`` of
+        ``item_features``, they are also run with features, and if it inherits from
         :class:`~sklrec.base.ItemFeaturesMixin`, there are checks of item features and new items.
 
     Yields
@@ -122,7 +122,7 @@ def recommender_checks(estimator: BaseEstimator) -> Iterator[Callable[[BaseEstim
         ``check(estimator)``.
     """
     yield from (checks := list(_checks_of_any_recommender(estimator)))
-    if hasattr(estimator, "with_items"):
+    if isinstance(estimator, ItemFeaturesMixin):
         yield from content_checks()
     if takes_item_features(estimator):
         yield from map(with_item_features, checks)
