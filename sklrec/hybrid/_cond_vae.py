@@ -29,8 +29,8 @@ from ..neural._training._data import SparseBatch, SparseRows, row_sums
 from ..neural._training._docs import with_training_docs
 from ..neural._training._net import Pass, TorchNet
 from ._base_torch import BaseTorchContent
-from ._features import check_not_empty
 from ._feature_map import FeatureMap
+from ._features import check_not_empty
 
 
 @with_training_docs
