@@ -79,7 +79,7 @@ SMALL["CoVAE"] = {
     "hidden_layer_sizes": (16,),
     "beta": 0.1,
     "n_feature_epochs": 3,
-    "max_epochs": 15,
+    "max_epochs": 60,
     "batch_size": 64,
     "learning_rate": 2e-2,
 }
