@@ -60,7 +60,7 @@ SMALL["NeuMF"] = {
     "batch_size": 256,
     "learning_rate": 2e-2,
 }
-SMALL["FactorizationMachine"] = {**SMALL["ContentELSA"], "learning_rate": 2e-2}
+SMALL["FactorizationMachine"] = {**SMALL["ContentELSA"], "max_epochs": 60, "learning_rate": 2e-2}
 SMALL["FactorsFromContent"] = {"recommender": WMF(8, random_state=0)}
 SMALL["WMF"] = {"n_components": 8}
 SMALL["BPR"] = {"n_components": 8}
