@@ -68,6 +68,11 @@ REGIMES = {
         {"beta": "peak", "early_stopping": True, "validation_fraction": 0.2},
     ],
     "VASP": [{"item_share": 0.96}],  # all of the 20 items of the checkerboard
+    "WMF": [
+        {"solver": "cholesky"},
+        {"zeros": "unobserved", "frequency_exponent": 0.0},
+        {"zeros": "unobserved", "binary": True, "solver": "cholesky"},
+    ],
 }
 
 # Settings under which a model learns something else, on the same path through the estimator.
