@@ -136,6 +136,11 @@ REGIMES = {
     ],
     "NeuMF": [{"user_vector": "solve"}, {"pretrain": True}],
     "VASP": [{"item_share": 0.96}],  # all of the 20 items of the checkerboard
+    "WMF": [
+        {"solver": "cholesky"},
+        {"zeros": "unobserved", "frequency_exponent": 0.0},
+        {"zeros": "unobserved", "binary": True, "solver": "cholesky"},
+    ],
 }
 
 # Settings under which a model learns something else, on the same path through the estimator.
