@@ -7,6 +7,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks as sklearn_checks
 
+from sklrec.factorization import WMF
 from sklrec.utils import all_estimators
 from sklrec.utils._content_checks import (
     reading_content,
@@ -45,6 +46,21 @@ SMALL["RecVAE"] = {
 }
 
 SMALL["ContentELSA"] = {**SMALL["ELSA"], "max_epochs": 25, "learning_rate": 0.1}
+SMALL["CDAE"] = {
+    "n_components": 16,
+    "max_epochs": 15,
+    "batch_size": 64,
+    "learning_rate": 2e-2,
+}
+SMALL["NeuMF"] = {
+    "n_components": 8,
+    "hidden_layer_sizes": (16, 8),
+    "max_epochs": 15,
+    "batch_size": 256,
+    "learning_rate": 2e-2,
+}
+SMALL["FactorizationMachine"] = {**SMALL["ContentELSA"], "learning_rate": 2e-2}
+SMALL["FactorsFromContent"] = {"recommender": WMF(8, random_state=0)}
 SMALL["WMF"] = {"n_components": 8}
 SMALL["BPR"] = {"n_components": 8}
 SMALL["NeuralEASE"] = {"max_epochs": 15, "batch_size": 64}
@@ -63,7 +79,7 @@ SMALL["CoVAE"] = {
     "hidden_layer_sizes": (16,),
     "beta": 0.1,
     "n_feature_epochs": 3,
-    "max_epochs": 15,
+    "max_epochs": 60,
     "batch_size": 64,
     "learning_rate": 2e-2,
 }
@@ -75,13 +91,24 @@ SMALL["MDCVAE"] = {
     "learning_rate": 2e-2,
 }
 SMALL["VASP"] = {**SMALL["FLVAE"], "max_epochs": 12, "lambda_": 1.0}
+SMALL["CTR"] = {"n_components": 8}
+SMALL["CDL"] = SMALL["CVAE"] = {
+    "n_components": 8,
+    "hidden_layer_sizes": (16,),
+    "n_pretraining_epochs": 10,
+    "max_epochs": 10,
+    "batch_size": 8,
+    "learning_rate": 2e-2,
+}
 
 # Settings besides the first under which an estimator takes another path. What all neural models
 # share, their base class, is checked with one of them.
 REGIMES = {
     "BPR": [{"negatives": "uniform"}, {"n_fold_in_steps": 0}],
     "BM25Transformer": [{"b": 0.0}, {"b": 1.0}, {"k1": 0.0}],
+    "CVAE": [{"inference": "bayes"}],
     "CollectiveEASE": [{"dropout": 0.3}],
+    "CDAE": [{"user_vector": "solve"}, {"user_vector": None, "n_negatives": None}],
     "EASE": [{"dropout": 0.3}],
     "ItemKNN": [
         {"n_neighbors": 5, "metric": "asymmetric-cosine", "shrinkage": 1.0},
@@ -107,12 +134,21 @@ REGIMES = {
         {"metric": "jaccard"},
         {"metric": "conditional-probability"},
     ],
+    "NeuMF": [{"user_vector": "solve"}, {"pretrain": True}],
     "VASP": [{"item_share": 0.96}],  # all of the 20 items of the checkerboard
 }
 
 # Settings under which a model learns something else, on the same path through the estimator.
 OBJECTIVES = {
+    "CDL": [{"likelihood": "logistic", "lambda_n": 1.0, "hidden_layer_sizes": ()}],
+    "CTR": [{"fit_topics": True}],
+    "CVAE": [{"likelihood": "gaussian"}, {"likelihood": "multinomial", "n_pretraining_epochs": 0}],
     "ContentELSA": [{"free_part": False}],
+    "CDAE": [
+        {"loss": "logistic", "activation": "sigmoid"},
+        {"n_negatives": None, "unobserved_weight": 0.3, "lambda_": 1e-3},
+        {"normalize": False, "activation": "identity", "user_vector": "solve"},
+    ],
     "ELSA": [{"n_components": 50}],  # more than items
     "FLVAE": [{"augmentation": False}],
     "HVampVAE": [
@@ -134,6 +170,11 @@ OBJECTIVES = {
     "MultVAE": [
         {"likelihood": "gaussian", "max_epochs": 30},
         {"n_annealing_steps": 0, "hidden_layer_sizes": ()},
+    ],
+    "NeuMF": [
+        {"model": "gmf"},
+        {"model": "mlp"},
+        {"model": "gmf", "user_vector": "solve"},
     ],
     "NeuralEASE": [{"loss": "mse", "lambda_": 1.0}, {"loss": "focal", "dropout": 0.2}],
     "RecVAE": [

@@ -118,3 +118,8 @@ def test_features_of_the_last_call_are_those_of_the_model(F):
 
 def test_new_items_cannot_be_added(F):
     assert not hasattr(CondVAE(**SMALL).fit(some_users(), item_features=F), "with_items")
+
+
+def test_features_that_are_zero_everywhere_are_an_error():
+    with pytest.raises(ValueError, match="zero everywhere"):
+        CondVAE(**SMALL).fit(some_users(), item_features=np.zeros((12, 3)))

@@ -147,3 +147,8 @@ def test_negative_features_are_an_error(F):
         ValueError, match=r"CoVAE needs features that are not negative, got -1; bin"
     ):
         CoVAE(**SMALL).fit(some_users(), item_features=F - 1)
+
+
+def test_features_that_are_zero_everywhere_are_an_error():
+    with pytest.raises(ValueError, match="zero everywhere"):
+        CoVAE(**SMALL).fit(some_users(), item_features=np.zeros((12, 3)))

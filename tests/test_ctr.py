@@ -115,6 +115,36 @@ def test_the_loss_is_the_objective_written_out(X, F):
     assert_allclose(found, fitted.loss_curve_[-1], rtol=1e-4)
 
 
+def test_folding_in_is_the_solve_of_training(X, F):
+    five, six = (model(max_iter=n).fit(X, item_features=F) for n in (5, 6))
+    problem = LeastSquares(*five._problem)
+    V = problem.items(X.T.tocsr(), five.transform(X), topics(five, F))
+    assert_allclose(six.item_factors_, V, atol=1e-10)
+
+
+def test_explanations_add_up_to_the_score(X, F):
+    fitted = model().fit(X, item_features=F)
+    found = fitted.explain(X, 7).sum(axis=1)
+    some = X.sum(axis=1) > 0
+    assert_allclose(found[some], fitted.decision_function(X)[some, 7], atol=1e-8)
+
+
+def test_a_user_of_new_items_alone_is_ranked_by_their_content(X, F):
+    new = model().fit(X[:, :15], item_features=F[:15]).with_items(F[15:])
+    row = np.eye(20)[[15]]
+    v = new.item_factors_[15]
+    A = new._gram + np.outer(v, v) + 0.1 * np.eye(4)
+    assert_allclose(new.transform(row)[0], np.linalg.solve(A, v), atol=1e-10)
+    assert_allclose(new.decision_function(row), new.transform(row) @ new.components_)
+
+
+def test_sparse_content_is_never_made_dense(X, F, monkeypatch):
+    for name in ("toarray", "todense"):
+        monkeypatch.delattr(f"scipy.sparse._compressed._cs_matrix.{name}", raising=False)
+        monkeypatch.delattr(f"scipy.sparse._base._spbase.{name}", raising=False)
+    model().fit(X, item_features=F).with_items(F[:2])
+
+
 def test_a_large_coupling_leaves_items_at_their_topics(X, F):
     fitted = model(lambda_v=1e9).fit(X, item_features=F)
     assert_allclose(fitted.item_factors_, topics(fitted, F), atol=1e-6)

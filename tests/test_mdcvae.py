@@ -375,7 +375,7 @@ def test_history_has_the_active_dimensions_of_the_items(X, groups):
     model = MDCVAE(**{**SMALL, "max_epochs": 40, "n_item_annealing_steps": 20}, item_beta=0.3)
     model.fit(X, item_features=groups)
     history = model.net_.history
-    found = history[:, "n_active_components"]
+    found = history[:, "active_dimensions"]
     assert len(found) == 40
     assert 0 < found[-1] <= 4
     assert_allclose(history[:3, "item_beta"], [0.1, 0.2, 0.3], rtol=1e-6)  # 2 batches of items
@@ -385,7 +385,7 @@ def test_history_has_the_active_dimensions_of_the_items(X, groups):
     assert found[-1] == (z.var(dim=0, correction=0) > 0.01).sum()
     collapsed = MDCVAE(**{**SMALL, "max_epochs": 40}, item_beta=100.0, n_item_annealing_steps=0,
                        lambda_v=0.0).fit(X, item_features=groups)  # fmt: skip
-    assert collapsed.net_.history[-1, "n_active_components"] == 0
+    assert collapsed.net_.history[-1, "active_dimensions"] == 0
 
 
 def test_partial_fit_and_warm_starts_go_on_with_the_features(X, groups):
@@ -425,7 +425,7 @@ def test_validation_users_are_scored_with_the_content(X, groups):
     model = MDCVAE(**SMALL, symmetric=True, early_stopping=True, validation_fraction=0.2)
     model.fit(X, item_features=groups)
     assert len(model.validation_scores_) == 2
-    assert model.best_n_active_components_ in range(5)
+    assert model.best_active_dimensions_ in range(5)
     assert model.best_item_beta_ > 0
 
 
@@ -436,6 +436,11 @@ def test_negative_features_need_the_gaussian_likelihood(X, groups):
             MDCVAE(**SMALL, item_likelihood=likelihood).fit(X, item_features=signed)
     model = MDCVAE(**SMALL, item_likelihood="gaussian").fit(X, item_features=signed)
     assert np.isfinite(model.with_items(signed[:2]).item_embeddings_).all()
+
+
+def test_features_that_are_zero_everywhere_are_an_error(X):
+    with pytest.raises(ValueError, match="zero everywhere"):
+        MDCVAE(**SMALL).fit(X, item_features=np.zeros((20, 3)))
 
 
 @pytest.mark.parametrize("name", ["hidden_layer_sizes", "item_hidden_layer_sizes"])

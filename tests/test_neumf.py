@@ -108,9 +108,7 @@ def train_by_hand(start, model, X):
                 others = set(X[[user]].indices) - {item}
                 p = own[user] if model.user_vector == "solve" else user_vector(w, model, others)
                 loss = loss + log_loss(w, model, p, item, negatives) / len(batch)
-            *gradients, of_users = torch.autograd.grad(
-                loss, [*w.values(), own], allow_unused=True
-            )
+            *gradients, of_users = torch.autograd.grad(loss, [*w.values(), own], allow_unused=True)
             for name, gradient in zip(w, gradients, strict=True):
                 w[name].data -= model.learning_rate * adam(gradient, states[name])
             if of_users is not None:

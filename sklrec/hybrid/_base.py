@@ -15,9 +15,10 @@ from .._typing import MatrixLike
 from ..factorization._base import BaseFactorRecommender
 from ..factorization._ridge import RidgeRows
 from ..neural._base import BaseTorchRecommender
+from ..neural._training._data import SparseRows
 from ..neural._training._net import Pass, TorchNet
 from ..neural._training._prediction import batch_of, outputs_of
-from ._base_torch import BaseTorchHybrid, NumberedRows
+from ._base_torch import BaseTorchHybrid
 from ._content_nets import adapt_to_content
 from ._features import check_not_empty
 from ._least_squares import PROBLEM, LeastSquares, initial_factors
@@ -131,7 +132,7 @@ class BaseCollaborativeRecommender(BaseFactorRecommender, BaseTorchHybrid):
         self._has_users = np.bincount(X.indices, minlength=X.shape[1]) > 0
         if hasattr(self, "net_"):  # training goes on
             self._set_learnt(self.net_.plain_module, *self._learnt_arrays())
-        return {"items": None if self._F is None else NumberedRows(self._F, device)}
+        return {"items": None if self._F is None else SparseRows(self._F, device)}
 
     def _begin_pretraining(self, net: TorchNet) -> None:
         """Set the weights that depend on the content, before the first step."""
@@ -162,7 +163,7 @@ class BaseCollaborativeRecommender(BaseFactorRecommender, BaseTorchHybrid):
             net.history.record("active_dimensions", n_active)
         elif not _has_rows(module):
             rng = check_random_state(self._seed)
-            self._start(module, initial_factors(*theta.shape, rng, X.dtype))
+            self._start(module, initial_factors(theta.shape, rng, X.dtype))
         loss = self._solve(module, X, Xt, theta) / X.shape[1]
         net.history.record("rating_loss", loss)
         if self._F is None:  # there is no other loss

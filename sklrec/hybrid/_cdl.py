@@ -19,7 +19,6 @@ from ..neural._training._data import SparseBatch
 from ..neural._training._docs import with_training_docs
 from ..neural._training._net import Pass, TorchNet
 from ._base import BaseCollaborativeRecommender
-from ._base_torch import NumberedBatch
 from ._content_nets import ContentLoss, ContentOutput, draw_for_sigmoids
 
 
@@ -257,13 +256,13 @@ class CDLModule(nn.Module):
             h = torch.sigmoid(layer(h))
         return h
 
-    def forward(self, batch: NumberedBatch, coupled: bool = True) -> ContentOutput:
+    def forward(self, batch: SparseBatch, coupled: bool = True) -> ContentOutput:
         """Return the scores of the features left out and kept, and the terms of the loss."""
         h = self.encode(batch.dropout(self.dropout, training=self.training))
         for layer in self.decoder:
             h = torch.sigmoid(layer(h))
         distance = None
         if coupled:
-            v = self.item_factors[batch.numbers].to(h)
+            v = self.item_factors[batch.index].to(h)
             distance = (v - self.encode(batch)).square().sum(dim=1).mean()
         return ContentOutput(self.feature_layer(h), distance)

@@ -30,6 +30,7 @@ from ..neural._training._docs import with_training_docs
 from ..neural._training._net import Pass, TorchNet
 from ._base_torch import BaseTorchContent
 from ._feature_map import FeatureMap
+from ._features import check_not_empty
 
 
 @with_training_docs
@@ -183,6 +184,7 @@ class CondVAE(BaseTorchContent):
     def _check_beside(self, X: sp.csr_array, *, reset: bool) -> None:
         super()._check_beside(X, reset=reset)
         if self._F is not None:
+            check_not_empty(self._F)
             self._F = self._F.astype(np.float32, copy=False)
             self._features = self._F.data, self._F.indices, self._F.indptr
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -18,7 +18,7 @@ SIGMOID_GAIN = 4.0
 
 
 @torch.no_grad()
-def draw_for_sigmoids(*layers: nn.Module) -> None:
+def draw_for_sigmoids(*layers: Any) -> None:
     """Multiply the weights of layers before or after a sigmoid, which were drawn for a tanh.
 
     With the weights of a tanh, signals fade from layer to layer and latent dimensions collapse.
@@ -28,9 +28,7 @@ def draw_for_sigmoids(*layers: nn.Module) -> None:
 
 
 @torch.no_grad()
-def adapt_to_content(
-    first: nn.Module, bias: torch.Tensor, F: sp.csr_array, likelihood: str
-) -> None:
+def adapt_to_content(first: Any, bias: torch.Tensor, F: sp.csr_array, likelihood: str) -> None:
     """Set weights of an autoencoder that depend on the content, before training.
 
     Parameters

@@ -25,6 +25,7 @@ from ..neural._training._data import SparseBatch, SparseRows
 from ..neural._training._docs import with_training_docs
 from ..neural._training._net import Pass, TorchNet
 from ._base_torch import BaseTorchContent
+from ._features import check_not_empty
 
 
 @with_training_docs
@@ -203,6 +204,8 @@ class CoVAE(BaseTorchContent):
 
     def _check_beside(self, X: sp.csr_array, *, reset: bool) -> None:
         super()._check_beside(X, reset=reset)
+        if self._F is not None:
+            check_not_empty(self._F)
         self._refuse_negative_features("binarize them first")
 
     def _training_data(self, X: sp.csr_array, device: torch.device) -> Mapping[str, Any]:

@@ -199,7 +199,7 @@ ItemFeatures or None
         gamma = None
         if F is None:
             theta = np.zeros((X.shape[1], self.n_components), dtype=X.dtype)
-            V = initial_factors(*theta.shape, rng, X.dtype)
+            V = initial_factors(theta.shape, rng, X.dtype)
         else:
             F = _checked_words(F)
             check_not_empty(F)

@@ -24,7 +24,6 @@ from ..neural._training._data import SparseBatch
 from ..neural._training._docs import with_training_docs
 from ..neural._training._net import Pass, TorchNet
 from ._base import BaseCollaborativeRecommender
-from ._base_torch import NumberedBatch
 from ._bayes import Normals, solved_items, solved_users
 from ._content_nets import ContentLoss, ContentOutput, draw_for_sigmoids
 
@@ -72,8 +71,9 @@ class CVAE(BaseCollaborativeRecommender):
         Weight of the content.
     lambda_ : float, default=0.0
         L2 penalty on the weights and biases of the network.
-    beta : float, default=1.0
-        Weight of the KL term; 1 in [1]_. A smaller one keeps more latent dimensions active.
+    beta : float, default=0.1
+        Weight of the KL term; 1 in [1]_, with which latent dimensions collapse where items have a
+        few words each. Typical range: 0.01 to 1, on a logarithmic scale.
     likelihood : {"logistic", "gaussian", "multinomial"}, default="logistic"
         Likelihood of the features: Bernoulli of whether a feature is not zero, normal with
         variance 1, or multinomial.
@@ -148,6 +148,7 @@ class CVAE(BaseCollaborativeRecommender):
         "n_components": randint(50, 201),
         "lambda_u": loguniform(0.01, 1),
         "lambda_v": loguniform(1, 100),
+        "beta": loguniform(0.01, 1),
         "unobserved_weight": loguniform(0.001, 0.1),
     }
 
@@ -167,6 +168,8 @@ class CVAE(BaseCollaborativeRecommender):
         "n_pretraining_epochs": [Interval(Integral, 0, None, closed="left")],
     }
 
+    item_covariances_: np.ndarray
+
     def __init__(
         self,
         n_components: int = 50,
@@ -177,7 +180,7 @@ class CVAE(BaseCollaborativeRecommender):
         lambda_v: float = 10.0,
         lambda_r: float = 1.0,
         lambda_: float = 0.0,
-        beta: float = 1.0,
+        beta: float = 0.1,
         likelihood: str = "logistic",
         confidence: float = 1.0,
         unobserved_weight: float = 0.01,
@@ -340,18 +343,18 @@ class CVAEModule(nn.Module):
 
     def _decode(self, z: torch.Tensor) -> ItemScores:
         h = torch.sigmoid(self.from_latent(z))
-        below = [self.first, *self.hidden]
-        for layer, before in zip(self.hidden[::-1], below[-2::-1], strict=True):
+        below: list[Any] = [self.first, *self.hidden]
+        for layer, before in zip(below[:0:-1], below[-2::-1], strict=True):
             h = torch.sigmoid(h @ layer.weight + before.bias)
         return ItemScores(h, self.first.weight, self.feature_bias)
 
-    def forward(self, batch: NumberedBatch, coupled: bool = True) -> ContentOutput:
+    def forward(self, batch: SparseBatch, coupled: bool = True) -> ContentOutput:
         """Return the scores at a sample of the latent vector, and the terms of the loss."""
         mu, logvar = self._posterior(batch)
         z = sample(mu, logvar, batch.generator)
         distance = None
         if coupled:
-            v = self.item_factors[batch.numbers].to(mu)
+            v = self.item_factors[batch.index].to(mu)
             distance = ((v - mu).square() + logvar.exp()).sum(dim=1).mean()
         return ContentOutput(self._decode(z), distance, gaussian_kl(mu, logvar))
 

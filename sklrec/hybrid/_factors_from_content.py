@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.base import BaseEstimator, clone
 from sklearn.linear_model import Ridge
+from sklearn.utils import get_tags
 
 from .._sklearn import HasMethods, _fit_context, fit_progress
 from .._typing import MatrixLike
@@ -61,7 +62,8 @@ class FactorsFromContent(ItemFeaturesMixin, BaseFactorRecommender):
 
     Notes
     -----
-    In the folding-in of users, an item in their row counts by its factors, predicted or not.
+    The recommender folds users in with all factors, predicted or not; some recommenders, such as
+    :class:`~sklrec.factorization.BPR`, only use the items of a user that have interactions.
     Predicted items are not among the unobserved items of WMF: that a user has none of today's
     items says nothing about the user.
 
@@ -152,7 +154,8 @@ ItemFeatures or None, default=None
                 f"{self._described.sum()} have features."
             )
         self.regressor_: Any = clone(Ridge() if self.regressor is None else self.regressor)
-        self.regressor_.fit(F[old], values[old])
+        target = values[old]
+        self.regressor_.fit(F[old], target[:, 0] if target.shape[1] == 1 else target)
 
     def _predict(self, F: Any) -> np.ndarray:
         """Return the factors and biases that the regressor predicts."""
@@ -200,10 +203,10 @@ ItemFeatures or None, default=None
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        if hasattr(self.recommender, "__sklearn_tags__"):
-            recommender = self.recommender.__sklearn_tags__()
-            if hasattr(recommender, "recommender_tags"):
-                tags.recommender_tags = recommender.recommender_tags
+        if isinstance(self.recommender, BaseEstimator):
+            of_recommender: Any = get_tags(self.recommender)
+            own: Any = tags
+            own.recommender_tags = getattr(of_recommender, "recommender_tags", own.recommender_tags)
         return tags
 
 

@@ -118,11 +118,11 @@ class LeastSquares:
 
 
 def initial_factors(
-    n_items: int, n_components: int, rng: np.random.RandomState, dtype: np.dtype
+    shape: tuple[int, int], rng: np.random.RandomState, dtype: np.dtype
 ) -> np.ndarray:
-    """Return small random factors, to begin with where there is no content."""
-    scale = INITIAL_SCALE / np.sqrt(n_components)
-    return rng.normal(scale=scale, size=(n_items, n_components)).astype(dtype, copy=False)
+    """Return small random factors of items, to begin with where there is no content."""
+    scale = INITIAL_SCALE / np.sqrt(shape[1])
+    return rng.normal(scale=scale, size=shape).astype(dtype, copy=False)
 
 
 def _square(A: np.ndarray) -> float:

@@ -31,10 +31,9 @@ from ..neural._training._data import SparseBatch, SparseBatches, SparseRows
 from ..neural._training._docs import with_training_docs
 from ..neural._training._net import Pass, TorchNet
 from ..neural._training._prediction import predicting
+from ._base import ACTIVE_VARIANCE
 from ._base_torch import BaseTorchHybrid
-
-# Variance of the latent means over items above which a dimension counts as active [Burda 2016].
-ACTIVE_VARIANCE = 0.01
+from ._features import check_not_empty
 
 
 @with_training_docs
@@ -91,7 +90,7 @@ class MDCVAE(BaseTorchHybrid):
         whatever their values, "multinomial" for their counts, "gaussian" for real numbers.
     item_beta : float, default=0.1
         Weight of the items' KL term at the end of its annealing. With a large one, features of
-        items that have few of them are ignored: see ``n_active_components`` in Notes.
+        items that have few of them are ignored: see ``active_dimensions`` in Notes.
         Typical range: 0.01 to 1, on a logarithmic scale.
     n_item_annealing_steps : int, default=5_000
         The same as `n_annealing_steps` for the items, in batches of items.
@@ -107,7 +106,7 @@ class MDCVAE(BaseTorchHybrid):
         The item vectors, weights of the last layer.
     best_beta_, best_item_beta_ : float
         Weights of the KL terms in the best epoch. Only with validation users.
-    best_n_active_components_ : int
+    best_active_dimensions_ : int
         Number of active latent dimensions of the items in the best epoch. Only with validation
         users.
     n_item_features_ : int
@@ -132,7 +131,7 @@ class MDCVAE(BaseTorchHybrid):
     code initializes all variables after it has loaded the pretrained ones.
 
     The history in ``net_`` has the number of dimensions of the items' latent vectors that are
-    active at the beginning of each epoch, ``n_active_components``: those whose means have a
+    active at the beginning of each epoch, ``active_dimensions``: those whose means have a
     variance above 0.01 over the items [2]_.
 
     With ``symmetric=False`` the encoder has zero weights for new items, so that interactions with
@@ -286,6 +285,8 @@ class MDCVAE(BaseTorchHybrid):
 
     def _check_beside(self, X: sp.csr_array, *, reset: bool) -> None:
         super()._check_beside(X, reset=reset)
+        if self._F is not None:
+            check_not_empty(self._F)
         if self.item_likelihood != "gaussian":
             self._refuse_negative_features("use item_likelihood='gaussian'")
 
@@ -473,14 +474,14 @@ class DualELBO(nn.Module):
         super().__init__()
         self.users = users
         self.items = items
-        self.n_active_components: int | None = None
+        self.active_dimensions: int | None = None
 
     def epoch_values(self) -> dict[str, float]:
         """Return the values to record in the history of each epoch."""
         values = {"beta": float(self.users.annealed_beta())}
-        if self.n_active_components is not None:
+        if self.active_dimensions is not None:
             values["item_beta"] = float(self.items.annealed_beta())
-            values["n_active_components"] = self.n_active_components
+            values["active_dimensions"] = self.active_dimensions
         return values
 
 
@@ -490,7 +491,7 @@ def renew_content(net: TorchNet) -> None:
     with torch.no_grad():
         module.content = means_of_items(module, net.datasets["items"], net.batch_size, net.device)
     n_active = (module.content.var(dim=0, correction=0) > ACTIVE_VARIANCE).sum()
-    cast(DualELBO, net.plain_criterion).n_active_components = int(n_active)
+    cast(DualELBO, net.plain_criterion).active_dimensions = int(n_active)
 
 
 def means_of_items(

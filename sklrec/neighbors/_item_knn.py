@@ -47,8 +47,7 @@ class ItemKNN(ItemFeaturesMixin, BaseItemWeights):
     n_neighbors : int, default=100
         Number of most similar items of each item that contribute to its score. Typical range: 20
         to 1,000.
-    metric : {"cosine", "asymmetric-cosine", "jaccard", "conditional-probability"}, \
-default="cosine"
+    metric : {"cosine", "asymmetric-cosine", "jaccard", "conditional-probability"}, default="cosine"
         Similarity of two items.
     alpha : float, default=0.5
         Exponent of ``"asymmetric-cosine"``, which is the cosine at 0.5 and favours popular items

@@ -48,7 +48,7 @@ def planted_features(n_items: int, described: np.ndarray | None = None) -> sp.cs
     rng = np.random.default_rng(0)
     item = np.arange(n_items)
     own = np.arange(N_WORDS) // 2 == item[:, None] % N_KINDS
-    counts = rng.poisson(np.where(own, 1.0, 0.1), size=(n_items, N_WORDS)) + 1.0 * own
+    counts = own * (1.0 + rng.poisson(9.0, size=(n_items, N_WORDS)))
     counts[item == WITHOUT_FEATURES if described is None else ~described] = 0
     return sp.csr_array(counts)
 

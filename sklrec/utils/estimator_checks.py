@@ -113,7 +113,7 @@ def recommender_checks(estimator: BaseEstimator) -> Iterator[Callable[[BaseEstim
     ----------
     estimator : estimator
         An instance; its ``recommender_tags`` determine which checks apply. If its ``fit`` takes
-        ``item_features``, they are also run with features, and if it has ``with_items`` of
+        ``item_features``, they are also run with features, and if it inherits from
         :class:`~sklrec.base.ItemFeaturesMixin`, there are checks of item features and new items.
 
     Yields
