@@ -70,7 +70,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: EXTRAS = test
-$(VENV)/.test: EXTRAS = test,neural,bench
+$(VENV)/.test: EXTRAS = test,neural,bench,distributed
 $(VENV)/.docs: EXTRAS = docs,neural
 $(VENV)/.bench: EXTRAS = bench,neural
 $(VENV)/.demo $(VENV)/.test $(VENV)/.docs $(VENV)/.bench: $(BIN)/python $(SETUP)

@@ -10,6 +10,7 @@ import json
 import platform
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from joblib import Parallel, delayed
 
 import sklrec
 from sklrec._ranking import Excluded, row_batches, top_k
-from sklrec.linear import EASE
+from sklrec.linear import EASE, SLIM, SparseEASE
 from sklrec.metrics import ndcg_at_k
 from sklrec.metrics._names import measure_curve
 from sklrec.neighbors import ItemKNN, UserKNN
@@ -83,10 +84,10 @@ def one_user(n_users: int, n_items: int) -> Turns:
     return bare, lambda turn: model.predict_ranking(X[[turn % n_users]], k=10)
 
 
-def one_user_by_items(n_users: int, n_items: int) -> Turns:
+def one_user_by_weights(n_users: int, n_items: int, model: Any) -> Turns:
     """Rank 10 items of one user: by the product of two sparse matrices, and predict_ranking."""
     X = interactions(n_users, n_items, per_user=70)
-    model = ItemKNN(100).fit(X)
+    model.fit(X)
 
     def bare(turn: int) -> np.ndarray:
         row = X[[turn % n_users]]
@@ -120,7 +121,9 @@ WORK = {
     "top_k": ranking_of_batches,
     "curve": curve,
     "one user": one_user,
-    "one user, ItemKNN": one_user_by_items,
+    "one user, ItemKNN": partial(one_user_by_weights, model=ItemKNN(100)),
+    "one user, SparseEASE": partial(one_user_by_weights, model=SparseEASE(n_neighbors=100)),
+    "one user, SLIM": partial(one_user_by_weights, model=SLIM(0.01, l1_ratio=0.01)),
     "one user, UserKNN": one_user_by_users,
 }
 

@@ -23,10 +23,21 @@ from sklearn.feature_extraction.text import TfidfTransformer
 
 from sklrec.dummy import PopularityRecommender
 from sklrec.ensemble import HadamardEnsemble
-from sklrec.factorization import LFM
-from sklrec.linear import EASE
+from sklrec.factorization import BPR, LFM, WMF
+from sklrec.linear import EASE, SLIM, SparseEASE
 from sklrec.neighbors import ItemKNN, RP3beta, UserKNN
-from sklrec.neural import ELSA, FLVAE, VASP, HVampVAE, MultDAE, MultVAE, NeuralEASE, RecVAE
+from sklrec.neural import (
+    CDAE,
+    ELSA,
+    FLVAE,
+    VASP,
+    HVampVAE,
+    MultDAE,
+    MultVAE,
+    NeuMF,
+    NeuralEASE,
+    RecVAE,
+)
 from sklrec.pipeline import Pipeline
 
 CANONICAL = {"canonical": 98765}
@@ -139,6 +150,17 @@ MODELS = [
         ratings=True,
     ),
     Model(
+        "BPR",
+        BPR(128),
+        paper="Rendle et al. 2009",
+        search={"lambda_": [0.005, 0.01, 0.02]},
+        search_on={
+            **{key: {"lambda_": [0.001, 0.003], "n_components": [256]} for key in CITEULIKE},
+            "gowalla": {"lambda_": [0.003]},
+        },
+        adapted={key: {"max_epochs": 60} for key in CITEULIKE},
+    ),
+    Model(
         "EASE",
         EASE(),
         paper="Steck 2019",
@@ -175,6 +197,31 @@ MODELS = [
             "netflix": {"lambda_": 500, "dropout": 0.33},
             "msd": {"lambda_": 70, "dropout": 0.25},
         },
+    ),
+    Model(
+        "SparseEASE",
+        SparseEASE(),
+        paper="Steck 2019b",
+        search={"lambda_": [30, 100, 300], "n_neighbors": [100, 200], "dropout": [0.33, 0.5]},
+        search_on={
+            "ml-1m": {"lambda_": [100, 300], "n_neighbors": [400], "dropout": [0.33]},
+            "citeulike-a": {"lambda_": [20, 50], "n_neighbors": [300], "dropout": [0.33, 0.5]},
+            "citeulike-t": {"lambda_": [50], "n_neighbors": [300], "dropout": [0.33]},
+            "gowalla": {"lambda_": [30], "n_neighbors": [200], "dropout": [0.5]},
+        },
+    ),
+    Model(
+        "SLIM",
+        SLIM(positive=False, solver="admm", tol=3e-3),
+        paper="Ning & Karypis 2011",
+        search={"alpha": [0.03, 0.1, 0.3], "l1_ratio": [0.001, 0.003, 0.01]},
+        search_on={
+            "ml-1m": {"alpha": [0.1], "l1_ratio": [0.003]},
+            **{key: {"alpha": [0.011], "l1_ratio": [0.01]} for key in CITEULIKE},
+        },
+        # Items with few interactions.
+        adapted={key: {"solver": "cd", "tol": 1e-3} for key in CITEULIKE},
+        skip=("gowalla", "ml-20m", "netflix", "msd"),
     ),
     Model(
         "ItemKNN",
@@ -216,6 +263,39 @@ MODELS = [
         paper="Paudel et al. 2017",
         search={"n_neighbors": [200, 400, 800], "beta": [0.1, 0.2, 0.3, 0.4, 0.5]},
         search_on={"gowalla": {"n_neighbors": [400, 800], "beta": [0.1, 0.2]}},
+    ),
+    Model(
+        "WMF",
+        WMF(256),
+        paper="Rendle et al. 2022",
+        search={"lambda_": [0.005, 0.01, 0.02], "unobserved_weight": [0.1, 0.15, 0.2]},
+        search_on={
+            "citeulike-a": {"lambda_": [1e-4], "unobserved_weight": [0.1]},
+            "gowalla": {"lambda_": [1e-4], "unobserved_weight": [0.05]},
+        },
+        adapted={"citeulike-a": {"n_components": 1024}, "gowalla": {"n_components": 1024}},
+    ),
+    Model(
+        "CDAE",
+        # The loss of Liang et al. 2018.
+        CDAE(n_negatives=None, max_epochs=40, early_stopping=True, n_iter_no_change=8),
+        paper="Wu et al. 2016",
+        search={"unobserved_weight": [0.1, 0.3, 1], "lambda_": [1e-4, 1e-3]},
+        search_on={
+            "ml-1m": {"unobserved_weight": [0.3], "lambda_": [1e-3]},
+            "citeulike-a": {"unobserved_weight": [0.1], "lambda_": [1e-3]},
+        },
+        adapted={
+            key: {"learning_rate": 3e-3, "max_epochs": 14, "callbacks": [FallingRate(14)]}
+            for key in CITEULIKE
+        },
+    ),
+    Model(
+        "NeuMF",
+        NeuMF(batch_size=4096, learning_rate=4e-3),
+        paper="He et al. 2017",
+        search={"n_components": [32, 64], "n_negatives": [4]},
+        search_on={"ml-1m": {"n_components": [64]}},
     ),
     Model(
         "Mult-DAE",

@@ -25,18 +25,21 @@ ROWS = {
     "top_k": ("before", 2, {"large": (10_000, 20_000, 5), "tiny": (500, 500, 2)}),
     "curve": ("a call for each k", 1, {"large": (20_000, 20_000, 3), "tiny": (200, 200, 2)}),
     "one user": ("product and top_k", 1, {"large": (500, 20_000, 400), "tiny": (20, 200, 5)}),
-    "one user, ItemKNN": (
-        "product and top_k",
-        1,
-        {"large": (20_000, 20_000, 400), "tiny": (200, 200, 5)},
-    ),
+    **{
+        f"one user, {model}": (
+            "product and top_k",
+            1,
+            {"large": (20_000, 20_000, 400), "tiny": (200, 200, 5)},
+        )
+        for model in ("ItemKNN", "SparseEASE", "SLIM")
+    },
     "one user, UserKNN": (
         "cosines, product and top_k",
         1,
         {"large": (20_000, 20_000, 400), "tiny": (200, 200, 5)},
     ),
 }
-ONE_USER = ("one user", "one user, ItemKNN", "one user, UserKNN")
+ONE_USER = [what for what in ROWS if what.startswith("one user")]
 MOST = {"top_k": 0.6, **dict.fromkeys(ONE_USER, 2.0)}  # of the time of what it is compared with
 MOST_SECONDS = 1.0  # of the curve
 TOLERANCE = 1e-15

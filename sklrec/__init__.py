@@ -11,6 +11,7 @@ __all__ = [
     "dummy",
     "ensemble",
     "factorization",
+    "hybrid",
     "inspection",
     "linear",
     "metrics",

@@ -93,8 +93,8 @@ def whole(value: Any, name: str, X: sp.csr_array) -> Any:
         holder = "ItemFeatures" if name == "item_features" else "Unsliced"
         warnings.warn(
             f"{name} has as many rows as X, {rows[0]}: a search slices it as it does X, so that "
-            f"the model may not see all of it. Pass sklrec.pipeline.{holder}({name}) to have "
-            "it handed on whole.",
+            f"the model may not see all of it. Pass sklrec.pipeline.{holder}({name}) to have it "
+            "handed on whole.",
             UserWarning,
             stacklevel=4,
         )

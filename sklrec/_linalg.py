@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
 
 import numpy as np
 import scipy.sparse as sp
 from scipy.linalg import get_lapack_funcs
+from threadpoolctl import threadpool_limits
 
 from ._sklearn import n_threads
+
+T = TypeVar("T")
 
 # Number of rows in a block of a product of two sparse matrices. Larger blocks are faster, smaller
 # ones need less memory.
@@ -182,11 +188,37 @@ def blocks(n: int, size: int | None = None) -> Iterator[slice]:
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
 
 
-def in_threads(task: Callable[[slice], None], slices: Iterator[slice], *, work: float) -> None:
-    """Run a task on each slice, in threads if there is enough work."""
+def in_threads(task: Callable[[T], None], parts: Iterable[T], *, work: float) -> None:
+    """Run a task on each part, such as a slice, in threads if there is enough work."""
     if work < _WORTH_A_THREAD or n_threads() == 1:
-        for part in slices:
+        for part in parts:
             task(part)
     else:
         with ThreadPoolExecutor(n_threads()) as threads:  # joblib takes some ms per call
-            list(threads.map(task, slices))
+            list(threads.map(task, parts))
+
+
+_blas_lock = threading.Lock()
+_blas_users = 0
+_blas_limit: threadpool_limits | None = None
+
+
+@contextmanager
+def single_threaded_blas() -> Iterator[None]:
+    """Keep BLAS to one thread while our own threads call it.
+
+    The limit is that of the process. Where several fits run in threads the last of them to leave
+    takes it off: each for itself might restore the limit of another.
+    """
+    global _blas_users, _blas_limit
+    with _blas_lock:
+        if _blas_users == 0:
+            _blas_limit = threadpool_limits(1, user_api="blas")
+        _blas_users += 1
+    try:
+        yield
+    finally:
+        with _blas_lock:
+            _blas_users -= 1
+            if _blas_users == 0 and _blas_limit is not None:
+                _blas_limit.restore_original_limits()

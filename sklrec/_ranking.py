@@ -221,7 +221,7 @@ def exclusions(
     if sp.issparse(items):
         all_but = check_matrix(items, "items", shape=shape, dtype="numeric")
     elif items is not None:
-        candidates = _item_indices(items, "items", shape[1])
+        candidates = item_indices(items, "items", shape[1])
         if not candidates.size:
             raise ValueError("items must have at least one item, got none.")
         never[:] = True
@@ -232,11 +232,20 @@ def exclusions(
         if seen is not None:
             entries = canonical_csr((seen != 0) + (entries != 0))
     elif exclude is not None:
-        never[_item_indices(exclude, "exclude", shape[1])] = True
+        never[item_indices(exclude, "exclude", shape[1])] = True
     return Excluded(entries, never if never.any() else None, all_but)
 
 
-def _item_indices(items: Any, name: str, n_items: int) -> np.ndarray:
+def only_targets(held_out: sp.csr_array, targets: Any) -> sp.csr_array:
+    """Return the entries of a CSR array that are in the columns `targets`; None means all."""
+    if targets is None:
+        return held_out
+    counts = np.zeros(held_out.shape[1], dtype=bool)
+    counts[item_indices(targets, "targets", counts.size)] = True
+    return take_entries(held_out, counts[held_out.indices])
+
+
+def item_indices(items: Any, name: str, n_items: int) -> np.ndarray:
     indices = np.asarray(items)
     if indices.ndim != 1 or not (indices.dtype.kind in "iu" or not indices.size):
         raise ValueError(

@@ -9,7 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+import scipy.sparse as sp
 from sklearn.base import _fit_context
+from sklearn.linear_model import _cd_fast
 from sklearn.utils import _safe_indexing
 from sklearn.utils._openmp_helpers import _openmp_effective_n_threads
 from sklearn.utils._param_validation import (
@@ -53,6 +56,7 @@ __all__ = [
     "generate_valid_param",
     "make_constraint",
     "n_threads",
+    "sparse_elastic_net",
     "validate_params",
 ]
 
@@ -64,6 +68,65 @@ def n_threads() -> int:
     twice as many threads as there are cores.
     """
     return int(_openmp_effective_n_threads())
+
+
+def sparse_elastic_net(
+    columns: sp.csr_array,
+    y: np.ndarray,
+    w: np.ndarray,
+    *,
+    l1: float,
+    l2: float,
+    positive: bool,
+    max_iter: int,
+    tol: float,
+    rng: np.random.RandomState,
+) -> tuple[np.ndarray, int, bool]:
+    """Minimise ``||y - X w||^2 / 2 + l1 ||w||_1 + l2 ||w||^2 / 2`` by coordinate descent.
+
+    Parameters
+    ----------
+    columns : CSR array of shape (n_columns, n_rows)
+        X transposed: its columns as sparse rows.
+    y : ndarray of shape (n_rows,)
+        Target, of the same type.
+    w : ndarray of shape (n_columns,)
+        Initial weights, which are changed.
+    l1, l2 : float
+        Penalties.
+    positive : bool
+        Whether weights must not be negative.
+    max_iter, tol : int and float
+        Maximum number of iterations and tolerance of :class:`sklearn.linear_model.ElasticNet`.
+    rng : RandomState
+        Not used; scikit-learn asks for it.
+
+    Returns
+    -------
+    w : ndarray of shape (n_columns,)
+        The weights.
+    n_iter : int
+        Number of iterations.
+    converged : bool
+        Whether the dual gap is within the tolerance; if not, scikit-learn warns, too.
+    """
+    w, gap, allowed, n_iter = _cd_fast.sparse_enet_coordinate_descent(
+        w,
+        l1,
+        l2,
+        columns.data,
+        columns.indices.astype(np.int32, copy=False),
+        columns.indptr.astype(np.int32, copy=False),
+        y,
+        None,  # weights of the rows
+        np.zeros_like(w),  # means of the columns
+        max_iter,
+        tol,
+        rng,
+        False,  # order of the columns at random
+        positive,
+    )
+    return w, n_iter, bool(gap <= allowed)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._explanation import ExplainMixin
 from ._holder import Unsliced
+from ._item_features import ItemFeaturesMixin
 from ._matrix import FLOATS, check_matrix, stored_entries, warn_of_heavy_tail
 from ._ranking import Excluded, exclusions, rank_in_batches, rank_rows, top_k
 from ._sklearn import CallbackSupportMixin, fit_progress
@@ -25,6 +26,7 @@ from ._typing import MatrixLike
 __all__ = [
     "BaseRecommender",
     "ExplainMixin",
+    "ItemFeaturesMixin",
     "RecommenderMixin",
     "RecommenderTags",
     "SimilarItemsMixin",

@@ -62,6 +62,13 @@ class PopularityRecommender(BaseRecommender):
             step("count")
         return self
 
+    def _set_popularity(self, popularity: np.ndarray) -> PopularityRecommender:
+        """Fit on the column sums of an X in float32."""
+        self.n_features_in_ = popularity.size
+        self._popularity = popularity
+        self.popularity_ = popularity.astype(np.float32)
+        return self
+
     def decision_function(self, X: MatrixLike) -> np.ndarray:
         """Score the items for each user by their popularity.
 

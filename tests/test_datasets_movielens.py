@@ -22,6 +22,7 @@ RATINGS = [
 ]
 TITLES = {10: "Amélie (2001)", 20: "Star Wars: Episode IV, A (1977)", 30: "Heat (1995)", 40: "No"}
 GENRES = {10: "Comedy|Romance", 20: "Action", 30: "Action|Comedy", 40: "Comedy"}
+TAGS = [(2, 30, "Heist"), (7, 30, "heist "), (7, 10, "Paris, love"), (9, 40, "never rated")]
 GENRE_NAMES = ["unknown", "Action", "Comedy", "Romance"]
 
 
@@ -29,7 +30,9 @@ def csv_files(folder, ratings):
     rows = [f"{u},{i},{float(r)},{t}\r\n" for u, i, r, t in ratings]
     titles = {i: f'"{title}"' if "," in title else title for i, title in TITLES.items()}
     films = [f"{i},{titles[i]},{GENRES[i]}\r\n" for i in TITLES]
+    tags = [f'{u},{i},"{tag}",1\r\n' for u, i, tag in TAGS]
     return {
+        f"{folder}/tags.csv": "".join(["userId,movieId,tag,timestamp\r\n", *tags]).encode(),
         f"{folder}/ratings.csv": "".join(["userId,movieId,rating,timestamp\r\n", *rows]).encode(),
         f"{folder}/movies.csv": "".join(["movieId,title,genres\r\n", *films]).encode(),
     }
@@ -64,7 +67,9 @@ def files_of(variant, ratings=RATINGS):
     if variant == "1m":
         return dat_files("ml-1m", ratings, "latin-1")
     if variant == "10m":
-        return dat_files("ml-10M100K", ratings, "utf-8")
+        tags = "".join(f"{u}::{i}::{tag}::1\n" for u, i, tag in TAGS)
+        films = dat_files("ml-10M100K", ratings, "utf-8")
+        return {**films, "ml-10M100K/tags.dat": tags.encode()}
     return csv_files(f"ml-{variant}", ratings)
 
 
@@ -120,6 +125,33 @@ def test_titles_and_genres_of_every_format_belong_to_the_columns(write_archive, 
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
+def test_features_of_every_format_are_the_genres_of_the_columns(write_archive, variant):
+    bunch = fetch(write_archive(variant), variant)
+    assert bunch.feature_names.tolist() == ["Action", "Comedy", "Romance"]
+    assert bunch.item_features.dtype == np.float32
+    assert_array_equal(bunch.item_features.toarray(), [[0, 1, 1], [1, 0, 0], [1, 1, 0]])
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_tags_count_the_users_of_the_columns(write_archive, variant):
+    bunch = fetch(write_archive(variant), variant)
+    if variant in ("100k", "1m"):  # the publisher has none
+        assert bunch.item_tags.shape == (3, 0)
+        assert bunch.tag_names.tolist() == []
+    else:
+        assert bunch.tag_names.tolist() == ["heist", "paris, love"]
+        assert_array_equal(bunch.item_tags.toarray(), [[0, 1], [0, 0], [2, 0]])
+
+
+@pytest.mark.parametrize("none", ["(no genres listed)", ""])
+def test_a_film_without_genres_has_no_feature(write_archive, monkeypatch, none):
+    monkeypatch.setitem(GENRES, 20, none)
+    bunch = fetch(write_archive("20m"), "20m")
+    assert bunch.feature_names.tolist() == ["Action", "Comedy", "Romance"]
+    assert_array_equal(bunch.item_features.toarray(), [[0, 1, 1], [0, 0, 0], [1, 1, 0]])
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_the_second_call_gives_the_same_from_the_cache(write_archive, variant, monkeypatch):
     home = write_archive(variant)
     first = fetch(home, variant)
@@ -128,6 +160,7 @@ def test_the_second_call_gives_the_same_from_the_cache(write_archive, variant, m
     assert first.keys() == second.keys()
     assert_array_equal(first.data.toarray(), second.data.toarray())
     assert_array_equal(first.timestamps.toarray(), second.timestamps.toarray())
+    assert_array_equal(first.item_tags.toarray(), second.item_tags.toarray())
     assert_array_equal(first.item_names, second.item_names)
     assert first.DESCR == second.DESCR
 
@@ -274,6 +307,12 @@ def test_latest_small_has_the_entries_of_its_first_line(latest_small):
     assert latest_small.timestamps[0, 0] == 964982703
     assert latest_small.item_names[0] == "Toy Story (1995)"
     assert latest_small.item_genres[0] == "Adventure|Animation|Children|Comedy|Fantasy"
+
+
+def test_latest_small_has_its_genres_and_tags(latest_small):
+    assert latest_small.item_features.shape == (9724, 19)  # 18 of the README, and IMAX
+    pixar = latest_small.tag_names.tolist().index("pixar")
+    assert latest_small.item_tags[0, pixar] == 2  # Toy Story
 
 
 def test_latest_small_has_the_known_size_after_the_usual_filter(latest_small):

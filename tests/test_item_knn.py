@@ -1,7 +1,5 @@
 """ItemKNN against answers by hand, dense similarities, and itself on other data."""
 
-import pickle
-
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -416,7 +414,20 @@ def test_request_for_features_can_be_withdrawn(made):
     assert requests == {"item_features": True}
 
 
-def test_pickle_holds_no_features(made):
-    few = pickle.dumps(ItemKNN(5).fit(made.data, item_features=made.item_features))
-    F = sp.hstack([made.item_features] * 50)
-    assert len(pickle.dumps(ItemKNN(5).fit(made.data, item_features=F))) < 1.1 * len(few)
+@pytest.mark.parametrize("kind", [sp.csr_array, lambda F: F.toarray()])
+def test_model_with_new_items_is_that_of_all_features(kind, made):
+    F = made.item_features
+    old = ItemKNN(5, shrinkage=1.0).fit(made.data[:, :50], item_features=kind(F[:50]))
+    old.set_params(n_neighbors=2, shrinkage=9.0)  # of no effect on a fitted model
+    new = old.with_items(kind(F[50:]))
+    seen = sp.csr_array(made.data.multiply(np.arange(60) < 50))
+    expected = ItemKNN(5, shrinkage=1.0).fit(seen, item_features=kind(F))
+    assert_array_equal(new.coef_.toarray(), expected.coef_.toarray())
+    assert_array_equal(new.predict_ranking(seen, k=5), expected.predict_ranking(seen, k=5))
+    assert old.coef_.shape == (50, 50)
+
+
+def test_model_of_interactions_has_no_new_items(made):
+    model = ItemKNN(5).fit(made.data, item_features=made.item_features).fit(made.data)
+    with pytest.raises(ValueError, match="fitted with item_features"):
+        model.with_items(made.item_features[:1])

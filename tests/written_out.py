@@ -236,12 +236,15 @@ class PassByHand:
         Whether one half of each row is learnt from the other, and the other from the one.
     before : callable
         ``before(w)`` is called before the pass.
+    data : Tensor of shape (n_rows, n_columns), float64, or None
+        Rows to go through instead of the users.
     """
 
     objective: Callable
     part: str = ""
     halved: bool = False
     before: Callable = lambda w: None
+    data: torch.Tensor | None = None
 
 
 class Recorder(Callback):
@@ -286,10 +289,11 @@ def train_by_hand(start, x, passes, *, random_state, n_epochs, batch_size, rule,
         draws.begin_epoch(epoch)
         for one in passes:
             one.before(w)
-            for users in draws.order(len(x)).split(batch_size):
-                steps = [(x[users], x[users])]
+            rows = x if one.data is None else one.data
+            for batch in draws.order(len(rows)).split(batch_size):
+                steps = [(rows[batch], rows[batch])]
                 if one.halved:
-                    first, second = draws.halves(x[users])
+                    first, second = draws.halves(rows[batch])
                     steps = [(first, second), (second, first)]
                 for given, learnt in steps:
                     loss = one.objective(w, given, learnt, draws)
@@ -305,16 +309,16 @@ def train_by_hand(start, x, passes, *, random_state, n_epochs, batch_size, rule,
 
 
 def assert_trained_as_by_hand(
-    model, X, passes, *, rule=adam, lr=None, penalty=None, modelled=slice(None)
+    model, X, passes, *, rule=adam, lr=None, penalty=None, modelled=slice(None), **fit_params
 ):
     """Fit a model, and compare the loss and the weights of each step with those by hand.
 
     X_val is given too, and nothing is to be learnt from it. `modelled` are the items that the
-    network has.
+    network has, `fit_params` what ``fit`` is given besides.
     """
     recorder = Recorder()
     lr = model.learning_rate if lr is None else lr
-    model.set_params(callbacks=[recorder]).fit(X, X_val=X[::-1][:5])
+    model.set_params(callbacks=[recorder]).fit(X, X_val=X[::-1][:5], **fit_params)
     losses, weights = train_by_hand(
         recorder.weights[0],
         torch.from_numpy(X.toarray()[:, modelled]),

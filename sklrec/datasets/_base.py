@@ -21,13 +21,14 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import numpy as np
+import scipy.sparse as sp
 from sklearn.datasets import get_data_home
 
 from sklrec._files import replacing
 from sklrec._sklearn import Interval
 
 # To be increased when the cached arrays change, so that caches of older versions are ignored.
-_CACHE_FORMAT = 1
+_CACHE_FORMAT = 2
 _TIMEOUT = 30.0  # seconds to wait for the next bytes
 _NETWORK_ERRORS = (URLError, TimeoutError, ConnectionError, HTTPException)
 _UNREADABLE = (
@@ -104,6 +105,15 @@ def fetch_arrays(
         ) from error
     _write_cache(cache, checksums, arrays)
     return arrays
+
+
+def csr_from(arrays: dict[str, np.ndarray], name: str, n_columns: int) -> sp.csr_array:
+    """Return the matrix whose parts are stored as ``<name>_data``, ``_indices`` and ``_indptr``."""
+    indptr = arrays[f"{name}_indptr"]
+    return sp.csr_array(
+        (arrays[f"{name}_data"], arrays[f"{name}_indices"], indptr),
+        shape=(len(indptr) - 1, n_columns),
+    )
 
 
 def _home(data_home: str | os.PathLike | None) -> Path:

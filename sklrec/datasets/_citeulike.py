@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from sklearn.utils import Bunch
 
 from sklrec._sklearn import StrOptions, validate_params
-from sklrec.datasets._base import FETCH_CONSTRAINTS, RemoteFile, fetch_arrays
+from sklrec.datasets._base import FETCH_CONSTRAINTS, RemoteFile, csr_from, fetch_arrays
 
 _COMMITS = {
     "a": "91b603922d7f2d3db18071d4798bf78c9c5d1680",
@@ -151,9 +151,9 @@ def fetch_citeulike(
         n_retries=n_retries,
         delay=delay,
     )
-    item_features = _csr(arrays, "words", n_columns=len(arrays["vocabulary"]))
+    item_features = csr_from(arrays, "words", n_columns=len(arrays["vocabulary"]))
     n_items = item_features.shape[0]
-    data = _csr(arrays, "items", n_columns=n_items)
+    data = csr_from(arrays, "items", n_columns=n_items)
     return Bunch(
         data=data,
         item_features=item_features,
@@ -169,14 +169,6 @@ def fetch_citeulike(
             n_words=len(arrays["vocabulary"]),
             citation=_CITATIONS[variant],
         ),
-    )
-
-
-def _csr(arrays: dict[str, np.ndarray], name: str, n_columns: int) -> sp.csr_array:
-    indptr = arrays[f"{name}_indptr"]
-    return sp.csr_array(
-        (arrays[f"{name}_data"], arrays[f"{name}_indices"], indptr),
-        shape=(len(indptr) - 1, n_columns),
     )
 
 

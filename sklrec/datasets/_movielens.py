@@ -15,10 +15,11 @@ import scipy.sparse as sp
 from sklearn.utils import Bunch
 
 from sklrec._sklearn import StrOptions, validate_params
-from sklrec.datasets._base import FETCH_CONSTRAINTS, RemoteFile, fetch_arrays
+from sklrec.datasets._base import FETCH_CONSTRAINTS, RemoteFile, csr_from, fetch_arrays
 
 _URL = "https://files.grouplens.org/datasets/movielens/"
 _CHUNK = 1 << 23  # number of bytes that are parsed at a time
+_NO_GENRE = {"", "(no genres listed)", "unknown"}
 _SEPARATORS = bytes.maketrans(b",:\t", b"   ")
 
 
@@ -181,6 +182,16 @@ def fetch_movielens(
             Titles with the year, such as ``"Toy Story (1995)"``.
         item_genres : ndarray of shape (n_items,), str
             Genres such as ``"Animation|Comedy"``.
+        item_features : csr_array of shape (n_items, n_genres), float32
+            1 for each genre of a film.
+        feature_names : ndarray of shape (n_genres,), str
+            The genres.
+        item_tags : csr_array of shape (n_items, n_tags), float32
+            Number of users who gave a film the tag; without columns in ``"100k"`` and ``"1m"``.
+            Tags are written by users, who may be test users: a model that reads them knows more of
+            a new film than there is to know when it is new.
+        tag_names : ndarray of shape (n_tags,), str
+            The tags, in lower case.
         DESCR : str
             Description, licence and citation.
 
@@ -220,6 +231,7 @@ def fetch_movielens(
     )
     indices, indptr = arrays["indices"], arrays["indptr"]
     shape = (len(arrays["user_ids"]), len(arrays["item_ids"]))
+    item_features, feature_names = _one_hot(arrays["item_genres"])
     return Bunch(
         data=sp.csr_array((arrays["ratings"], indices, indptr), shape=shape),
         # Copies, so that a change of one matrix in place does not affect the other.
@@ -228,6 +240,10 @@ def fetch_movielens(
         item_ids=arrays["item_ids"],
         item_names=arrays["item_names"],
         item_genres=arrays["item_genres"],
+        item_features=item_features,
+        feature_names=feature_names,
+        item_tags=csr_from(arrays, "tags", n_columns=len(arrays["tag_names"])),
+        tag_names=arrays["tag_names"],
         DESCR=_DESCR.format(
             variant=variant,
             underline="=" * len(variant),
@@ -247,6 +263,7 @@ def _parse(path: Path, source: _Variant) -> dict[str, np.ndarray]:
                 file.readline()  # userId,movieId,rating,timestamp
             users, items, ratings, timestamps = _read_ratings(file)
         titles, genres = _read_items(archive, source)
+        tagged, tags = _read_tags(archive, source)
     user_ids, item_ids = np.unique(users), np.unique(items)
     n_items = len(item_ids)
     pairs = np.searchsorted(user_ids, users) * n_items
@@ -263,7 +280,10 @@ def _parse(path: Path, source: _Variant) -> dict[str, np.ndarray]:
     if untitled := [i for i in ids if i not in titles]:
         raise ValueError(f"{source.items} has no title for item {untitled[0]}")
     indptr = np.searchsorted(pairs, np.arange(len(user_ids) + 1) * n_items)
+    tags_of_items, tag_names = _count_tags(tagged, tags, item_ids)
     return {
+        "tag_names": tag_names,
+        **{f"tags_{part}": getattr(tags_of_items, part) for part in ("data", "indices", "indptr")},
         "indptr": indptr.astype(np.int32),
         "indices": (pairs % n_items).astype(np.int32),
         "ratings": ratings[order],
@@ -325,6 +345,44 @@ def _read_items(archive: zipfile.ZipFile, source: _Variant) -> tuple[dict, dict]
         records = _read_u_item(lines, archive.read("ml-100k/u.genre").decode(source.encoding))
     titles = {int(item): title for item, title, _ in records}
     return titles, {int(item): genres for item, _, genres in records}
+
+
+def _read_tags(archive: zipfile.ZipFile, source: _Variant) -> tuple[list[int], list[str]]:
+    """Return the item and the text of each tag that a user gave; not all archives have tags."""
+    name = source.ratings.replace("ratings", "tags")
+    if name == source.ratings or name not in archive.namelist():
+        return [], []
+    lines = archive.read(name).decode(source.encoding).replace("\r\n", "\n").split("\n")
+    if name.endswith(".csv"):
+        records = [row for row in csv.reader(lines[1:]) if row]
+    else:
+        records = [line.split("::") for line in lines if line]
+    return [int(item) for _, item, _, _ in records], [tag for _, _, tag, _ in records]
+
+
+def _count_tags(
+    tagged: list[int], tags: list[str], item_ids: np.ndarray
+) -> tuple[sp.csr_array, np.ndarray]:
+    """Count the tags of each column; those of films without ratings are left out."""
+    rows = np.searchsorted(item_ids, np.array(tagged, dtype=np.int64))
+    rated = item_ids[np.minimum(rows, item_ids.size - 1)] == tagged
+    words = np.array([tag.strip().lower() for tag in tags], dtype=str)[rated]
+    tag_names, columns = np.unique(words, return_inverse=True)
+    entries = (np.ones(columns.size, dtype=np.float32), (rows[rated], columns))
+    return sp.csr_array(entries, shape=(item_ids.size, tag_names.size)), tag_names
+
+
+def _one_hot(genres: np.ndarray) -> tuple[sp.csr_array, np.ndarray]:
+    """Return a row of zeros and ones for each text such as ``"Animation|Comedy"``."""
+    lists = [[name for name in text.split("|") if name not in _NO_GENRE] for text in genres]
+    names, columns = np.unique(
+        np.array([name for names in lists for name in names], dtype=str), return_inverse=True
+    )
+    indptr = np.concatenate([[0], np.cumsum([len(names) for names in lists])])
+    ones = np.ones(columns.size, dtype=np.float32)
+    features = sp.csr_array((ones, columns, indptr), shape=(len(genres), names.size))
+    features.sort_indices()
+    return features, names
 
 
 def _read_u_item(lines: list[str], genre_file: str) -> list[list[str]]:

@@ -5,17 +5,16 @@ All models of factors solve for the factors of users, or of items, by this one s
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
 from joblib import Parallel, delayed
 from scipy.linalg import eigh, get_lapack_funcs
-from threadpoolctl import threadpool_limits
 
+from .._linalg import single_threaded_blas
 from .._sklearn import n_threads
 
 # Size in bytes of the features that a thread gathers at a time. Smaller chunks fit into the caches,
@@ -138,6 +137,10 @@ class RidgeRows:
             # In float64: the eigenvalues of a sum over all columns differ by many magnitudes.
             eigenvalues, basis = eigh(gram.astype(np.float64))
             gram, basis = eigenvalues.clip(min=0), basis.astype(V.dtype)
+            if C.nnz < V.shape[0]:  # a few rows, for which not all columns are turned
+                columns, indices = np.unique(C.indices, return_inverse=True)
+                C = sp.csr_array((C.data, indices, C.indptr), shape=(C.shape[0], columns.size))
+                V = V[columns]
             V = V @ basis
             rhs = None if rhs is None else rhs @ basis
         weights = None
@@ -192,7 +195,7 @@ class _Systems:
         solutions = np.zeros((len(n_entries), self.target.shape[1], width), dtype=self.V.dtype)
         order = np.argsort(n_entries, kind="stable")
         numbers = CHUNK_BYTES // self.V.itemsize
-        chunks = [order[part] for part in _chunks(n_entries[order], width, numbers)]
+        chunks = [order[part] for part in chunks_of(n_entries[order], width, numbers)]
 
         def solve_share(chunks: list[np.ndarray]) -> None:
             with np.errstate(all="ignore"):  # the caller looks for what is not finite
@@ -271,11 +274,14 @@ class _Systems:
         return S, y.transpose(0, 2, 1)
 
 
-def _chunks(n_entries: np.ndarray, width: int, n_numbers: int) -> Iterator[slice]:
+def chunks_of(
+    n_entries: np.ndarray, width: int, n_numbers: int, n_vectors: int = 0
+) -> Iterator[slice]:
     """Cut rows in ascending order of their number of entries into chunks.
 
-    A chunk has at most about `n_numbers` features and rows of about the same length, and is solved
-    by entries or by features as each of its rows alone would be.
+    A chunk has at most about `n_numbers` features and, with `n_vectors` for each row, numbers of
+    such vectors. Its rows have about the same length, and are solved by entries or by features as
+    each alone would be.
     """
     start = 0
     while start < len(n_entries):
@@ -283,7 +289,7 @@ def _chunks(n_entries: np.ndarray, width: int, n_numbers: int) -> Iterator[slice
         if n_entries[start] < width:
             longest = min(longest, width - 1)
         stop = int(np.searchsorted(n_entries, longest, side="right"))
-        n_of_a_row = max(1, int(n_entries[stop - 1])) * max(1, width)
+        n_of_a_row = max(1, int(n_entries[stop - 1]) + n_vectors) * max(1, width)
         stop = min(stop, start + max(1, n_numbers // n_of_a_row))
         yield slice(start, stop)
         start = stop
@@ -315,29 +321,3 @@ def _solve_positive_definite(A: np.ndarray, b: np.ndarray) -> np.ndarray:
         if info != 0:
             b_k[:] = np.nan
     return b
-
-
-_blas_lock = threading.Lock()
-_blas_users = 0
-_blas_limit: threadpool_limits | None = None
-
-
-@contextmanager
-def single_threaded_blas() -> Iterator[None]:
-    """Keep BLAS to one thread while our own threads call it.
-
-    The limit is that of the process. Where several fits run in threads the last of them to leave
-    takes it off: each for itself might restore the limit of another.
-    """
-    global _blas_users, _blas_limit
-    with _blas_lock:
-        if _blas_users == 0:
-            _blas_limit = threadpool_limits(1, user_api="blas")
-        _blas_users += 1
-    try:
-        yield
-    finally:
-        with _blas_lock:
-            _blas_users -= 1
-            if _blas_users == 0 and _blas_limit is not None:
-                _blas_limit.restore_original_limits()

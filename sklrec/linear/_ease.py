@@ -124,14 +124,15 @@ class EASE(BaseItemWeights):
             If the machine lacks the memory; nothing is allocated then.
         """
         X = self._check_X(X, reset=True)
-        self._check_memory(X, n_matrices=1)
+        check_gram_memory(X, n_matrices=1, model="EASE")
         self._learn_popularity(X)
         self.__dict__.pop("gram_", None)
         with fit_progress(self, X, max_subtasks=2) as step:
             G = np.zeros((X.shape[1], X.shape[1]), dtype=X.dtype)
             add_gram(X, G)
             step("gram")
-            self._coef: np.ndarray | None = _solve_in_place(G, self.lambda_, self.dropout)
+            solve_in_place(G, self.lambda_, self.dropout)
+            self._coef: np.ndarray | None = G
             step("solve")
         self.n_samples_seen_ = X.shape[0]
         return self
@@ -177,7 +178,7 @@ class EASE(BaseItemWeights):
             )
         X = self._check_X(X, reset=first)
         if first:
-            self._check_memory(X, n_matrices=2)
+            check_gram_memory(X, n_matrices=2, model="EASE")
             self.gram_ = np.zeros((X.shape[1], X.shape[1]), dtype=X.dtype)
             self.n_samples_seen_ = 0
         elif not self.gram_.flags.writeable:  # memory-mapped by joblib.load
@@ -191,41 +192,65 @@ class EASE(BaseItemWeights):
         self.n_samples_seen_ += X.shape[0]
         return self
 
+    def _set_gram(self, G: np.ndarray, popularity: np.ndarray, n_users: int) -> EASE:
+        """Fit on X'X, upper triangle, which is replaced by the weights."""
+        self.n_features_in_ = len(G)
+        self.n_samples_seen_ = n_users
+        self._popularity = popularity
+        solve_in_place(G, self.lambda_, self.dropout)
+        self._coef = G
+        return self
+
     @property
     def coef_(self) -> np.ndarray:  # type: ignore[override]
         """Weight of each item (row) in the score of each item (column)."""
         if self._coef is None:
-            self._coef = _solve_in_place(self.gram_.copy(), *self._penalties)
+            G = self.gram_.copy()
+            solve_in_place(G, *self._penalties)
+            self._coef = G
         return self._coef
 
-    def _check_memory(self, X: sp.csr_array, *, n_matrices: int) -> None:
-        """Raise a MemoryError if the memory of the machine is too small.
 
-        The inversion needs the whole matrix. The computation of X'X needs half of it, as only this
-        part is written to, and a sparse and a dense block of the product in each thread.
-        """
-        n_items, itemsize = X.shape[1], X.dtype.itemsize
-        matrix = n_items**2 * itemsize
-        entry = itemsize + X.indices.itemsize
-        copies_of_X = (1 + n_threads()) * X.nnz * entry  # X', and some columns in each thread
-        # The number of products of two interactions is an upper bound of the entries of a block.
-        length = np.diff(X.indptr)
-        cells = min(BLOCK, n_items) * n_items
-        n_products = float(length.astype(np.float64) @ length) * min(1, BLOCK / max(1, n_items))
-        block = cells * itemsize + min(cells, int(n_products)) * entry
-        check_memory(
-            (n_matrices - 1) * matrix
-            + copies_of_X
-            + max(
-                matrix + n_threads() * _BUFFER_OF_A_THREAD,
-                matrix // 2 + n_threads() * block,
-            ),
-            f"EASE on {n_items:,} items in {X.dtype}",
-        )
+def check_gram_memory(X: sp.csr_array, *, n_matrices: int, model: str) -> None:
+    """Raise a MemoryError if the memory of the machine is too small to compute and invert X'X.
+
+    The inversion needs the whole matrix. The computation of X'X needs half of it, as only this part
+    is written to, and a sparse and a dense block of the product in each thread.
+
+    Parameters
+    ----------
+    X : CSR array of shape (n_users, n_items)
+        Rows of users.
+    n_matrices : int
+        Number of matrices of shape (n_items, n_items) in memory at the end.
+    model : str
+        Name of the model in the error message.
+    """
+    n_items, itemsize = X.shape[1], X.dtype.itemsize
+    matrix = n_items**2 * itemsize
+    entry = itemsize + X.indices.itemsize
+    copies_of_X = (1 + n_threads()) * X.nnz * entry  # X', and some columns in each thread
+    # The number of products of two interactions is an upper bound of the entries of a block.
+    length = np.diff(X.indptr)
+    cells = min(BLOCK, n_items) * n_items
+    n_products = float(length.astype(np.float64) @ length) * min(1, BLOCK / max(1, n_items))
+    block = cells * itemsize + min(cells, int(n_products)) * entry
+    check_memory(
+        (n_matrices - 1) * matrix
+        + copies_of_X
+        + max(
+            matrix + n_threads() * _BUFFER_OF_A_THREAD,
+            matrix // 2 + n_threads() * block,
+        ),
+        f"{model} on {n_items:,} items in {X.dtype}",
+    )
 
 
-def _solve_in_place(G: np.ndarray, lambda_: float, dropout: float) -> np.ndarray:
-    """Replace X'X, of which the upper triangle is read, by B."""
+def solve_in_place(G: np.ndarray, lambda_: float, dropout: float) -> np.ndarray:
+    """Replace X'X, of which the upper triangle is read, by B; return the diagonal of its inverse.
+
+    The inverse is that of X'X with the penalties.
+    """
     diagonal = np.diag(G)
     if not np.isfinite(diagonal).all():  # where the largest numbers of X'X are
         raise ValueError(f"The squares of the values of X are too large for {G.dtype}.")
@@ -238,8 +263,9 @@ def _solve_in_place(G: np.ndarray, lambda_: float, dropout: float) -> np.ndarray
             f"lambda_={lambda_} is too small to solve for the weights in {G.dtype}; "
             "use a larger one, or X in float64."
         ) from error
-    scale = -1 / np.diag(G)
+    precision = np.diag(G).copy()
+    scale = -1 / precision
     for row in G:  # row by row, which does not allocate another matrix of the size of G
         row *= scale
     np.fill_diagonal(G, 0)
-    return G
+    return precision

@@ -8,6 +8,7 @@ from ._beyond_accuracy import (
     novelty_at_k,
 )
 from ._evaluation import RankingEvaluation, evaluate
+from ._new_items import evaluate_new_items
 from ._ranking import (
     average_precision_at_k,
     hit_rate_at_k,
@@ -25,6 +26,7 @@ __all__ = [
     "average_precision_at_k",
     "catalogue_coverage_at_k",
     "evaluate",
+    "evaluate_new_items",
     "gini_at_k",
     "hit_rate_at_k",
     "intra_list_diversity_at_k",

@@ -11,7 +11,7 @@ from scipy.stats import sem, t
 from sklearn.utils import Bunch
 
 from .._matrix import check_matrix, stored_entries
-from .._ranking import exclusions, rank_like
+from .._ranking import exclusions, only_targets, rank_like
 from ._names import measure, parse_metrics
 from ._ranking import mean_over_users
 
@@ -103,6 +103,7 @@ def evaluate(
     interactions: Any = None,
     item_features: Any = None,
     items: Any = None,
+    targets: Any = None,
     exclude_seen: bool = True,
 ) -> RankingEvaluation:
     """Evaluate a fitted estimator on users split into a fold-in and a held-out part.
@@ -127,6 +128,8 @@ def evaluate(
     items : array-like of int, sparse array of shape (n_users, n_items) or None, default=None
         The only candidates for all users, such as new items, or for each user. Held-out items that
         are not among them are ignored.
+    targets : array-like of int or None, default=None
+        The only held-out items that count, such as new items that are ranked among all.
     exclude_seen : bool, default=True
         Whether to exclude the items of the fold-in from the ranking. If False, `held_out` may have
         items of the fold-in, such as repeated purchases.
@@ -175,9 +178,10 @@ def evaluate(
             "exclude_seen=False to evaluate interactions that users repeat."
         )
     excluded = exclusions(fold_in.shape, seen=fold_in if exclude_seen else None, items=items)
-    held_out = excluded.among_candidates(held_out)
+    held_out = only_targets(excluded.among_candidates(held_out), targets)
     if not held_out.nnz:
         among = "" if items is None else " among the candidates"
+        among += "" if targets is None else " among the targets"
         raise ValueError(f"No user has an item held out{among}, so there is nothing to evaluate.")
     k = max(k for _, k in parsed.values())
     ranking = rank_like(estimator, fold_in, k=k, like=given, excluded=excluded)

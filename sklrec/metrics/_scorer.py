@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from .._ranking import exclusions, rank_like
+from .._ranking import exclusions, only_targets, rank_like
 from ..model_selection._hide import hide_interactions
 from ._names import Metric, check_needs, measure, parse_metrics
 from ._ranking import mean_over_users
@@ -50,6 +50,8 @@ class RankingScorer:
         Content of the items, for "intra_list_diversity".
     items : array-like of int or None, default=None
         The only candidates, such as new items. Only hidden entries among them count as held out.
+    targets : array-like of int or None, default=None
+        The only hidden items that count, such as new items that are ranked among all.
     exclude_seen : bool, default=True
         Whether to exclude the items of the remaining row from the ranking. For interactions that
         users repeat, see :func:`evaluate`.
@@ -87,6 +89,7 @@ class RankingScorer:
         interactions: Any = None,
         item_features: Any = None,
         items: Any = None,
+        targets: Any = None,
         exclude_seen: bool = True,
     ) -> None:
         self.metrics = metrics
@@ -96,6 +99,7 @@ class RankingScorer:
         self.interactions = interactions
         self.item_features = item_features
         self.items = items
+        self.targets = targets
         self.exclude_seen = exclude_seen
         self._parsed()  # not in __call__, whose errors a search replaces by NaN
 
@@ -105,7 +109,7 @@ class RankingScorer:
         return self.metrics if isinstance(self.metrics, str) else ", ".join(self.metrics)
 
     def __repr__(self) -> str:
-        matrices = ("interactions", "item_features", "items")
+        matrices = ("interactions", "item_features", "items", "targets")
         given = "".join(f", {name}=..." for name in matrices if getattr(self, name) is not None)
         given += "" if self.exclude_seen else ", exclude_seen=False"
         return (
@@ -139,7 +143,7 @@ class RankingScorer:
         excluded = exclusions(
             fold_in.shape, seen=fold_in if self.exclude_seen else None, items=self.items
         )
-        held_out = excluded.among_candidates(held_out)
+        held_out = only_targets(excluded.among_candidates(held_out), self.targets)
         ranking = rank_like(
             estimator, fold_in, k=max(k for _, k in parsed.values()), like=X, excluded=excluded
         )

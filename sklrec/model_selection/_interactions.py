@@ -114,7 +114,7 @@ def split_interactions(
     key = (
         check_random_state(random_state).random_sample(relevant.size)
         if time is None
-        else _latest_first(_times_of(X, time))[relevant]
+        else _latest_first(times_of(X, time))[relevant]
     )
     n_relevant = np.bincount(row[relevant], minlength=X.shape[0])
     n_held_out = np.minimum(number_of(test_size, n_relevant), np.maximum(n_relevant - 1, 0))
@@ -135,7 +135,7 @@ def _split_at(
     """Split all interactions at one date."""
     if time is None:
         raise ValueError(f"cutoff={cutoff!r} needs the time of each interaction, got time=None.")
-    times = _times_of(X, time)
+    times = times_of(X, time)
     limit = as_cutoff(cutoff, time_unit)
     is_later = times >= limit
     if is_later.all() or not is_later.any():
@@ -147,7 +147,7 @@ def _split_at(
     return take_entries(X, ~is_later), take_entries(X, is_later & (X.data > threshold))
 
 
-def _times_of(X: sp.csr_array, time: Any) -> np.ndarray:
+def times_of(X: sp.csr_array, time: Any) -> np.ndarray:
     """Return the time of each stored entry of X."""
     if not sp.issparse(time) or time.shape != X.shape:
         raise ValueError(

@@ -165,15 +165,14 @@ def check_count(name: str, value: Any, *, least: int) -> None:
         raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
 
 
-def check_share_or_count(test_size: Any) -> None:
-    if isinstance(test_size, Integral):
-        fits = not isinstance(test_size, bool) and int(test_size) >= 1
+def check_share_or_count(size: Any, name: str = "test_size") -> None:
+    if isinstance(size, Integral):
+        fits = not isinstance(size, bool) and int(size) >= 1
     else:
-        fits = isinstance(test_size, Real) and 0 < float(test_size) < 1
+        fits = isinstance(size, Real) and 0 < float(size) < 1
     if not fits:
         raise ValueError(
-            "test_size must be a share between 0 and 1 or an integer of at least 1, "
-            f"got {test_size!r}."
+            f"{name} must be a share between 0 and 1 or an integer of at least 1, got {size!r}."
         )
 
 

@@ -9,8 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.stats import loguniform, uniform
 
-from .._holder import whole
-from .._item_features import check_item_features
+from .._item_features import ItemFeaturesMixin
 from .._sklearn import Interval, _fit_context, fit_progress
 from .._typing import MatrixLike
 from ..linear._base import BaseItemWeights
@@ -18,7 +17,7 @@ from ._nearest import check_memory_of_largest, largest_of_rows
 from ._similarity import PARAMETER_CONSTRAINTS, Similarity
 
 
-class ItemKNN(BaseItemWeights):
+class ItemKNN(ItemFeaturesMixin, BaseItemWeights):
     r"""Nearest neighbours of items, by their users or by their content.
 
     The score of an item is the sum of its similarities to the items of a user, weighted by the
@@ -117,9 +116,6 @@ class ItemKNN(BaseItemWeights):
 
     coef_: sp.csr_array
 
-    # Content is handed on by pipelines and searches without being asked for.
-    __metadata_request__fit = {"item_features": True}
-
     _parameter_constraints: dict = {
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
         **PARAMETER_CONSTRAINTS,
@@ -179,33 +175,55 @@ class ItemKNN(BaseItemWeights):
         """
         X = self._check_X(X, reset=True)
         self._learn_popularity(X)
-        similarity = Similarity(self.metric, self.alpha, self.shrinkage)
+        F = self._check_item_features(item_features, X)
+        self.__dict__.pop("_item_features", None)
+        self._n_neighbors = self.n_neighbors
+        self._similarity = (self.metric, self.alpha, self.shrinkage)
         with fit_progress(self, X, max_subtasks=1) as step:
-            if item_features is None:
-                items, by_user = X.T.tocsr(), X
+            if F is None:
+                self._find_neighbors(X.T.tocsr(), X)
             else:
-                items = check_item_features(whole(item_features, "item_features", X), X)
-                by_user = items.T if isinstance(items, np.ndarray) else items.T.tocsr()
-            given, target = similarity.sizes(items)
-
-            def to_similarity(products: np.ndarray, j: np.ndarray, i: np.ndarray) -> None:
-                similarity.divide(products, given[i], target[j])
-
-            by_user = similarity.of_given(by_user)
-            check_memory_of_largest(items, by_user, self.n_neighbors, self._what(items))
-            nearest = largest_of_rows(
-                items, by_user, self.n_neighbors, finish=to_similarity, diagonal=False
-            )
-            self.coef_ = nearest.T.tocsr()
-            # Items without users may be neighbors by content, those with users may have none.
-            self._has_neighbors = (np.diff(nearest.indptr) > 0) | (np.diff(self.coef_.indptr) > 0)
+                self._compare_content(F)
             step("neighbors")
         return self
 
-    def _what(self, items: Any) -> str:
-        return (
-            f"ItemKNN(n_neighbors={self.n_neighbors}) of {items.shape[0]:,} items in {items.dtype}"
+    def _add_items(self, F: Any) -> None:
+        stack = sp.vstack if sp.issparse(F) else np.vstack
+        self._compare_content(stack([self._item_features, F]))
+
+    def _compare_content(self, F: Any) -> None:
+        """Find the neighbours of the items by their features, which are kept for new items."""
+        self._item_features = F
+        self._find_neighbors(F, F.T if isinstance(F, np.ndarray) else F.T.tocsr())
+
+    def _find_neighbors(self, items: Any, by_user: Any) -> None:
+        """Set the weights from vectors of the items and their transpose."""
+        similarity = Similarity(*self._similarity)
+        given, target = similarity.sizes(items)
+
+        def to_similarity(products: np.ndarray, j: np.ndarray, i: np.ndarray) -> None:
+            similarity.divide(products, given[i], target[j])
+
+        by_user = similarity.of_given(by_user)
+        what = f"ItemKNN(n_neighbors={self._n_neighbors}) of {items.shape[0]:,} items"
+        check_memory_of_largest(items, by_user, self._n_neighbors, f"{what} in {items.dtype}")
+        nearest = largest_of_rows(
+            items, by_user, self._n_neighbors, finish=to_similarity, diagonal=False
         )
+        self._keep(nearest)
+
+    def _set_nearest(self, nearest: sp.csr_array, popularity: np.ndarray) -> ItemKNN:
+        """Fit on the nearest items of each item, and the column sums of X."""
+        self.n_features_in_ = popularity.size
+        self._popularity = popularity
+        self._check_item_features(None, nearest)
+        self._keep(nearest)
+        return self
+
+    def _keep(self, nearest: sp.csr_array) -> None:
+        self.coef_ = nearest.T.tocsr()
+        # Items without users may be neighbors by content, those with users may have none.
+        self._has_neighbors = (np.diff(nearest.indptr) > 0) | (np.diff(self.coef_.indptr) > 0)
 
     def _known_items(self) -> np.ndarray:
         return self._has_neighbors

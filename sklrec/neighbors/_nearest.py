@@ -59,21 +59,30 @@ def largest_of_rows(
     """
     if not sp.issparse(A):
         parts = _of_dense_blocks(A, B, k, finish, diagonal)
-        return _stacked(parts, (A.shape[0], B.shape[1]))
+        return stacked(parts, (A.shape[0], B.shape[1]))
     most = _most_entries(A, B)
     found: dict[int, tuple] = {}
 
     def find(rows: slice) -> None:
-        product = A[rows] @ B
-        row = np.repeat(np.arange(product.shape[0]), np.diff(product.indptr))
-        if finish is not None:
-            finish(product.data, row + rows.start, product.indices)
-        if not diagonal:
-            product.data[product.indices == row + rows.start] = 0
-        found[rows.start] = _largest(product, row, k)
+        found[rows.start] = largest_of_block(A[rows] @ B, rows.start, k, finish, diagonal)
 
     in_threads(find, _balanced(most), work=float(most.sum(dtype=np.float64)))
-    return _stacked([found.pop(start) for start in sorted(found)], (A.shape[0], B.shape[1]))
+    return stacked([found.pop(start) for start in sorted(found)], (A.shape[0], B.shape[1]))
+
+
+def largest_of_block(
+    product: sp.csr_array, first_row: int, k: int, finish: Finish | None, diagonal: bool
+) -> tuple[np.ndarray, ...]:
+    """Return the largest entries of some rows, as a part for :func:`stacked`.
+
+    The entries of `product` are changed; its first row is `first_row` of the whole product.
+    """
+    row = np.repeat(np.arange(product.shape[0]), np.diff(product.indptr))
+    if finish is not None:
+        finish(product.data, row + first_row, product.indices)
+    if not diagonal:
+        product.data[product.indices == row + first_row] = 0
+    return _largest(product, row, k)
 
 
 def check_memory_of_largest(A: Any, B: Any, k: int, what: str) -> None:
@@ -167,7 +176,7 @@ def _in_order(
     return np.bincount(row, minlength=n_rows), column.astype(index_type), values[order]
 
 
-def _stacked(parts: list[tuple[np.ndarray, ...]], shape: tuple[int, int]) -> sp.csr_array:
+def stacked(parts: list[tuple[np.ndarray, ...]], shape: tuple[int, int]) -> sp.csr_array:
     """Return the blocks of rows as one array; the list is emptied, so as to free their memory."""
     indptr = np.concatenate([[0], np.cumsum(np.concatenate([counts for counts, _, _ in parts]))])
     index_type = sp.get_index_dtype(maxval=max(int(indptr[-1]), *shape))

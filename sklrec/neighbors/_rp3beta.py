@@ -116,22 +116,37 @@ class RP3beta(BaseItemWeights):
         X = self._check_X(X, reset=True)
         self._learn_popularity(X)
         with fit_progress(self, X, max_subtasks=1) as step:
-            items = X.T.tocsr()
-            to_users = _steps(X, self._popularity[X.indices], self.alpha)
-            of_users = np.bincount(items.indices, weights=items.data, minlength=X.shape[0])
-            to_items = _steps(items, of_users[items.indices], self.alpha)
+            to_items, to_users = self._walks(X, self._popularity)
+            to_items = to_items.T.tocsr()
             check_memory_of_largest(
-                items,
+                to_items,
                 X,
                 self.n_neighbors,
                 f"RP3beta(n_neighbors={self.n_neighbors}) of {X.shape[1]:,} items in {X.dtype}",
             )
-            penalty = np.ones(X.shape[1])
-            np.power(self._popularity, -self.beta, out=penalty, where=self._popularity > 0)
-            to_items.data *= np.repeat(penalty, np.diff(items.indptr)).astype(X.dtype)
             nearest = largest_of_rows(to_items, to_users, self.n_neighbors, diagonal=False)
             self.coef_ = nearest.T.tocsr()
             step("neighbors")
+        return self
+
+    def _walks(self, X: sp.csr_array, popularity: np.ndarray) -> tuple[sp.csr_array, sp.csr_array]:
+        """Return the steps from each user to items and, transposed, from items to users.
+
+        The former have the penalty of popular items.
+        """
+        user = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
+        of_users = np.bincount(user, weights=X.data, minlength=X.shape[0])
+        to_items = _steps(X, of_users[user], self.alpha)
+        penalty = np.ones(X.shape[1])
+        np.power(popularity, -self.beta, out=penalty, where=popularity > 0)
+        to_items.data *= penalty[X.indices].astype(X.dtype)
+        return to_items, _steps(X, popularity[X.indices], self.alpha)
+
+    def _set_nearest(self, nearest: sp.csr_array, popularity: np.ndarray) -> RP3beta:
+        """Fit on the largest weights of each item, and the column sums of X."""
+        self.n_features_in_ = popularity.size
+        self._popularity = popularity
+        self.coef_ = nearest.T.tocsr()
         return self
 
 

@@ -47,9 +47,15 @@ class Similarity:
             If the squares of the values are too large for their type.
         """
         squares = _sums_of_squares(M)
+        return self.sizes_from(squares, (M != 0).sum(axis=1), M.dtype)
+
+    def sizes_from(
+        self, squares: np.ndarray, n_nonzero: np.ndarray, dtype: np.dtype
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the sizes of rows, from sums of their squares and numbers of nonzero values."""
         with np.errstate(over="ignore"):
-            if not np.isfinite(squares.astype(M.dtype)).all():
-                raise ValueError(f"The squares of the values are too large for {M.dtype}.")
+            if not np.isfinite(squares.astype(dtype)).all():
+                raise ValueError(f"The squares of the values are too large for {dtype}.")
         if self.metric == "cosine":
             given = target = np.sqrt(squares)
         elif self.metric == "asymmetric-cosine":
@@ -57,9 +63,9 @@ class Similarity:
         elif self.metric == "jaccard":
             given = target = squares
         else:
-            given = np.asarray((M != 0).sum(axis=1), dtype=np.float64)
+            given = np.asarray(n_nonzero, dtype=np.float64)
             target = given**self.alpha
-        return given.astype(M.dtype), target.astype(M.dtype)
+        return given.astype(dtype), target.astype(dtype)
 
     def of_given(self, M: Any) -> Any:
         """Return M, or ones at its nonzero values, whose products with targets are needed."""

@@ -3,14 +3,27 @@
 import importlib
 from typing import Any
 
-__all__ = ["ELSA", "FLVAE", "VASP", "HVampVAE", "MultDAE", "MultVAE", "NeuralEASE", "RecVAE"]
+__all__ = [
+    "CDAE",
+    "ELSA",
+    "FLVAE",
+    "VASP",
+    "HVampVAE",
+    "MultDAE",
+    "MultVAE",
+    "NeuMF",
+    "NeuralEASE",
+    "RecVAE",
+]
 
 _MODULES = {
+    "CDAE": "_cdae",
     "ELSA": "_elsa",
     "FLVAE": "_flvae",
     "HVampVAE": "_hvamp_vae",
     "MultDAE": "_mult_dae",
     "MultVAE": "_mult_vae",
+    "NeuMF": "_neumf",
     "NeuralEASE": "_neural_ease",
     "RecVAE": "_rec_vae",
     "VASP": "_vasp",

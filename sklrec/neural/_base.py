@@ -46,8 +46,9 @@ class BaseTorchRecommender(BaseRecommender):
     net maps a :class:`SparseBatch` to an :class:`Output`, and its criterion maps this output and
     the batch to a loss.
 
-    A subclass may override ``_begin_fit``, to learn from X what the network depends on, and
-    ``_training_data``, to return other datasets for the passes of an epoch.
+    A subclass may override ``_check_beside``, to validate other input than X, ``_begin_fit``, to
+    learn from X what the network depends on, ``_training_data``, to return other datasets for the
+    passes of an epoch, and ``_end_fit``, to keep a part of them.
     """
 
     _parameter_constraints: dict = {
@@ -90,15 +91,24 @@ class BaseTorchRecommender(BaseRecommender):
     def _make_net(self, n_items: int) -> TorchNet:
         raise NotImplementedError
 
+    def _check_beside(self, X: sp.csr_array, *, reset: bool) -> None:
+        """Validate what a model is given beside X; unless `reset`, training continues."""
+
     def _begin_fit(
         self, X: sp.csr_array, validation: tuple[sp.csr_array, sp.csr_array] | None, n_epochs: int
     ) -> TorchNet | None:
         """Learn from X what the network depends on; return a net if it is trained already."""
         return None
 
+    def _begin_training(self, net: TorchNet) -> None:
+        """Change the weights of a new net before it is trained."""
+
     def _training_data(self, X: sp.csr_array, device: torch.device) -> Mapping[str, Any]:
         """Return the datasets by name, to which the passes refer as `data`."""
         return {"users": SparseRows(X, device)}
+
+    def _end_fit(self, data: Mapping[str, Any]) -> None:
+        """Keep what training that continues needs of the datasets."""
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(
@@ -136,6 +146,7 @@ class BaseTorchRecommender(BaseRecommender):
         if goes_on:
             self._check_network_is_unchanged()
         X = self._check_X(X, reset=not goes_on)
+        self._check_beside(X, reset=not goes_on)
         validation = self._validation_users(whole(X_val, "X_val", X), y_val)
         n_epochs = self.max_epochs - (self.n_iter_ if goes_on else 0)
         if n_epochs <= 0:
@@ -174,6 +185,7 @@ class BaseTorchRecommender(BaseRecommender):
         if goes_on:
             self._check_network_is_unchanged()
         X = self._check_X(X, reset=not goes_on)
+        self._check_beside(X, reset=not goes_on)
         self._seed_fit(goes_on)
         self._learn_popularity(X, reset=not goes_on)
         return self._train(X, goes_on=goes_on, n_epochs=1, validation=None)
@@ -225,6 +237,7 @@ class BaseTorchRecommender(BaseRecommender):
             if before is None:
                 self._check_network_memory(net, device, validation is not None)
                 net.initialize()
+                self._begin_training(net)
             else:
                 net.initialize_from(before)
             data = self._training_data(X, device)
@@ -237,6 +250,7 @@ class BaseTorchRecommender(BaseRecommender):
                     net.partial_fit(data, None, epochs=n_epochs)
                 finally:
                     del net.callbacks_[place]  # it holds the validation users
+        self._end_fit(data)
         if net.interrupted_:
             warnings.warn(
                 f"Training was interrupted after {callback.n_epochs} of {n_epochs} epochs; the "
@@ -422,14 +436,15 @@ class BaseTorchRecommender(BaseRecommender):
         if arrays is not None:
             self.net_ = net_from_arrays(self._net_as_trained(), arrays)
 
-    def _net_as_trained(self) -> TorchNet:
+    def _net_as_trained(self, n_items: int | None = None) -> TorchNet:
         """Make a net with the parameters of training, which may have been changed since."""
+        n_items = self.n_features_in_ if n_items is None else n_items
         params = self.get_params(deep=False)
         self.set_params(**self._trained_with, callbacks=None)
         try:
-            return self._make_net(self.n_features_in_)
+            return self._make_net(n_items)
         except ValueError:  # trained on CUDA, which this machine does not have
             self.device = "cpu"
-            return self._make_net(self.n_features_in_)
+            return self._make_net(n_items)
         finally:
             self.set_params(**params)

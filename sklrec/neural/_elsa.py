@@ -193,35 +193,36 @@ class OtherItemsScores:
         return scores
 
 
-class ELSAModule(nn.Module):
-    """One vector per item, divided by its norm."""
+class UnitVectors(nn.Module):
+    """Scores by one vector per item, divided by its norm.
 
-    def __init__(self, n_items: int, n_components: int) -> None:
+    A subclass implements ``raw_vectors``.
+    """
+
+    def __init__(self) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(n_items, n_components))
-        self.kept_vectors: tuple[int, torch.Tensor] | None = None
-        self.reset_parameters()
+        self.kept_vectors: tuple[list[int], torch.Tensor] | None = None
 
-    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw the vectors."""
-        nn.init.xavier_uniform_(self.weight, generator=generator)
+    def raw_vectors(self, batch: SparseBatch | None = None) -> torch.Tensor:
+        """Return the vectors before they are divided by their norms, in training for a batch."""
+        raise NotImplementedError
 
-    def _apply(self, *args: Any, **kwargs: Any) -> ELSAModule:
+    def _apply(self, *args: Any, **kwargs: Any) -> UnitVectors:
         self.kept_vectors = None  # weights that are moved or cast are of the same version
         return super()._apply(*args, **kwargs)
 
-    def item_vectors(self) -> torch.Tensor:
-        """Return the unit vectors A, of shape (n_items, n_components).
+    def item_vectors(self, batch: SparseBatch | None = None) -> torch.Tensor:
+        """Return the unit vectors A, of shape (n_items, n_components), in training for a batch.
 
         They are cached outside of training, as normalizing the vectors of a large catalogue takes
         as long as scoring some users.
         """
         if self.training:
             self.kept_vectors = None
-            return _UnitRows.apply(self.weight)
-        version = self.weight._version  # grows with each change in place
+            return UnitRows.apply(self.raw_vectors(batch))
+        version = [weight._version for weight in self.parameters()]  # grow with changes in place
         if self.kept_vectors is None or self.kept_vectors[0] != version:
-            self.kept_vectors = version, _UnitRows.apply(self.weight)
+            self.kept_vectors = version, UnitRows.apply(self.raw_vectors())
         return self.kept_vectors[1]
 
     def encode(self, batch: SparseBatch) -> torch.Tensor:
@@ -230,8 +231,25 @@ class ELSAModule(nn.Module):
 
     def forward(self, batch: SparseBatch) -> Output:
         """Return the factors of the scores."""
-        vectors = self.item_vectors()
+        vectors = self.item_vectors(batch)
         return Output(OtherItemsScores(sparse_product(batch, vectors), vectors, batch))
+
+
+class ELSAModule(UnitVectors):
+    """One free vector per item."""
+
+    def __init__(self, n_items: int, n_components: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(n_items, n_components))
+        self.reset_parameters()
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw the vectors."""
+        nn.init.xavier_uniform_(self.weight, generator=generator)
+
+    def raw_vectors(self, batch: SparseBatch | None = None) -> torch.Tensor:
+        """Return the vectors before they are divided by their norms."""
+        return self.weight
 
 
 class CosineDistance(nn.Module):
@@ -250,7 +268,7 @@ class CosineDistance(nn.Module):
         return 2 * (is_user - hit * length.clamp(min=LEAST_LENGTH).rsqrt()).mean()
 
 
-class _UnitRows(torch.autograd.Function):
+class UnitRows(torch.autograd.Function):
     """Rows divided by their Euclidean norms; autograd would need three times the memory."""
 
     @staticmethod

@@ -8,6 +8,7 @@ Transformers of scikit-learn can be applied to the sparse arrays of this package
 
 from ._encoder import InteractionEncoder
 from ._filter import filter_interactions
+from ._hide_items import HideItems
 from ._weighting import BM25Transformer
 
-__all__ = ["BM25Transformer", "InteractionEncoder", "filter_interactions"]
+__all__ = ["BM25Transformer", "HideItems", "InteractionEncoder", "filter_interactions"]

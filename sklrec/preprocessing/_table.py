@@ -30,7 +30,7 @@ def read_table(
         )
     users, items, values, times = (*columns, None, None)[:4]
     users, items = as_ids(users, "user"), as_ids(items, "item")
-    values = None if values is None else _as_values(values)
+    values = None if values is None else as_values(values)
     times = None if times is None else as_times(times)
     lengths = [column.size for column in (users, items, values, times) if column is not None]
     if len(set(lengths)) > 1:
@@ -111,7 +111,7 @@ def _named_columns(X: Any, names: tuple[Name, ...]) -> tuple:
     return tuple(None if name is None else X[name] for name in names)
 
 
-def _as_values(values: Any) -> np.ndarray:
+def as_values(values: Any) -> np.ndarray:
     values = np.asarray(values)
     if values.ndim != 1:
         raise ValueError(f"values must be one-dimensional, got an array of shape {values.shape}.")

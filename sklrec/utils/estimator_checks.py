@@ -25,7 +25,7 @@ from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import check_estimator, estimator_checks_generator
 
-from ..base import BaseRecommender
+from ..base import BaseRecommender, ItemFeaturesMixin
 from ..metrics import RankingScorer, evaluate
 from ..model_selection import StrongGeneralizationSplit, split_interactions
 from ..pipeline import make_pipeline
@@ -41,6 +41,7 @@ from ._check_data import (
     tags_of,
     with_reversed_rows,
 )
+from ._content_checks import content_checks, takes_item_features, with_item_features
 
 __all__ = ["check_recommender", "parametrize_with_checks", "recommender_checks"]
 
@@ -111,13 +112,23 @@ def recommender_checks(estimator: BaseEstimator) -> Iterator[Callable[[BaseEstim
     Parameters
     ----------
     estimator : estimator
-        An instance; its ``recommender_tags`` determine which checks apply.
+        An instance; its ``recommender_tags`` determine which checks apply. If its ``fit`` takes
+        ``item_features``, they are also run with features, and if it inherits from
+        :class:`~sklrec.base.ItemFeaturesMixin`, there are checks of item features and new items.
 
     Yields
     ------
     check : callable
         ``check(estimator)``.
     """
+    yield from (checks := list(_checks_of_any_recommender(estimator)))
+    if isinstance(estimator, ItemFeaturesMixin):
+        yield from content_checks()
+    if takes_item_features(estimator):
+        yield from map(with_item_features, checks)
+
+
+def _checks_of_any_recommender(estimator: BaseEstimator) -> Iterator[Callable]:
     tags = tags_of(estimator)
     yield check_never_ranks_what_was_seen
     yield check_ends_with_minus_one

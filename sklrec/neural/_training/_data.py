@@ -43,6 +43,10 @@ class Generators:
         for generator in (self.cpu, self.device):
             generator.manual_seed(seed)
 
+    def numpy(self) -> np.random.Generator:
+        """Return a generator of numpy, whose seed is drawn from `cpu`."""
+        return np.random.default_rng(int(torch.randint(2**63 - 1, (), generator=self.cpu)))
+
 
 @dataclass(frozen=True)
 class SparseBatch:
@@ -70,6 +74,8 @@ class SparseBatch:
     generator : torch.Generator or None, default=None
         Generator of all noise in training, on the same device. It belongs to one fit, so that
         fits in several threads do not affect each other.
+    index : Tensor of shape (n_rows,), int64, or None, default=None
+        Index of each row in the dataset.
     """
 
     values: torch.Tensor
@@ -81,6 +87,7 @@ class SparseBatch:
     n_items: int
     n_in_halves: int | None
     generator: torch.Generator | None = None
+    index: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return self.offsets.shape[0]
@@ -240,6 +247,7 @@ class SparseRows(torch.utils.data.Dataset):
             norm=self.norm[rows],
             n_items=self.shape[1],
             n_in_halves=n_in_halves,
+            index=rows,
         )
 
 

@@ -42,6 +42,12 @@ class Pass:
         Number of times the pass is repeated in each epoch.
     before : callable or None, default=None
         ``before(net)`` is called before each repetition, for updates other than gradient steps.
+        ``net.datasets`` has the datasets.
+    after_step : callable or None, default=None
+        ``after_step(net, input)`` is called after each gradient step, for updates of what belongs
+        to the batch and not to the module.
+    n_epochs : int or None, default=None
+        Number of epochs that have this pass, the first ones; None means all.
     """
 
     part: str = ""
@@ -51,6 +57,8 @@ class Pass:
     criterion: str = ""
     n_times: int = 1
     before: Callable[[TorchNet], None] | None = None
+    after_step: Callable[[TorchNet, Any], None] | None = None
+    n_epochs: int | None = None
 
 
 class TorchNet(skorch.NeuralNet):
@@ -93,6 +101,7 @@ class TorchNet(skorch.NeuralNet):
         self.seed = seed
         self.mixed_precision = mixed_precision
         self.predecessor: TorchNet | None = None
+        self.datasets: Any = None
 
     history_: Any
 
@@ -201,10 +210,14 @@ class TorchNet(skorch.NeuralNet):
         self.generators.seed(self.seed, len(self.history))
         n_batches = 0
         for one, batches in iterator:
+            if one.n_epochs is not None and len(self.history) > one.n_epochs:
+                continue
             self._begin_pass(one)
             for batch in batches:
                 self.notify("on_batch_begin", batch=batch, training=training)
                 step = step_fn(batch, **one.options)
+                if one.after_step is not None:
+                    one.after_step(self, batch[0])
                 self.history.record_batch(f"{prefix}_loss", step["loss"].detach())
                 self.history.record_batch(f"{prefix}_batch_size", len(batch[0]))
                 self.notify("on_batch_end", batch=batch, training=training, **step)
@@ -233,6 +246,7 @@ class TorchNet(skorch.NeuralNet):
     def fit_loop(self, *args: Any, **kwargs: Any) -> TorchNet:
         """Train for all epochs, or until a callback ends training or the user interrupts it."""
         self.interrupted_ = self.is_to_stop_ = False
+        self.datasets = args[0]
         try:
             super().fit_loop(*args, **kwargs)
         except StopTraining:
@@ -240,6 +254,8 @@ class TorchNet(skorch.NeuralNet):
         except KeyboardInterrupt:
             self.interrupted_ = True
             raise  # skorch ends training and keeps the net
+        finally:
+            self.datasets = None
         return self
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:

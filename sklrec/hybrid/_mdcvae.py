@@ -1,0 +1,503 @@
+"""Variational autoencoders of users and of the content of items, mutually regularized."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.random import RandomState
+from scipy.stats import loguniform, randint
+from torch import nn
+
+from .._sklearn import Interval, StrOptions
+from ..neural._base import BaseTorchRecommender
+from ..neural._criteria import AnnealedELBO, Output
+from ..neural._losses import likelihood_named, multinomial_nll
+from ..neural._modules import (
+    Dense,
+    ItemLayer,
+    SparseLinear,
+    at_least_float32,
+    checked_sizes,
+    hidden_layers,
+    sparse_product,
+)
+from ..neural._mult_vae import MultVAEModule
+from ..neural._training._data import SparseBatch, SparseBatches, SparseRows
+from ..neural._training._docs import with_training_docs
+from ..neural._training._net import Pass, TorchNet
+from ..neural._training._prediction import predicting
+from ._base import ACTIVE_VARIANCE
+from ._base_torch import BaseTorchHybrid
+from ._features import check_not_empty
+
+
+@with_training_docs
+class MDCVAE(BaseTorchHybrid):
+    r"""Dual variational autoencoders of users and of item content, MD-CVAE and MDsym-CVAE.
+
+    The weights of the last layer of a :class:`~sklrec.neural.MultVAE`, one vector :math:`v_j` for
+    each item, are drawn from :math:`\mathcal{N}(z_j, 1/\lambda_v)`, where :math:`z_j` is the latent
+    vector of the item in a second autoencoder, of the content x of items [1]_. An epoch trains the
+    users with the latent vectors fixed, and then the items with the weights fixed. They minimise
+    (equations 10 and 11 of [1]_)
+
+    .. math::
+        \sum_i \Big( \beta \, \mathrm{KL}(q(u_i|r_i)\|p(u_i)) - \mathbb{E}[\log p(r_i|u_i)] \Big)
+        + \frac{\lambda_v}{2} \sum_j \|v_j - \mathbb{E}[z_j]\|^2
+
+    .. math::
+        \sum_j \Big( \beta_x \, \mathrm{KL}(q(z_j|x_j)\|p(z_j)) - \mathbb{E}[\log p(x_j|z_j)]
+        + \frac{\lambda_v}{2} \, \mathbb{E} \|v_j - z_j\|^2 \Big)
+
+    where the sums over users are estimated from batches. With ``symmetric=True``, MDsym-CVAE, the
+    item vectors are also the weights of the encoder's first layer (equation 9). New items get the
+    mean of their latent vector as item vector (equation 13), and the mean of all biases.
+
+    Parameters
+    ----------
+    n_components : int, default=150
+        Dimension of the latent vector of a user. Typical range: 50 to 400.
+    hidden_layer_sizes : sequence of int, default=()
+        Sizes of the hidden layers of the users' encoder; the decoder mirrors them. The first is
+        the dimension of the item vectors, which is `n_components` if there are none.
+    dropout : float, default=0.5
+        Probability with which an interaction is left out of the encoder's input in training.
+    symmetric : bool, default=False
+        Whether the item vectors are also the weights of the encoder's first layer, or, without
+        hidden layers, those of the latent mean.
+    lambda_v : float, default=30.0
+        Precision of the item vectors given the content. 0 trains a :class:`MultVAE` beside an
+        autoencoder of the items. See Notes for the scale of the authors' code.
+        Typical range: 1 to 300, on a logarithmic scale.
+    coupling : {"decoder", "encoder"}, default="decoder"
+        Weights that are close to the content: those of the decoder's last layer, as in [1]_, or,
+        as in the authors' code, those of the encoder's first layer, in which case new items cannot
+        be added. Both are the same if `symmetric`.
+    beta : float, default=0.2
+        Weight of the users' KL term at the end of the annealing.
+    n_annealing_steps : int, default=5_000
+        Number of gradient steps over which the weight of the users' KL term would rise linearly
+        from 0 to 1; it stops at `beta`. 0 means no annealing.
+    item_hidden_layer_sizes : sequence of int, default=(150,)
+        Sizes of the hidden layers of the items' encoder; the decoder mirrors them.
+    item_likelihood : {"logistic", "gaussian", "multinomial"}, default="logistic"
+        Likelihood of the features of an item: "logistic" for the presence of words or tags,
+        whatever their values, "multinomial" for their counts, "gaussian" for real numbers.
+    item_beta : float, default=0.1
+        Weight of the items' KL term at the end of its annealing. With a large one, features of
+        items that have few of them are ignored: see ``active_dimensions`` in Notes.
+        Typical range: 0.01 to 1, on a logarithmic scale.
+    n_item_annealing_steps : int, default=5_000
+        The same as `n_annealing_steps` for the items, in batches of items.
+    lambda_ : float, default=0.0
+        L2 penalty of all weights, half of which times the sum of their squares is added to the
+        mean loss.
+    batch_size : int, default=500
+        Number of users, and number of items, in a gradient step.
+
+    Attributes
+    ----------
+    item_embeddings_ : ndarray of shape (n_items, n_hidden)
+        The item vectors, weights of the last layer.
+    best_beta_, best_item_beta_ : float
+        Weights of the KL terms in the best epoch. Only with validation users.
+    best_active_dimensions_ : int
+        Number of active latent dimensions of the items in the best epoch. Only with validation
+        users.
+    n_item_features_ : int
+        Number of features; 0 without `item_features`.
+    loss_curve_ : list of float
+        Mean loss over all batches of users and of items in each epoch.
+
+    See Also
+    --------
+    sklrec.neural.MultVAE : The model without `item_features`.
+
+    Notes
+    -----
+    Equation 10 is printed for a user, with all item vectors; its sum over users would have the
+    penalty once for each of them. It is understood as the sum over users here, and the precision of
+    equation 4, printed as :math:`\lambda_u`, as :math:`\lambda_v`. The authors' code adds
+    :math:`\lambda_V` times the mean over items of :math:`\|v_j - z_j\|^2` to the mean loss of
+    users, which is :math:`\lambda_v = 2 \lambda_V \, n_{users} / n_{items}` here; values in [1]_,
+    from 0.1 to 10 and 50 for new items, are evidently those of the code. There, the mean of z is
+    used for the items too, the KL term of the items is not weighted, and rows of features are not
+    divided by their norms, as they are here. Latent vectors are not pretrained layer by layer: the
+    code initializes all variables after it has loaded the pretrained ones.
+
+    The history in ``net_`` has the number of dimensions of the items' latent vectors that are
+    active at the beginning of each epoch, ``active_dimensions``: those whose means have a
+    variance above 0.01 over the items [2]_.
+
+    With ``symmetric=False`` the encoder has zero weights for new items, so that interactions with
+    them only count in the norm of a user's row; ``symmetric=True`` uses their vectors. Items
+    without interactions that were known in ``fit`` are ranked by their vectors like all others, but
+    their biases have learnt that nobody has them.
+
+    The numbers of users and the weights of the KL terms in ``partial_fit`` and warm starts go on
+    from those of the first call.
+
+    The sparse features are never made dense: a batch of items is decoded to the features, which
+    takes memory for `batch_size` times the number of features.
+
+    References
+    ----------
+    .. [1] Y. Zhu and Z. Chen, "Mutually-Regularized Dual Collaborative Variational Auto-encoder for
+       Recommendation Systems", WWW 2022.
+    .. [2] Y. Burda et al., "Importance Weighted Autoencoders", ICLR 2016.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklrec.datasets import make_interactions
+    >>> from sklrec.hybrid import MDCVAE
+    >>> X = make_interactions(200, 50, random_state=0).data
+    >>> F = np.random.default_rng(0).integers(0, 2, (50, 10))
+    >>> vae = MDCVAE(16, symmetric=True, max_epochs=5, random_state=0).fit(X, item_features=F)
+    >>> vae.predict_ranking(X[:2], k=3).shape
+    (2, 3)
+    >>> vae.with_items(F[:3]).n_features_in_
+    53
+    """
+
+    _suggested_distributions: dict = {
+        "n_components": randint(50, 401),
+        "lambda_v": loguniform(1, 300),
+        "item_beta": loguniform(0.01, 1),
+    }
+
+    _parameter_constraints: dict = {
+        **BaseTorchRecommender._parameter_constraints,
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "hidden_layer_sizes": ["array-like"],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "symmetric": ["boolean"],
+        "lambda_v": [Interval(Real, 0, None, closed="left")],
+        "coupling": [StrOptions({"decoder", "encoder"})],
+        "beta": [Interval(Real, 0, None, closed="left")],
+        "n_annealing_steps": [Interval(Integral, 0, None, closed="left")],
+        "item_hidden_layer_sizes": ["array-like"],
+        "item_likelihood": [StrOptions({"logistic", "gaussian", "multinomial"})],
+        "item_beta": [Interval(Real, 0, None, closed="left")],
+        "n_item_annealing_steps": [Interval(Integral, 0, None, closed="left")],
+        "lambda_": [Interval(Real, 0, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        n_components: int = 150,
+        *,
+        hidden_layer_sizes: Sequence[int] = (),
+        dropout: float = 0.5,
+        symmetric: bool = False,
+        lambda_v: float = 30.0,
+        coupling: str = "decoder",
+        beta: float = 0.2,
+        n_annealing_steps: int = 5_000,
+        item_hidden_layer_sizes: Sequence[int] = (150,),
+        item_likelihood: str = "logistic",
+        item_beta: float = 0.1,
+        n_item_annealing_steps: int = 5_000,
+        lambda_: float = 0.0,
+        max_epochs: int = 100,
+        batch_size: int = 500,
+        learning_rate: float = 1e-3,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        warm_start: bool = False,
+        callbacks: list | None = None,
+        device: str = "auto",
+        mixed_precision: bool = False,
+        compile: bool = False,
+        random_state: int | RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
+        self.n_components = n_components
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.dropout = dropout
+        self.symmetric = symmetric
+        self.lambda_v = lambda_v
+        self.coupling = coupling
+        self.beta = beta
+        self.n_annealing_steps = n_annealing_steps
+        self.item_hidden_layer_sizes = item_hidden_layer_sizes
+        self.item_likelihood = item_likelihood
+        self.item_beta = item_beta
+        self.n_item_annealing_steps = n_item_annealing_steps
+        self.lambda_ = lambda_
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.warm_start = warm_start
+        self.callbacks = callbacks
+        self.device = device
+        self.mixed_precision = mixed_precision
+        self.compile = compile
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _make_net(self, n_items: int) -> TorchNet:
+        passes = [Pass("users", criterion="users")]
+        if self.n_item_features_:
+            passes = [
+                Pass("users", criterion="users", before=renew_content),
+                Pass("items", data="items", criterion="items", options={"of_items": True}),
+            ]
+        return TorchNet(
+            MDCVAEModule,
+            module__n_items=n_items,
+            module__n_components=self.n_components,
+            module__hidden_layer_sizes=checked_sizes(self.hidden_layer_sizes, "hidden_layer_sizes"),
+            module__dropout=self.dropout,
+            module__symmetric=self.symmetric,
+            module__coupling=self.coupling,
+            module__n_item_features=self.n_item_features_,
+            module__item_hidden_layer_sizes=checked_sizes(
+                self.item_hidden_layer_sizes, "item_hidden_layer_sizes"
+            ),
+            criterion=DualELBO,
+            criterion__users=CoupledELBO(
+                multinomial_nll,
+                self.beta,
+                self.n_annealing_steps,
+                coupling=self.lambda_v / (2 * self._n_users),
+            ),
+            criterion__items=CoupledELBO(
+                likelihood_named(self.item_likelihood, confidence=1.0),
+                self.item_beta,
+                self.n_item_annealing_steps,
+                coupling=self.lambda_v / 2,
+            ),
+            # Adam adds weight_decay * W to the gradient, the derivative of the penalty.
+            optimizer__param_groups=[("*weight", {"weight_decay": self.lambda_})],
+            passes=passes,
+            **self._net_params(),
+        )
+
+    def _check_beside(self, X: sp.csr_array, *, reset: bool) -> None:
+        super()._check_beside(X, reset=reset)
+        if self._F is not None:
+            check_not_empty(self._F)
+        if self.item_likelihood != "gaussian":
+            self._refuse_negative_features("use item_likelihood='gaussian'")
+
+    def _begin_fit(self, X: sp.csr_array, validation: Any, n_epochs: int) -> None:
+        self._n_users = X.shape[0]
+        self._reads_content = self.symmetric  # in the encoder
+
+    def _keep(self, net: TorchNet) -> BaseTorchRecommender:
+        cast(MDCVAEModule, net.plain_module).content = None
+        return super()._keep(net)
+
+    def _known_items(self) -> np.ndarray:
+        known = super()._known_items()
+        return known | self._described if self._reads_content else known
+
+    def _weights_of_new_items(self, F: sp.csr_array) -> dict[str, np.ndarray]:
+        was = self._trained_with
+        if was["coupling"] == "encoder" and not was["symmetric"]:
+            raise ValueError(
+                "with_items needs the decoder's weights to be close to the content: use "
+                "coupling='decoder' or symmetric=True, got coupling='encoder' and symmetric=False."
+            )
+        module = cast(MDCVAEModule, self.net_.plain_module)
+        n_new = F.shape[0]
+        with predicting(self.net_, n_new):
+            means = means_of_items(module, SparseRows(F), self.batch_size, self.net_.device)
+        bias = module.users.item_layer.bias.detach().mean().cpu()
+        new = {
+            "users.item_layer.weight": means.cpu().numpy(),
+            "users.item_layer.bias": np.full(n_new, bias),
+        }
+        for name, weight in module.users.named_parameters():
+            if name in ("encoder.first.weight", "logvar.weight"):
+                new[f"users.{name}"] = np.zeros((n_new, weight.shape[1]))
+        return new
+
+    def _n_score_tensors(self) -> int:
+        return 1
+
+    def _n_step_values(self, module: nn.Module, n_gradients: int) -> int:
+        module = cast(MDCVAEModule, module)
+        n_values = super()._n_step_values(module, n_gradients)
+        if module.items is None:
+            return n_values
+        n_content = module.item_layer.weight.numel()
+        return n_content + max(n_values, 2 * self.batch_size * self.n_item_features_)
+
+
+class MDCVAEModule(nn.Module):
+    """Autoencoder of users, and one of the content of items whose latent vectors are close to it.
+
+    ``content`` has the latent means of all items, as they were before the pass over the users.
+    """
+
+    def __init__(
+        self,
+        n_items: int,
+        n_components: int,
+        hidden_layer_sizes: Sequence[int],
+        dropout: float,
+        symmetric: bool,
+        coupling: str,
+        n_item_features: int,
+        item_hidden_layer_sizes: Sequence[int],
+    ) -> None:
+        super().__init__()
+        # The weights of the last submodules are drawn first: the users' are those of Mult-VAE.
+        self.items = None
+        if n_item_features:
+            width = hidden_layer_sizes[0] if hidden_layer_sizes else n_components
+            self.items = MultVAEModule(n_item_features, width, item_hidden_layer_sizes, dropout=0)
+        make = SymmetricMultVAEModule if symmetric else MultVAEModule
+        self.users = make(n_items, n_components, hidden_layer_sizes, dropout)
+        self.coupling = "decoder" if symmetric else coupling
+        self.content: torch.Tensor | None = None
+
+    @property
+    def item_layer(self) -> ItemLayer:
+        """Last layer of the users' decoder."""
+        return self.users.item_layer
+
+    def encode(self, batch: SparseBatch) -> torch.Tensor:
+        """Return the latent mean of users, of shape (n_rows, n_components)."""
+        return self.users.encode(batch)
+
+    def item_vectors(self) -> torch.Tensor:
+        """Return the weights that are close to the content, of shape (n_items, n_hidden)."""
+        if self.coupling == "decoder":
+            return self.item_layer.weight
+        return self.users.encoder.first.weight[:, : self.item_layer.in_features]
+
+    def forward(self, batch: SparseBatch, of_items: bool = False) -> CoupledOutput:
+        """Return scores and KL term of users, or those of the features of items.
+
+        In training, the distance of the item vectors to the latent vectors is returned too: its sum
+        over all items with users, its mean over the batch with items.
+        """
+        if of_items:
+            return self._of_items(batch)
+        distance = None
+        if self.training and self.content is not None:
+            distance = (self.item_vectors() - self.content).square().sum()
+        output = self.users(batch)
+        return CoupledOutput(output.scores, output.kl, distance)
+
+    def _of_items(self, batch: SparseBatch) -> CoupledOutput:
+        assert self.items is not None
+        mu, logvar = self.items.posterior(batch)  # (n_rows, n_hidden) each
+        v = self.item_vectors()[batch.index].detach()
+        # The expectation of (v - z)^2 over z.
+        distance = ((v - mu).square() + logvar.exp()).sum(dim=1).mean()
+        output = self.items.decode(mu, logvar, batch)
+        return CoupledOutput(output.scores, output.kl, distance)
+
+
+class SymmetricMultVAEModule(MultVAEModule):
+    """Mult-VAE whose first weights are those of the last layer (equation 9).
+
+    Without hidden layers, they are those of the latent mean; the log-variance has its own.
+    """
+
+    def __init__(
+        self, n_items: int, n_components: int, hidden_layer_sizes: Sequence[int], dropout: float
+    ) -> None:
+        super().__init__(n_items, n_components, hidden_layer_sizes, dropout)
+        self.dropout = dropout
+        del self.encoder
+        self.bias = nn.Parameter(torch.empty(self.item_layer.in_features))
+        if hidden_layer_sizes:
+            self.rest = nn.Sequential(
+                nn.Tanh(),
+                hidden_layers(hidden_layer_sizes),
+                Dense(hidden_layer_sizes[-1], 2 * n_components),
+            )
+        else:
+            self.logvar = SparseLinear(n_items, n_components)
+
+    def reset_parameters(self, generator: torch.Generator) -> None:
+        """Set the bias of the first layer to 0."""
+        nn.init.zeros_(self.bias)
+
+    def posterior(self, batch: SparseBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return latent means and log-variances, of shape (n_rows, n_components) each."""
+        batch = batch.normalized().dropout(self.dropout, training=self.training)
+        h = sparse_product(batch, self.item_layer.weight) + self.bias  # (n_rows, n_hidden)
+        if hasattr(self, "logvar"):
+            return at_least_float32(h), at_least_float32(self.logvar(batch))
+        mu, logvar = at_least_float32(self.rest(h)).chunk(2, dim=1)
+        return mu, logvar
+
+
+class CoupledOutput(NamedTuple):
+    """Output of an autoencoder, and the squared distance of item vectors to latent vectors.
+
+    Parameters
+    ----------
+    scores, kl
+        As in :class:`Output`.
+    distance : Tensor or None
+        The squared distance.
+    """
+
+    scores: Any
+    kl: torch.Tensor | None
+    distance: torch.Tensor | None
+
+
+class CoupledELBO(AnnealedELBO):
+    """Negative ELBO with an annealed KL term, plus `coupling` times the distance."""
+
+    def __init__(self, *args: Any, coupling: float) -> None:
+        super().__init__(*args)
+        self.coupling = coupling
+
+    def forward(self, output: CoupledOutput, batch: SparseBatch) -> torch.Tensor:  # type: ignore[override]
+        """Return the loss, averaged over rows."""
+        loss = super().forward(Output(output.scores, output.kl), batch)
+        return loss if output.distance is None else loss + self.coupling * output.distance
+
+
+class DualELBO(nn.Module):
+    """Criteria of the pass over the users and of that over the items."""
+
+    def __init__(self, users: CoupledELBO, items: CoupledELBO) -> None:
+        super().__init__()
+        self.users = users
+        self.items = items
+        self.active_dimensions: int | None = None
+
+    def epoch_values(self) -> dict[str, float]:
+        """Return the values to record in the history of each epoch."""
+        values = {"beta": float(self.users.annealed_beta())}
+        if self.active_dimensions is not None:
+            values["item_beta"] = float(self.items.annealed_beta())
+            values["active_dimensions"] = self.active_dimensions
+        return values
+
+
+def renew_content(net: TorchNet) -> None:
+    """Set the content to the latent means of all items as they are now."""
+    module = cast(MDCVAEModule, net.plain_module)
+    with torch.no_grad():
+        module.content = means_of_items(module, net.datasets["items"], net.batch_size, net.device)
+    n_active = (module.content.var(dim=0, correction=0) > ACTIVE_VARIANCE).sum()
+    cast(DualELBO, net.plain_criterion).active_dimensions = int(n_active)
+
+
+def means_of_items(
+    module: MDCVAEModule, items: SparseRows, batch_size: int, device: str
+) -> torch.Tensor:
+    """Return the latent means of items, of shape (n_items, n_hidden)."""
+    assert module.items is not None
+    batches = SparseBatches(items, batch_size, device=device)
+    return torch.cat([module.items.encode(batch) for batch, _ in batches])
