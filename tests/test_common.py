@@ -96,6 +96,8 @@ SMALL["CTR"] = {"n_components": 8}
 SMALL["CDL"] = SMALL["CVAE"] = {
     "n_components": 8,
     "hidden_layer_sizes": (16,),
+    "lambda_u": 0.1,
+    "lambda_v": 1.0,
     "n_pretraining_epochs": 10,
     "max_epochs": 10,
     "batch_size": 8,
