@@ -168,7 +168,13 @@ OBJECTIVES = {
     "CondVAE": [{"hidden_layer_sizes": (), "n_annealing_steps": 0}],
     "CoVAE": [{"alpha": 3.0, "dropout": 0.3, "hidden_layer_sizes": ()}],
     "MDCVAE": [
-        {"symmetric": True, "hidden_layer_sizes": (16,), "item_likelihood": "multinomial"},
+        {
+            "symmetric": True,
+            "hidden_layer_sizes": (16,),
+            "item_likelihood": "multinomial",
+            "item_dropout": 0.3,
+            "max_epochs": 40,
+        },
         {"coupling": "encoder", "item_likelihood": "gaussian", "max_epochs": 30},
     ],
     "MultDAE": [
