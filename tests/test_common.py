@@ -59,6 +59,7 @@ SMALL["NeuMF"] = {
     "batch_size": 256,
     "learning_rate": 2e-2,
 }
+SMALL["DeepMusic"] = {"n_components": 8, "hidden_layer_sizes": (16, 16), "learning_rate": 1e-2}
 SMALL["FactorizationMachine"] = {**SMALL["ContentELSA"], "learning_rate": 2e-2}
 SMALL["FactorsFromContent"] = {"recommender": WMF(8, random_state=0)}
 SMALL["WMF"] = {"n_components": 8}
@@ -95,6 +96,8 @@ SMALL["CTR"] = {"n_components": 8}
 SMALL["CDL"] = SMALL["CVAE"] = {
     "n_components": 8,
     "hidden_layer_sizes": (16,),
+    "lambda_u": 0.1,
+    "lambda_v": 1.0,
     "n_pretraining_epochs": 10,
     "max_epochs": 10,
     "batch_size": 8,
@@ -136,6 +139,11 @@ REGIMES = {
     ],
     "NeuMF": [{"user_vector": "solve"}, {"pretrain": True}],
     "VASP": [{"item_share": 0.96}],  # all of the 20 items of the checkerboard
+    "WMF": [
+        {"solver": "cholesky"},
+        {"zeros": "unobserved", "frequency_exponent": 0.0},
+        {"zeros": "unobserved", "binary": True, "solver": "cholesky"},
+    ],
 }
 
 # Settings under which a model learns something else, on the same path through the estimator.
@@ -160,7 +168,13 @@ OBJECTIVES = {
     "CondVAE": [{"hidden_layer_sizes": (), "n_annealing_steps": 0}],
     "CoVAE": [{"alpha": 3.0, "dropout": 0.3, "hidden_layer_sizes": ()}],
     "MDCVAE": [
-        {"symmetric": True, "hidden_layer_sizes": (16,), "item_likelihood": "multinomial"},
+        {
+            "symmetric": True,
+            "hidden_layer_sizes": (16,),
+            "item_likelihood": "multinomial",
+            "item_dropout": 0.3,
+            "max_epochs": 40,
+        },
         {"coupling": "encoder", "item_likelihood": "gaussian", "max_epochs": 30},
     ],
     "MultDAE": [

@@ -384,6 +384,15 @@ def test_short_titles_keep_latent_dimensions_active(data_folder):
     assert fitted.net_.history[-1, "active_dimensions"] >= 25
 
 
+def test_sparse_content_is_never_made_dense(X, F, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("made dense")
+
+    for name in ("toarray", "todense"):
+        monkeypatch.setattr(sp.csr_array, name, refuse)
+    model().fit(X, item_features=F).with_items(F[:2])
+
+
 def test_part_of_the_users_cannot_be_learnt_alone(X, F):
     assert not hasattr(model(), "partial_fit")
 

@@ -12,6 +12,7 @@ _MODULES = {
     "CoVAE": "_covae",
     "CondVAE": "_cond_vae",
     "ContentELSA": "_content_elsa",
+    "DeepMusic": "_deep_music",
     "FactorizationMachine": "_factorization_machine",
     "FactorsFromContent": "_factors_from_content",
     "MDCVAE": "_mdcvae",

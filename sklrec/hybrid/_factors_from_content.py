@@ -127,11 +127,12 @@ ItemFeatures or None, default=None
         for name in ("regressor_", "item_bias_"):
             self.__dict__.pop(name, None)
         with fit_progress(self, X, max_subtasks=2) as step:
-            self.recommender_: Any = clone(WMF() if self.recommender is None else self.recommender)
+            self.recommender_: Any = clone(self._unfitted_recommender())
             self.recommender_.fit(X)
             if not hasattr(self.recommender_, "item_factors_"):
                 raise ValueError(
-                    f"recommender must have item_factors_ after fit, got {self.recommender!r}."
+                    "recommender must have item_factors_ after fit, got "
+                    f"{self._unfitted_recommender()!r}."
                 )
             step("recommender")
             values = _values(self.recommender_)
@@ -145,6 +146,12 @@ ItemFeatures or None, default=None
         self._set_values(values)
         return self
 
+    def _unfitted_recommender(self) -> BaseEstimator:
+        return WMF() if self.recommender is None else self.recommender
+
+    def _unfitted_regressor(self) -> BaseEstimator:
+        return Ridge() if self.regressor is None else self.regressor
+
     def _fit_regressor(self, F: Any, values: np.ndarray) -> None:
         old = super()._known_items()
         if not (old & self._described).any():
@@ -153,7 +160,7 @@ ItemFeatures or None, default=None
                 f"both: {old.sum()} of {len(old)} items have interactions, "
                 f"{self._described.sum()} have features."
             )
-        self.regressor_: Any = clone(Ridge() if self.regressor is None else self.regressor)
+        self.regressor_: Any = clone(self._unfitted_regressor())
         target = values[old]
         self.regressor_.fit(F[old], target[:, 0] if target.shape[1] == 1 else target)
 
@@ -164,7 +171,7 @@ ItemFeatures or None, default=None
         if values.shape not in ((F.shape[0], width), (F.shape[0],) if width == 1 else ()):
             raise ValueError(
                 f"The regressor must predict {width} values for each item, got an array of shape "
-                f"{values.shape} for {F.shape[0]} items from {self.regressor!r}."
+                f"{values.shape} for {F.shape[0]} items from {self.regressor_!r}."
             )
         return values.reshape(F.shape[0], width)
 
@@ -195,16 +202,16 @@ ItemFeatures or None, default=None
         return np.asarray(self.recommender_.transform(X))
 
     def _explains(self) -> bool:
-        recommender = WMF() if self.recommender is None else self.recommender
-        return hasattr(getattr(self, "recommender_", recommender), "explain")
+        return hasattr(getattr(self, "recommender_", self._unfitted_recommender()), "explain")
 
     def _contributions(self, X: sp.csr_array, item: int) -> np.ndarray:
         return self.recommender_._contributions(X, item)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        if isinstance(self.recommender, BaseEstimator):
-            of_recommender: Any = get_tags(self.recommender)
+        recommender = self._unfitted_recommender()
+        if isinstance(recommender, BaseEstimator):
+            of_recommender: Any = get_tags(recommender)
             own: Any = tags
             own.recommender_tags = getattr(of_recommender, "recommender_tags", own.recommender_tags)
         return tags

@@ -368,21 +368,34 @@ class NeuMFModule(nn.Module):
     def _solved(self, batch: SparseBatch) -> torch.Tensor:
         """Return users' vectors after some steps of Adam from 0, with all other weights fixed.
 
-        The loss is that of training, with negatives that depend on the row alone.
+        The loss is that of training, with negatives that depend on the row alone. Users are solved
+        for together as long as their pairs are not too many.
         """
+        device = batch.items.device
         X = batch.to(torch.device("cpu")).to_scipy()
-        rows = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))[:, None]
+        n_pairs = np.cumsum(np.diff(X.indptr)) * (1 + cast(int, self.n_negatives))
+        block = n_pairs // (BLOCK if device.type == "cpu" else BLOCK_ON_GPU)
+        starts = np.flatnonzero(np.diff(block, prepend=-1))
+        solved = [
+            self._solved_together(X[start:end], device)
+            for start, end in pairwise([*starts, X.shape[0]])
+        ]
+        return torch.cat(solved)
+
+    def _solved_together(self, X: sp.csr_array, device: torch.device) -> torch.Tensor:
+        rows = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
         uniform = uniform_by_row(X, cast(int, self.n_negatives), SEED)
-        negatives = torch.from_numpy(NegativeSampler(X).at(rows, uniform))
-        user = batch.rows
+        negatives = NegativeSampler(X).at(rows[:, None], uniform)
         with torch.inference_mode(False), torch.enable_grad():
-            items = torch.cat([batch.items[:, None], negatives.to(user.device)], dim=1)
-            everyone = torch.arange(len(batch), device=user.device)
+            pairs = np.concatenate([X.indices[:, None], negatives], axis=1)
+            items = torch.from_numpy(pairs.astype(np.int64)).to(device)
+            user = torch.from_numpy(rows).to(device)
+            everyone = torch.arange(X.shape[0], device=device)
             n_vector = sum(part.items.weight.shape[1] for part in parts_of(self))
-            vectors = UserVectors(len(batch), n_vector, user.device)
+            vectors = UserVectors(X.shape[0], n_vector, device)
             for _ in range(N_STEPS):
                 own = vectors.of(everyone)
-                loss = log_losses(self.score(own[user.clone()], items), items).sum()
+                loss = log_losses(self.score(own[user], items), items).sum()
                 (gradient,) = torch.autograd.grad(loss, own)
                 vectors.step(everyone, gradient, RATE)
         return vectors.values
