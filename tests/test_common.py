@@ -69,7 +69,10 @@ SMALL["VASP"] = {**SMALL["FLVAE"], "max_epochs": 12, "lambda_": 1.0}
 # share, their base class, is checked with one of them.
 REGIMES = {
     "BM25Transformer": [{"b": 0.0}, {"b": 1.0}, {"k1": 0.0}],
-    "CDAE": [{"user_vector": "solve"}, {"user_vector": None, "n_negatives": None}],
+    "CDAE": [
+        {"user_vector": "solve", "n_negatives": None, "lambda_": 0.1},
+        {"user_vector": None, "n_negatives": None},
+    ],
     "EASE": [{"dropout": 0.3}],
     "LFM": [
         {"solver": "gd", "threshold": 3.5, "tol": 1e-4},
