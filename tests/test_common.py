@@ -91,9 +91,9 @@ REGIMES = {
 # Settings under which a model learns something else, on the same path through the estimator.
 OBJECTIVES = {
     "CDAE": [
-        {"loss": "logistic", "activation": "sigmoid"},
+        {"loss": "logistic", "activation": "sigmoid", "max_epochs": 50},
         {"n_negatives": None, "unobserved_weight": 0.3, "lambda_": 1e-3},
-        {"normalize": False, "activation": "identity", "user_vector": "solve"},
+        {"normalize": False, "activation": "identity", "n_negatives": None},
     ],
     "ELSA": [{"n_components": 50}],  # more than items
     "FLVAE": [{"augmentation": False}],
