@@ -272,13 +272,15 @@ class ScoresOfAllPairs:
         """Return the scores, of shape (n_rows, n_items)."""
         parts = parts_of(self.module)
         last = self.module.last
+        scores = self.users.new_zeros(len(self.users), len(parts[0].items.weight))
+        if not self.has_items.any():
+            return scores
         weights = last.weight[0].split([part.n_outputs for part in parts])
         vectors = self.users[self.has_items].chunk(len(parts), dim=1)
         found = sum(
             part.scores(users, weight)
             for part, users, weight in zip(parts, vectors, weights, strict=True)
         )
-        scores = self.users.new_zeros(len(self.users), len(parts[0].items.weight))
         scores[self.has_items] = found + last.bias
         return scores
 
