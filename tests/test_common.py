@@ -111,7 +111,10 @@ REGIMES = {
     "BM25Transformer": [{"b": 0.0}, {"b": 1.0}, {"k1": 0.0}],
     "CVAE": [{"inference": "bayes"}],
     "CollectiveEASE": [{"dropout": 0.3}],
-    "CDAE": [{"user_vector": "solve"}, {"user_vector": None, "n_negatives": None}],
+    "CDAE": [
+        {"user_vector": "solve", "n_negatives": None, "lambda_": 0.1},
+        {"user_vector": None, "n_negatives": None},
+    ],
     "EASE": [{"dropout": 0.3}],
     "ItemKNN": [
         {"n_neighbors": 5, "metric": "asymmetric-cosine", "shrinkage": 1.0},
@@ -153,9 +156,9 @@ OBJECTIVES = {
     "CVAE": [{"likelihood": "gaussian"}, {"likelihood": "multinomial", "n_pretraining_epochs": 0}],
     "ContentELSA": [{"free_part": False}],
     "CDAE": [
-        {"loss": "logistic", "activation": "sigmoid"},
+        {"loss": "logistic", "activation": "sigmoid", "max_epochs": 50},
         {"n_negatives": None, "unobserved_weight": 0.3, "lambda_": 1e-3},
-        {"normalize": False, "activation": "identity", "user_vector": "solve"},
+        {"normalize": False, "activation": "identity", "n_negatives": None},
     ],
     "ELSA": [{"n_components": 50}],  # more than items
     "FLVAE": [{"augmentation": False}],
