@@ -46,6 +46,7 @@ SMALL["RecVAE"] = {
 }
 
 SMALL["ContentELSA"] = {**SMALL["ELSA"], "max_epochs": 25, "learning_rate": 0.1}
+SMALL["DeepMusic"] = {"n_components": 8, "hidden_layer_sizes": (16, 16), "learning_rate": 1e-2}
 SMALL["CDAE"] = {
     "n_components": 16,
     "max_epochs": 15,
@@ -59,7 +60,6 @@ SMALL["NeuMF"] = {
     "batch_size": 256,
     "learning_rate": 2e-2,
 }
-SMALL["DeepMusic"] = {"n_components": 8, "hidden_layer_sizes": (16, 16), "learning_rate": 1e-2}
 SMALL["FactorizationMachine"] = {**SMALL["ContentELSA"], "learning_rate": 2e-2}
 SMALL["FactorsFromContent"] = {"recommender": WMF(8, random_state=0)}
 SMALL["WMF"] = {"n_components": 8}
