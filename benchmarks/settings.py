@@ -26,7 +26,18 @@ from sklrec.ensemble import HadamardEnsemble
 from sklrec.factorization import BPR, LFM, WMF
 from sklrec.linear import EASE, SLIM, SparseEASE
 from sklrec.neighbors import ItemKNN, RP3beta, UserKNN
-from sklrec.neural import ELSA, FLVAE, VASP, HVampVAE, MultDAE, MultVAE, NeuralEASE, RecVAE
+from sklrec.neural import (
+    CDAE,
+    ELSA,
+    FLVAE,
+    VASP,
+    HVampVAE,
+    MultDAE,
+    MultVAE,
+    NeuMF,
+    NeuralEASE,
+    RecVAE,
+)
 from sklrec.pipeline import Pipeline
 
 CANONICAL = {"canonical": 98765}
@@ -259,10 +270,32 @@ MODELS = [
         paper="Rendle et al. 2022",
         search={"lambda_": [0.005, 0.01, 0.02], "unobserved_weight": [0.1, 0.15, 0.2]},
         search_on={
-            "citeulike-a": {"lambda_": [1e-4, 1e-3], "unobserved_weight": [0.05, 0.1]},
+            "citeulike-a": {"lambda_": [1e-4], "unobserved_weight": [0.1]},
             "gowalla": {"lambda_": [1e-4], "unobserved_weight": [0.05]},
         },
         adapted={"citeulike-a": {"n_components": 1024}, "gowalla": {"n_components": 1024}},
+    ),
+    Model(
+        "CDAE",
+        # The loss of Liang et al. 2018.
+        CDAE(n_negatives=None, max_epochs=40, early_stopping=True, n_iter_no_change=8),
+        paper="Wu et al. 2016",
+        search={"unobserved_weight": [0.1, 0.3, 1], "lambda_": [1e-4, 1e-3]},
+        search_on={
+            "ml-1m": {"unobserved_weight": [0.3], "lambda_": [1e-3]},
+            "citeulike-a": {"unobserved_weight": [0.1], "lambda_": [1e-3]},
+        },
+        adapted={
+            key: {"learning_rate": 3e-3, "max_epochs": 14, "callbacks": [FallingRate(14)]}
+            for key in CITEULIKE
+        },
+    ),
+    Model(
+        "NeuMF",
+        NeuMF(batch_size=4096, learning_rate=4e-3),
+        paper="He et al. 2017",
+        search={"n_components": [32, 64], "n_negatives": [4]},
+        search_on={"ml-1m": {"n_components": [64]}},
     ),
     Model(
         "Mult-DAE",

@@ -57,8 +57,8 @@ def save(estimator: BaseEstimator, path: str | os.PathLike) -> None:
     TypeError
         If `estimator` is not a single estimator of sklrec, or if a parameter or attribute has a
         type that cannot be saved. Supported are None, booleans, numbers, strings, bytes, UUIDs,
-        dates, datetimes without a named time zone, numpy types, and lists, tuples, dicts and
-        arrays of these. No file is written in case of an error.
+        dates, datetimes without a named time zone, numpy types, and lists, tuples, dicts,
+        arrays and CSR arrays of these. No file is written in case of an error.
     FileNotFoundError
         If the folder does not exist.
     OSError

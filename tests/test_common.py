@@ -7,9 +7,13 @@ import pytest
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks as sklearn_checks
 
-from sklrec.base import ItemFeaturesMixin
+from sklrec.factorization import WMF
 from sklrec.utils import all_estimators
-from sklrec.utils._content_checks import reading_content, with_item_features
+from sklrec.utils._content_checks import (
+    reading_content,
+    takes_item_features,
+    with_item_features,
+)
 from sklrec.utils.estimator_checks import _name_of as name_of
 from sklrec.utils.estimator_checks import (
     check_beats_a_random_ranking,
@@ -42,6 +46,22 @@ SMALL["RecVAE"] = {
 }
 
 SMALL["ContentELSA"] = {**SMALL["ELSA"], "max_epochs": 25, "learning_rate": 0.1}
+SMALL["CDAE"] = {
+    "n_components": 16,
+    "max_epochs": 15,
+    "batch_size": 64,
+    "learning_rate": 2e-2,
+}
+SMALL["NeuMF"] = {
+    "n_components": 8,
+    "hidden_layer_sizes": (16, 8),
+    "max_epochs": 15,
+    "batch_size": 256,
+    "learning_rate": 2e-2,
+}
+SMALL["DeepMusic"] = {"n_components": 8, "hidden_layer_sizes": (16, 16), "learning_rate": 1e-2}
+SMALL["FactorizationMachine"] = {**SMALL["ContentELSA"], "learning_rate": 2e-2}
+SMALL["FactorsFromContent"] = {"recommender": WMF(8, random_state=0)}
 SMALL["WMF"] = {"n_components": 8}
 SMALL["BPR"] = {"n_components": 8}
 SMALL["NeuralEASE"] = {"max_epochs": 15, "batch_size": 64}
@@ -51,6 +71,23 @@ SMALL["FLVAE"] = {
     "n_encoder_layers": 2,
     "n_decoder_layers": 1,
     "max_epochs": 20,
+    "batch_size": 64,
+    "learning_rate": 2e-2,
+}
+SMALL["CondVAE"] = SMALL["MultVAE"]
+SMALL["CoVAE"] = {
+    "n_components": 8,
+    "hidden_layer_sizes": (16,),
+    "beta": 0.1,
+    "n_feature_epochs": 3,
+    "max_epochs": 60,
+    "batch_size": 64,
+    "learning_rate": 2e-2,
+}
+SMALL["MDCVAE"] = {
+    "n_components": 8,
+    "item_hidden_layer_sizes": (16,),
+    "max_epochs": 15,
     "batch_size": 64,
     "learning_rate": 2e-2,
 }
@@ -74,6 +111,7 @@ REGIMES = {
     "BM25Transformer": [{"b": 0.0}, {"b": 1.0}, {"k1": 0.0}],
     "CVAE": [{"inference": "bayes"}],
     "CollectiveEASE": [{"dropout": 0.3}],
+    "CDAE": [{"user_vector": "solve"}, {"user_vector": None, "n_negatives": None}],
     "EASE": [{"dropout": 0.3}],
     "ItemKNN": [
         {"n_neighbors": 5, "metric": "asymmetric-cosine", "shrinkage": 1.0},
@@ -87,6 +125,7 @@ REGIMES = {
         {"n_components": 3, "tol": 1e-3},
         {"n_components": 3, "solver": "gd", "learning_rate": 2e-4, "tol": 1e-5},
     ],
+    "MDCVAE": [{"symmetric": True, "lambda_v": 100.0, "max_epochs": 60}],
     "MultVAE": [
         {"early_stopping": True, "validation_fraction": 0.2},
         {"warm_start": True},
@@ -98,7 +137,13 @@ REGIMES = {
         {"metric": "jaccard"},
         {"metric": "conditional-probability"},
     ],
+    "NeuMF": [{"user_vector": "solve"}, {"pretrain": True}],
     "VASP": [{"item_share": 0.96}],  # all of the 20 items of the checkerboard
+    "WMF": [
+        {"solver": "cholesky"},
+        {"zeros": "unobserved", "frequency_exponent": 0.0},
+        {"zeros": "unobserved", "binary": True, "solver": "cholesky"},
+    ],
 }
 
 # Settings under which a model learns something else, on the same path through the estimator.
@@ -110,6 +155,11 @@ OBJECTIVES = {
         {"likelihood": "multinomial", "n_pretraining_epochs": 0},
     ],
     "ContentELSA": [{"free_part": False}],
+    "CDAE": [
+        {"loss": "logistic", "activation": "sigmoid"},
+        {"n_negatives": None, "unobserved_weight": 0.3, "lambda_": 1e-3},
+        {"normalize": False, "activation": "identity", "user_vector": "solve"},
+    ],
     "ELSA": [{"n_components": 50}],  # more than items
     "FLVAE": [{"augmentation": False}],
     "HVampVAE": [
@@ -118,6 +168,18 @@ OBJECTIVES = {
         {"prior": "standard", "likelihood": "logistic"},
     ],
     "LFM": [{"n_components": 3, "tol": 1e-3, "threshold": 3.5}],
+    "CondVAE": [{"hidden_layer_sizes": (), "n_annealing_steps": 0}],
+    "CoVAE": [{"alpha": 3.0, "dropout": 0.3, "hidden_layer_sizes": ()}],
+    "MDCVAE": [
+        {
+            "symmetric": True,
+            "hidden_layer_sizes": (16,),
+            "item_likelihood": "multinomial",
+            "item_dropout": 0.3,
+            "max_epochs": 40,
+        },
+        {"coupling": "encoder", "item_likelihood": "gaussian", "max_epochs": 30},
+    ],
     "MultDAE": [
         {"likelihood": "gaussian", "max_epochs": 30},
         {"likelihood": "logistic", "lambda_": 1e-4, "hidden_layer_sizes": (16, 12)},
@@ -125,6 +187,11 @@ OBJECTIVES = {
     "MultVAE": [
         {"likelihood": "gaussian", "max_epochs": 30},
         {"n_annealing_steps": 0, "hidden_layer_sizes": ()},
+    ],
+    "NeuMF": [
+        {"model": "gmf"},
+        {"model": "mlp"},
+        {"model": "gmf", "user_vector": "solve"},
     ],
     "NeuralEASE": [{"loss": "mse", "lambda_": 1.0}, {"loss": "focal", "dropout": 0.2}],
     "RecVAE": [
@@ -172,7 +239,7 @@ def recommender_checks_in_brief(estimator):
 def with_and_without_features(estimators):
     for estimator in estimators:
         yield estimator
-        if isinstance(estimator, ItemFeaturesMixin):
+        if takes_item_features(estimator):
             yield reading_content(estimator)
 
 
@@ -202,9 +269,7 @@ def test_recommender(estimator, check):
         (estimator, check)
         for plain in CHECKS_OF_OBJECTIVES
         for check in (
-            [plain, with_item_features(plain)]
-            if isinstance(estimator, ItemFeaturesMixin)
-            else [plain]
+            [plain, with_item_features(plain)] if takes_item_features(estimator) else [plain]
         )
     ],
 )

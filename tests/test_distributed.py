@@ -540,6 +540,26 @@ def test_a_fit_survives_a_killed_worker(client, blocks, monkeypatch):
     assert not list(blocks.path.glob("fit-*"))
 
 
+def test_factors_survive_a_killed_worker(client, blocks, monkeypatch):
+    monkeypatch.setattr(_fit_wmf, "_BYTES_OF_A_TASK", 2000)
+    model = WMF(8, max_iter=6, random_state=0)
+    expected = fit(model, blocks)
+    with a_worker_dies(client, some_files(blocks.path, "users-*.npy", 12)):
+        found = fit(model, blocks, client=client)
+    assert_allclose(found.item_factors_, expected.item_factors_, rtol=1e-5, atol=1e-6)
+    assert not list(blocks.path.glob("fit-*"))
+
+
+def test_nearest_items_survive_a_killed_worker(client, blocks, monkeypatch):
+    monkeypatch.setattr(_fit_neighbors, "_PRODUCTS_OF_A_TASK", 1000)
+    monkeypatch.setattr(_fit_neighbors, "_GROUPS_OF_A_TASK", 1)
+    model = SparseEASE(n_neighbors=7, lambda_=5.0)
+    expected = fit(model, blocks)
+    with a_worker_dies(client, some_files(blocks.path, "nearest-*.npz", 3)):
+        found = fit(model, blocks, client=client)
+    assert_allclose(found.coef_.data, expected.coef_.data, rtol=1e-5)
+
+
 def test_rankings_survive_a_killed_worker(client, blocks, tmp_path):
     model = DiesOnce(str(tmp_path / "marker")).fit(whole(blocks)[1])
     rank_to_parquet(model, blocks, tmp_path / "rankings", k=2, client=client)

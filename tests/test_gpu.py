@@ -20,12 +20,14 @@ from sklrec._ranking import Excluded, top_k  # noqa: E402
 from sklrec.datasets import make_interactions  # noqa: E402
 from sklrec.metrics import RankingScorer, evaluate  # noqa: E402
 from sklrec.neural import (  # noqa: E402
+    CDAE,
     ELSA,
     FLVAE,
     VASP,
     HVampVAE,
     MultDAE,
     MultVAE,
+    NeuMF,
     NeuralEASE,
     RecVAE,
 )
@@ -52,6 +54,10 @@ MODELS = [
     VASP(8, hidden_size=16),
     VASP(8, hidden_size=16, training="alternating", item_share=0.5),
     ELSA(8),
+    CDAE(8),
+    CDAE(8, user_vector="solve", n_negatives=None, loss="logistic"),
+    NeuMF(n_components=8, hidden_layer_sizes=(8, 4)),
+    NeuMF(n_components=8, hidden_layer_sizes=(8, 4), user_vector="solve", pretrain=True),
 ]
 # Without noise, which every kind of device draws differently.
 NOISELESS = [
@@ -59,6 +65,8 @@ NOISELESS = [
     NeuralEASE(dropout=0.0),
     NeuralEASE(dropout=0.0, loss="focal"),
     ELSA(8),
+    CDAE(8, dropout=0.0),
+    NeuMF(n_components=8, hidden_layer_sizes=(8, 4)),
 ]
 
 
@@ -66,7 +74,7 @@ def name_of(model):
     return type(model).__name__ + "".join(
         f"-{value}"
         for name, value in model.get_params().items()
-        if name in ("likelihood", "loss", "training")
+        if name in ("likelihood", "loss", "training", "user_vector")
     )
 
 

@@ -85,6 +85,7 @@ def by_hand(
     nll=logistic_nll,
     beta=lambda n: min(n / 5000, 0.2),
     item_beta=lambda n: min(n / 5000, 0.1),
+    item_dropout=0.0,
 ):
     """Return the passes of an epoch: equations 10 and 11, turned around, for means over batches.
 
@@ -104,13 +105,17 @@ def by_hand(
         content = mu.detach()
 
     def of_users(w, given, learnt, draws):
+        penalty = lambda_v / 2 * ((coupled_weights(w) - content) ** 2).sum()
+        if item_dropout:
+            kept = torch.empty(len(F), 1).bernoulli_(1 - item_dropout, generator=draws.generator)
+            mixed = torch.where(kept > 0, w["users.item_layer.weight"], content)
+            w = {**w, "users.item_layer.weight": mixed}
         x = draws.thinned(unit_rows(given), 0.5)
         mu, logvar = users_posterior(w, x, symmetric)
         u = mu + draws.normal(mu.shape) * (logvar / 2).exp()
         scores = linear(w, "users.item_layer", hidden_layers(w, "users.decoder", u))
         elbo = multinomial_nll(scores, learnt) + beta(steps["users"]) * kl_to_standard(mu, logvar)
         steps["users"] += 1
-        penalty = lambda_v / 2 * ((coupled_weights(w) - content) ** 2).sum()
         return elbo.mean() + penalty / n_users
 
     def of_items(w, given, learnt, draws):
@@ -137,6 +142,8 @@ def by_hand(
         ({}, {}),
         ({"symmetric": True}, {}),
         ({"symmetric": True, "hidden_layer_sizes": (6, 5)}, {}),
+        ({"item_dropout": 0.4}, {"item_dropout": 0.4}),
+        ({"symmetric": True, "item_dropout": 0.4}, {"item_dropout": 0.4}),
         ({"hidden_layer_sizes": (6,), "item_hidden_layer_sizes": ()}, {}),
         (
             {"item_likelihood": "gaussian", "n_item_annealing_steps": 0, "item_beta": 0.7},
@@ -345,6 +352,11 @@ def test_new_items_need_a_decoder_that_is_close_to_the_content(setting, fitted, 
     assert fitted(symmetric=True, **setting).with_items(groups[:2]).n_features_in_ == 22
 
 
+def test_item_dropout_needs_a_decoder_that_is_close_to_the_content(fitted):
+    with pytest.raises(ValueError, match=r"item_dropout=0\.5 needs coupling='decoder' or symm"):
+        fitted(coupling="encoder", item_dropout=0.5)
+
+
 def test_parameters_set_after_fit_do_not_change_new_items(fitted, groups, X):
     model = fitted(symmetric=True)
     wide = sp.csr_array((X.data, X.indices, X.indptr), shape=(60, 22))
@@ -375,7 +387,7 @@ def test_history_has_the_active_dimensions_of_the_items(X, groups):
     model = MDCVAE(**{**SMALL, "max_epochs": 40, "n_item_annealing_steps": 20}, item_beta=0.3)
     model.fit(X, item_features=groups)
     history = model.net_.history
-    found = history[:, "n_active_components"]
+    found = history[:, "active_dimensions"]
     assert len(found) == 40
     assert 0 < found[-1] <= 4
     assert_allclose(history[:3, "item_beta"], [0.1, 0.2, 0.3], rtol=1e-6)  # 2 batches of items
@@ -385,7 +397,7 @@ def test_history_has_the_active_dimensions_of_the_items(X, groups):
     assert found[-1] == (z.var(dim=0, correction=0) > 0.01).sum()
     collapsed = MDCVAE(**{**SMALL, "max_epochs": 40}, item_beta=100.0, n_item_annealing_steps=0,
                        lambda_v=0.0).fit(X, item_features=groups)  # fmt: skip
-    assert collapsed.net_.history[-1, "n_active_components"] == 0
+    assert collapsed.net_.history[-1, "active_dimensions"] == 0
 
 
 def test_partial_fit_and_warm_starts_go_on_with_the_features(X, groups):
@@ -425,7 +437,7 @@ def test_validation_users_are_scored_with_the_content(X, groups):
     model = MDCVAE(**SMALL, symmetric=True, early_stopping=True, validation_fraction=0.2)
     model.fit(X, item_features=groups)
     assert len(model.validation_scores_) == 2
-    assert model.best_n_active_components_ in range(5)
+    assert model.best_active_dimensions_ in range(5)
     assert model.best_item_beta_ > 0
 
 
@@ -436,6 +448,11 @@ def test_negative_features_need_the_gaussian_likelihood(X, groups):
             MDCVAE(**SMALL, item_likelihood=likelihood).fit(X, item_features=signed)
     model = MDCVAE(**SMALL, item_likelihood="gaussian").fit(X, item_features=signed)
     assert np.isfinite(model.with_items(signed[:2]).item_embeddings_).all()
+
+
+def test_features_that_are_zero_everywhere_are_an_error(X):
+    with pytest.raises(ValueError, match="zero everywhere"):
+        MDCVAE(**SMALL).fit(X, item_features=np.zeros((20, 3)))
 
 
 @pytest.mark.parametrize("name", ["hidden_layer_sizes", "item_hidden_layer_sizes"])

@@ -28,7 +28,7 @@ def integers(n_rows, n_columns, low=0, dtype=np.float64):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("form", [sp.csr_array, np.asarray])
 @pytest.mark.parametrize("low", [0, -2])
-@pytest.mark.parametrize("k", [1, 4, 29, 30, 100])
+@pytest.mark.parametrize("k", [1, 4, 20, 30, 100])
 def test_largest_are_those_of_the_sorted_product(k, low, form, dtype):
     A, B = integers(40, 12, low, dtype), integers(30, 12, low, dtype).T
     found = largest_of_rows(form(A), form(B), k)
@@ -62,8 +62,10 @@ def test_blocks_have_no_more_entries_than_allowed(monkeypatch):
     assert sums.mean() > 50
 
 
+@pytest.mark.parametrize("entries", [1, 1000])
 @pytest.mark.parametrize("form", [sp.csr_array, np.asarray])
-def test_entries_are_finished_with_their_row_and_column(form):
+def test_entries_are_finished_with_their_row_and_column(form, entries, monkeypatch):
+    monkeypatch.setattr(_nearest, "ENTRIES", entries)
     A, B = integers(6, 5), integers(7, 5).T
 
     def scale(values, rows, columns):

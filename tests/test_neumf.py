@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
-from written_out import Draws, Recorder, adam, some_users, weights_of
+from written_out import Draws, LargestTensor, Recorder, adam, some_users, weights_of
 
 torch = pytest.importorskip("torch")
 
-from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
-from torch.utils._pytree import tree_leaves  # noqa: E402
 
 from sklrec import _memory  # noqa: E402
 from sklrec._pairs import NegativeSampler, uniform_by_row  # noqa: E402
@@ -174,6 +172,13 @@ def test_vector_that_is_solved_for_takes_steps_on_the_loss_of_the_row(model, mon
     assert_allclose(model.transform(users), expected, atol=1e-4)
 
 
+def test_vectors_are_the_same_however_many_are_solved_for_together(X, monkeypatch):
+    model = NeuMF(**SMALL, user_vector="solve").fit(X)
+    together = model.transform(X)
+    monkeypatch.setattr(_neumf, "BLOCK", 100)
+    assert_allclose(model.transform(X), together, atol=1e-5)
+
+
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
 def test_training_begins_with_the_weighted_scores_of_trained_parts(X, alpha):
     """Equation 13: the last layer of each part is multiplied by its share."""
@@ -217,19 +222,6 @@ def test_training_that_is_interrupted_in_a_part_leaves_no_model(X, monkeypatch):
     with pytest.warns(UserWarning, match="interrupted"), pytest.raises(KeyboardInterrupt):
         model.fit(X)
     assert not hasattr(model, "net_")
-
-
-class LargestTensor(TorchDispatchMode):
-    """Remember the size of the largest tensor that an operation returns."""
-
-    n_values = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        out = function(*args, **(kwargs or {}))
-        for leaf in tree_leaves(out):
-            if isinstance(leaf, torch.Tensor):
-                self.n_values = max(self.n_values, leaf.numel())
-        return out
 
 
 def test_scoring_holds_nothing_larger_than_scores_weights_and_a_block(X, monkeypatch):

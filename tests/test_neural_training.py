@@ -28,12 +28,14 @@ from skorch.callbacks import (  # noqa: E402
 from sklrec.datasets import make_interactions  # noqa: E402
 from sklrec.metrics import RankingScorer, evaluate  # noqa: E402
 from sklrec.neural import (  # noqa: E402
+    CDAE,
     ELSA,
     FLVAE,
     VASP,
     HVampVAE,
     MultDAE,
     MultVAE,
+    NeuMF,
     NeuralEASE,
     RecVAE,
 )
@@ -59,6 +61,9 @@ MODELS = [
     FLVAE(4, hidden_size=8),
     VASP(4, hidden_size=8, training="alternating"),
     ELSA(4),
+    CDAE(4),
+    NeuMF(n_components=4, hidden_layer_sizes=(8, 4)),
+    NeuMF("gmf", n_components=4, user_vector="solve"),
 ]
 every_model = pytest.mark.parametrize("model", MODELS, ids=lambda m: type(m).__name__)
 

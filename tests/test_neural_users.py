@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch")
 from skorch.callbacks import Callback  # noqa: E402
 
 from sklrec.neural import (  # noqa: E402
+    CDAE,
     ELSA,
     FLVAE,
     VASP,
@@ -27,6 +28,7 @@ MODELS = [
     RecVAE(3, hidden_size=4, n_encoder_epochs=1),
     HVampVAE(3, hidden_layer_sizes=(), n_pseudo_inputs=3),
     ELSA(3),
+    CDAE(3),
     NeuralEASE(),
     FLVAE(3, hidden_size=4),
     VASP(3, hidden_size=4),

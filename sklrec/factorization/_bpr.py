@@ -22,7 +22,7 @@ from .._typing import MatrixLike
 from ._base import BaseFactorRecommender
 
 PAIRS_AT_ONCE = 1024  # whose factors fit into the cache of a core
-ENTRIES_AT_ONCE = 8192  # of rows that are folded in together
+ENTRIES_AT_ONCE = 65_536  # of rows whose negatives are drawn together
 STEP = 1.0  # of folding in, on the mean loss of a row
 
 
@@ -277,29 +277,28 @@ class BPR(BaseFactorRecommender):
         return U
 
     def _descend(self, X: sp.csr_array) -> np.ndarray:
-        """Return the factors of the users of a few rows, by gradient descent on their mean loss.
+        """Return the factors of the users of some rows, by gradient descent on their mean losses.
 
         The penalty of a step is that at its end (a proximal step), which is stable for any.
         """
         lambda_, n_steps = self._folding
         H, b = self.item_factors_, self.item_bias_
-        n_entries = np.diff(X.indptr)
-        filled = np.flatnonzero(n_entries)
+        row = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
+        negatives = NegativeSampler(X).at(row[:, None], uniform_by_row(X, n_steps, 0))
         U = np.zeros((X.shape[0], H.shape[1]), dtype=H.dtype)
-        if not filled.size:
-            return U
-        row = np.repeat(np.arange(filled.size), n_entries[filled])
-        start, n = X.indptr[filled], n_entries[filled, None].astype(H.dtype)
-        of_items, bias = H[X.indices], b[X.indices]
-        u = np.add.reduceat(of_items, start) / n
-        negatives = NegativeSampler(X).at(filled[row][:, None], uniform_by_row(X, n_steps, 0))
-        for negative in negatives.T:
-            difference = of_items - H[negative]
-            x = np.einsum("ij,ij->i", u[row], difference) + (bias - b[negative])
-            weight = expit(-x) * (negative >= 0)
-            gradient = np.add.reduceat(difference * weight[:, None], start) / n
-            u = (u + STEP * gradient) / (1 + STEP * lambda_)
-        U[filled] = u
+        # User by user, as the factors of one user's items fit into the cache.
+        for user in np.flatnonzero(np.diff(X.indptr)):
+            entries = slice(X.indptr[user], X.indptr[user + 1])
+            own = X.indices[entries]
+            n = len(own)
+            of_items, bias = H.take(own, axis=0), b[own]
+            u = of_items.mean(axis=0)
+            steps = n_steps if n < X.shape[1] else 0  # who has all items has no others
+            for others in negatives[entries, :steps].T:
+                difference = of_items - H.take(others, axis=0)
+                weight = expit(b[others] - bias - difference @ u)
+                u = (u + (STEP / n) * (weight @ difference)) / (1 + STEP * lambda_)
+            U[user] = u
         return U
 
 

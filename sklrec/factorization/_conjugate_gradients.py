@@ -16,6 +16,9 @@ from ._ridge import chunks_of, single_threaded_blas
 # is faster in a cache, but larger chunks need fewer calls.
 CHUNK_BYTES = 2**22
 
+# Vectors of the conjugate gradients for each row, which are most of the memory of short ones.
+N_VECTORS = 8
+
 
 class Chunk(NamedTuple):
     """Rows of about the same length, padded to the longest of them."""
@@ -57,7 +60,7 @@ class RidgeSteps:
         n_components: int,
     ) -> None:
         self.shape = (C.shape[0], n_components)
-        self.penalty = penalty
+        self.penalty = penalty.astype(C.dtype)
         self.of_rows = C.sum(axis=1)
         self.of_columns = C.sum(axis=0)
         self.work = float(C.nnz * n_components)
@@ -66,7 +69,7 @@ class RidgeSteps:
         order = order[np.searchsorted(n_entries[order], 1) :]  # rows without entries are zero
         numbers = CHUNK_BYTES // C.dtype.itemsize
         # The largest first, so that no thread is left with them.
-        parts = list(chunks_of(n_entries[order], n_components, numbers))[::-1]
+        parts = list(chunks_of(n_entries[order], n_components, numbers, N_VECTORS))[::-1]
         self.chunks = [_chunk(C, target, order[part]) for part in parts]
 
     def improve(
@@ -103,9 +106,11 @@ class RidgeSteps:
         """
         solutions = np.zeros(self.shape, dtype=V.dtype)
         padded = np.concatenate([V, np.zeros_like(V[:1])])
+        gram = gram.astype(V.dtype)
         if average is None:
             total = max(self.of_columns.sum(dtype=np.float64), np.finfo(V.dtype).tiny)
             average = np.einsum("j,jk,jk->k", self.of_columns, V, V) / total
+        average = average.astype(V.dtype)
         size = max((chunk.columns.size for chunk in self.chunks), default=0) * V.shape[1]
         buffers = [np.empty(0, dtype=V.dtype) for _ in range(n_threads())]
         objectives: list[float] = []
@@ -118,8 +123,8 @@ class RidgeSteps:
             padded.take(chunk.columns, axis=0, out=S, mode="clip")
             if chunk.weights is not None:
                 S *= chunk.weights[:, :, None]
-            D = (self.penalty[chunk.rows, None] + gram).astype(V.dtype)
-            P = D + (self.of_rows[chunk.rows, None] * average).astype(V.dtype)
+            D = self.penalty[chunk.rows, None] + gram
+            P = D + self.of_rows[chunk.rows, None] * average
             start = None if W is None else W[chunk.rows]
             solutions[chunk.rows], objective = _steps(S, chunk.target, D, P, start, n_steps)
             objectives.append(objective)

@@ -25,7 +25,8 @@ CHUNK_BYTES = 2**20
 PADDING = 1.15
 
 # Unknowns from which a call of LAPACK for each system is faster than numpy's batched solver,
-# which does not use that the matrices are symmetric.
+# which does not use that the matrices are symmetric. Of 64 unknowns they take 13 and 32
+# microseconds, numpy's batched Cholesky factorization alone 26.
 LAPACK_FROM = 32
 
 # Minimum number of multiplications for which threads are started.
@@ -274,11 +275,14 @@ class _Systems:
         return S, y.transpose(0, 2, 1)
 
 
-def chunks_of(n_entries: np.ndarray, width: int, n_numbers: int) -> Iterator[slice]:
+def chunks_of(
+    n_entries: np.ndarray, width: int, n_numbers: int, n_vectors: int = 0
+) -> Iterator[slice]:
     """Cut rows in ascending order of their number of entries into chunks.
 
-    A chunk has at most about `n_numbers` features and rows of about the same length, and is solved
-    by entries or by features as each of its rows alone would be.
+    A chunk has at most about `n_numbers` features and, with `n_vectors` for each row, numbers of
+    such vectors. Its rows have about the same length, and are solved by entries or by features as
+    each alone would be.
     """
     start = 0
     while start < len(n_entries):
@@ -286,7 +290,7 @@ def chunks_of(n_entries: np.ndarray, width: int, n_numbers: int) -> Iterator[sli
         if n_entries[start] < width:
             longest = min(longest, width - 1)
         stop = int(np.searchsorted(n_entries, longest, side="right"))
-        n_of_a_row = max(1, int(n_entries[stop - 1])) * max(1, width)
+        n_of_a_row = max(1, int(n_entries[stop - 1]) + n_vectors) * max(1, width)
         stop = min(stop, start + max(1, n_numbers // n_of_a_row))
         yield slice(start, stop)
         start = stop

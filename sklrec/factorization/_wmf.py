@@ -18,6 +18,7 @@ from .._memory import check_memory
 from .._sklearn import Interval, StrOptions, _fit_context, fit_progress, n_threads
 from .._typing import MatrixLike
 from ._base import BaseFactorRecommender
+from ._conjugate_gradients import CHUNK_BYTES
 from ._ridge import RidgeRows
 from ._wmf_solvers import Objective, add_users, alternate, curvature_of, in_eigenbasis
 
@@ -388,4 +389,22 @@ class WMF(BaseFactorRecommender):
         return sp.csr_array((np.ones_like(X.data), X.indices, X.indptr), shape=X.shape)
 
     def _check_memory(self, X: sp.csr_array) -> None:
-        """Refuse a fit that the machine lacks the memory for."""
+        """Refuse a fit that the machine lacks the memory for.
+
+        The bytes are those that ``benchmarks/memory_guards.py`` finds. Factors are held before and
+        after a step, and once more to gather from; values only where they are not all equal.
+        """
+        (n_users, n_items), itemsize = X.shape, X.dtype.itemsize
+        transposed = itemsize + X.indices.itemsize
+        plain = self.binary or X.nnz == 0 or X.data.min() == X.data.max() == 1
+        if self.solver == "cg":
+            longest = max(np.diff(X.indptr).max(), np.bincount(X.indices, minlength=1).max())
+            gathered = max(2 * CHUNK_BYTES, int(longest) * self.n_components * itemsize)
+            laid_out = 2 * 1.07 * (X.indices.itemsize + (0 if plain else 2 * itemsize))
+        else:
+            gathered = 2**23
+            laid_out = (1 if plain else 1.5) * itemsize
+        n_bytes = (transposed + laid_out + self.binary * itemsize) * X.nnz
+        n_bytes += 3 * (n_users + n_items) * self.n_components * itemsize
+        n_bytes += n_threads() * gathered
+        check_memory(int(n_bytes), f"WMF with n_components={self.n_components} on {X.nnz:,} values")

@@ -9,8 +9,12 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.linalg import cholesky, eigh, solve_triangular
 
+from .._linalg import blocks, in_threads
 from ._conjugate_gradients import RidgeSteps
-from ._ridge import RidgeRows
+from ._ridge import RidgeRows, single_threaded_blas
+
+# Rows of factors that a thread multiplies at a time.
+BLOCK = 2**14
 
 
 class Objective(NamedTuple):
@@ -88,20 +92,21 @@ def alternate(
     W = None
     gram, H, _ = in_eigenbasis(H, objective)
     while True:
-        if cg_steps is None:
-            W = objective.ridge(X, H, gram).solve()
-        else:
-            W, _ = users.improve(W, H, gram, cg_steps)
-        gram, W, Q = in_eigenbasis(W, objective)
-        if cg_steps is None:
-            rows = objective.ridge(by_item, W, gram)
-            H = rows.solve()
-            loss = of_solutions(rows, H)
-        else:
-            H, loss = items.improve(H @ Q, W, gram, cg_steps)
-        loss += np.einsum("ij,ij,i->", W, W, of_users, dtype=np.float64)
-        gram, H, Q = in_eigenbasis(H, objective)
-        W = W @ Q
+        with single_threaded_blas():  # between our own threads, those of BLAS would only wait
+            if cg_steps is None:
+                W = objective.ridge(X, H, gram).solve()
+            else:
+                W, _ = users.improve(W, H, gram, cg_steps)
+            gram, W, Q = in_eigenbasis(W, objective)
+            if cg_steps is None:
+                rows = objective.ridge(by_item, W, gram)
+                H = rows.solve()
+                loss = of_solutions(rows, H)
+            else:
+                H, loss = items.improve(_rotated(H, Q), W, gram, cg_steps)
+            loss += np.einsum("ij,ij,i->", W, W, of_users, dtype=np.float64)
+            gram, H, Q = in_eigenbasis(H, objective)
+            W = _rotated(W, Q)
         yield State(W, H, gram, float(loss + objective.constant(X)))
 
 
@@ -134,15 +139,33 @@ def in_eigenbasis(V: np.ndarray, objective: Objective) -> tuple[np.ndarray, np.n
     Q : ndarray of shape (n_components, n_components)
         The rotation, in the precision of V.
     """
-    gram, Q = eigenbasis((V.T @ V).astype(np.float64), objective)
-    Q = Q.astype(V.dtype)
-    return gram, V @ Q, Q
+    parts = list(blocks(len(V), max(BLOCK, len(V) // 8 + 1)))
+    grams = np.empty((len(parts), V.shape[1], V.shape[1]))
+
+    def add_part(k: int) -> None:
+        grams[k] = V[parts[k]].T @ V[parts[k]]
+
+    in_threads(add_part, range(len(parts)), work=V.size * V.shape[1])
+    gram, Q = eigenbasis(grams.sum(axis=0), objective)
+    Q = np.ascontiguousarray(Q, dtype=V.dtype)
+    return gram, _rotated(V, Q), Q
 
 
 def eigenbasis(G: np.ndarray, objective: Objective) -> tuple[np.ndarray, np.ndarray]:
     """Return the diagonal and the rotation of :func:`in_eigenbasis` from the Gram matrix."""
     eigenvalues, Q = eigh(G)
     return objective.unobserved_weight * eigenvalues[::-1].clip(min=0), Q[:, ::-1]
+
+
+def _rotated(V: np.ndarray, Q: np.ndarray) -> np.ndarray:
+    """Return ``V @ Q``."""
+    product = np.empty_like(V)
+
+    def multiply(rows: slice) -> None:
+        np.matmul(V[rows], Q, out=product[rows])
+
+    in_threads(multiply, blocks(len(V), BLOCK), work=V.size * V.shape[1])
+    return product
 
 
 def curvature_of(X: sp.csr_array, W: np.ndarray, objective: Objective) -> np.ndarray:

@@ -9,7 +9,11 @@ _MODULES = {
     "CTR": "_ctr",
     "CVAE": "_cvae",
     "CollectiveEASE": "_collective_ease",
+    "CoVAE": "_covae",
+    "CondVAE": "_cond_vae",
     "ContentELSA": "_content_elsa",
+    "DeepMusic": "_deep_music",
+    "FactorizationMachine": "_factorization_machine",
     "FactorsFromContent": "_factors_from_content",
     "MDCVAE": "_mdcvae",
 }

@@ -119,6 +119,13 @@ ItemFeatures or None
             )
         self._F = F if F is None or self._reads_dense_features else canonical_csr(F)
 
+    def _refuse_negative_features(self, advice: str) -> None:
+        if self._F is not None and self._F.nnz and self._F.data.min() < 0:
+            raise ValueError(
+                f"{type(self).__name__} needs features that are not negative, got "
+                f"{self._F.data.min():g}; {advice}."
+            )
+
     def _forget_features(self) -> None:
         for name in ("_given_features", "_F"):
             self.__dict__.pop(name, None)

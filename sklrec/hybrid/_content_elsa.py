@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
@@ -17,12 +16,11 @@ from torch import nn
 from .._sklearn import Interval
 from ..neural._base import BaseTorchRecommender
 from ..neural._elsa import ELSA, UnitVectors
-from ..neural._modules import at_least_float32
 from ..neural._training._data import SparseBatch, SparseRows
 from ..neural._training._docs import with_training_docs
 from ..neural._training._net import Pass, TorchNet
 from ._base_torch import BaseTorchHybrid
-from ._feature_map import FeatureMap, features_on
+from ._feature_map import Content, FeatureMap, read_content
 
 LEAST_NORM = 1e-12
 
@@ -166,8 +164,7 @@ class ContentELSA(BaseTorchHybrid, ELSA):
     def _training_data(self, X: sp.csr_array, device: torch.device) -> Mapping[str, Any]:
         data: dict[str, Any] = {"users": SparseRows(X, device)}
         if self._F is not None:
-            has_users = torch.from_numpy(self._popularity > 0).to(device)
-            data["content"] = Content(features_on(device, self._F), has_users)
+            data["content"] = Content.of(self._F, self._popularity > 0, device)
         return data
 
     def _make_net(self, n_items: int) -> TorchNet:
@@ -178,7 +175,7 @@ class ContentELSA(BaseTorchHybrid, ELSA):
                 module__n_features=self.n_item_features_,
                 module__free_part=self.free_part,
                 module__item_dropout=self.item_dropout,
-                passes=[Pass(before=_read_content)],
+                passes=[Pass(before=read_content)],
             )
         return net
 
@@ -201,22 +198,6 @@ class ContentELSA(BaseTorchHybrid, ELSA):
         if self._has_free_part:
             rows["free"] = np.zeros_like(raw)
         return rows
-
-
-@dataclass(frozen=True)
-class Content:
-    """The content of the items in training.
-
-    Parameters
-    ----------
-    features : SparseBatch or Tensor of shape (n_items, n_features)
-        Features.
-    has_users : Tensor of shape (n_items,), bool
-        Whether an item has interactions. The others have no free vector.
-    """
-
-    features: SparseBatch | torch.Tensor
-    has_users: torch.Tensor
 
 
 class ContentELSAModule(UnitVectors):
@@ -250,10 +231,10 @@ class ContentELSAModule(UnitVectors):
     def raw_vectors(self, batch: SparseBatch | None = None) -> torch.Tensor:
         """Return F W + E, in training without the free vectors of a part of the items."""
         content: Any = self.content
-        mapped = at_least_float32(self.map(content.features))
+        mapped = self.map(content.features)
         if self.free is None:
             return mapped
-        kept = content.has_users[:, None].to(mapped.dtype)  # (n_items, 1)
+        kept = content.has_users
         if batch is not None and self.item_dropout:
             kept = kept * torch.empty_like(kept).bernoulli_(
                 1 - self.item_dropout, generator=batch.generator
@@ -266,8 +247,3 @@ class ContentELSAModule(UnitVectors):
         with torch.no_grad():
             self.vectors.copy_(self.item_vectors())
         self.content = self.kept_vectors = None
-
-
-def _read_content(net: TorchNet) -> None:
-    module: Any = net.plain_module
-    module.content = net.datasets["content"]

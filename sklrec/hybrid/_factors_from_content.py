@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.base import BaseEstimator, clone
 from sklearn.linear_model import Ridge
+from sklearn.utils import get_tags
 
 from .._sklearn import HasMethods, _fit_context, fit_progress
 from .._typing import MatrixLike
@@ -61,7 +62,8 @@ class FactorsFromContent(ItemFeaturesMixin, BaseFactorRecommender):
 
     Notes
     -----
-    In the folding-in of users, an item in their row counts by its factors, predicted or not.
+    The recommender folds users in with all factors, predicted or not; some recommenders, such as
+    :class:`~sklrec.factorization.BPR`, only use the items of a user that have interactions.
     Predicted items are not among the unobserved items of WMF: that a user has none of today's
     items says nothing about the user.
 
@@ -125,11 +127,12 @@ ItemFeatures or None, default=None
         for name in ("regressor_", "item_bias_"):
             self.__dict__.pop(name, None)
         with fit_progress(self, X, max_subtasks=2) as step:
-            self.recommender_: Any = clone(WMF() if self.recommender is None else self.recommender)
+            self.recommender_: Any = clone(self._unfitted_recommender())
             self.recommender_.fit(X)
             if not hasattr(self.recommender_, "item_factors_"):
                 raise ValueError(
-                    f"recommender must have item_factors_ after fit, got {self.recommender!r}."
+                    "recommender must have item_factors_ after fit, got "
+                    f"{self._unfitted_recommender()!r}."
                 )
             step("recommender")
             values = _values(self.recommender_)
@@ -143,6 +146,12 @@ ItemFeatures or None, default=None
         self._set_values(values)
         return self
 
+    def _unfitted_recommender(self) -> BaseEstimator:
+        return WMF() if self.recommender is None else self.recommender
+
+    def _unfitted_regressor(self) -> BaseEstimator:
+        return Ridge() if self.regressor is None else self.regressor
+
     def _fit_regressor(self, F: Any, values: np.ndarray) -> None:
         old = super()._known_items()
         if not (old & self._described).any():
@@ -151,8 +160,9 @@ ItemFeatures or None, default=None
                 f"both: {old.sum()} of {len(old)} items have interactions, "
                 f"{self._described.sum()} have features."
             )
-        self.regressor_: Any = clone(Ridge() if self.regressor is None else self.regressor)
-        self.regressor_.fit(F[old], values[old])
+        self.regressor_: Any = clone(self._unfitted_regressor())
+        target = values[old]
+        self.regressor_.fit(F[old], target[:, 0] if target.shape[1] == 1 else target)
 
     def _predict(self, F: Any) -> np.ndarray:
         """Return the factors and biases that the regressor predicts."""
@@ -161,7 +171,7 @@ ItemFeatures or None, default=None
         if values.shape not in ((F.shape[0], width), (F.shape[0],) if width == 1 else ()):
             raise ValueError(
                 f"The regressor must predict {width} values for each item, got an array of shape "
-                f"{values.shape} for {F.shape[0]} items from {self.regressor!r}."
+                f"{values.shape} for {F.shape[0]} items from {self.regressor_!r}."
             )
         return values.reshape(F.shape[0], width)
 
@@ -192,18 +202,18 @@ ItemFeatures or None, default=None
         return np.asarray(self.recommender_.transform(X))
 
     def _explains(self) -> bool:
-        recommender = WMF() if self.recommender is None else self.recommender
-        return hasattr(getattr(self, "recommender_", recommender), "explain")
+        return hasattr(getattr(self, "recommender_", self._unfitted_recommender()), "explain")
 
     def _contributions(self, X: sp.csr_array, item: int) -> np.ndarray:
         return self.recommender_._contributions(X, item)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        if hasattr(self.recommender, "__sklearn_tags__"):
-            recommender = self.recommender.__sklearn_tags__()
-            if hasattr(recommender, "recommender_tags"):
-                tags.recommender_tags = recommender.recommender_tags
+        recommender = self._unfitted_recommender()
+        if isinstance(recommender, BaseEstimator):
+            of_recommender: Any = get_tags(recommender)
+            own: Any = tags
+            own.recommender_tags = getattr(of_recommender, "recommender_tags", own.recommender_tags)
         return tags
 
 

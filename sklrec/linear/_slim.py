@@ -209,7 +209,7 @@ class SLIM(BaseItemWeights):
 
     def _solve(self, X: sp.csr_array, problem: Problem) -> Iterator[Weights]:
         """Yield the weights of the items, block by block."""
-        solver = {"cd": CoordinateDescent, "admm": ADMM}[self.solver](X, problem)
+        solver: Any = {"cd": CoordinateDescent, "admm": ADMM}[self.solver](X, problem)
         with ExitStack() as stack, warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # one for each item
             if effective_n_jobs(self.n_jobs) > 1:

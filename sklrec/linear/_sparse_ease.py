@@ -197,16 +197,18 @@ class SparseEASE(BaseItemWeights):
     ) -> None:
         """Replace the rows of a group of items in `nearest`, from X'X of the union, G."""
         (posv,) = get_lapack_funcs(("posv",), dtype=G.dtype)
-        G.ravel()[:: len(union) + 1] += penalty[union].astype(G.dtype)
-        for item in items:
-            row = slice(nearest.indptr[item], nearest.indptr[item + 1])
-            if row.start == row.stop:
+        G.flat[:: len(union) + 1] += penalty[union].astype(G.dtype)
+        rows = nearest[items]
+        places_of_neighbors = np.searchsorted(union, rows.indices)
+        place_of_item = np.searchsorted(union, items)
+        for number, item in enumerate(items):
+            places = places_of_neighbors[rows.indptr[number] : rows.indptr[number + 1]]
+            if not places.size:
                 continue
-            places = np.searchsorted(union, nearest.indices[row])
-            rhs = G[places, np.searchsorted(union, item)]
-            _, nearest.data[row], info = posv(
+            start = nearest.indptr[item]
+            _, nearest.data[start : start + places.size], info = posv(
                 G[places[:, None], places].T,
-                rhs,
+                G[places, place_of_item[number]],
                 lower=True,
                 overwrite_a=True,
                 overwrite_b=True,
@@ -220,21 +222,21 @@ class SparseEASE(BaseItemWeights):
     def _check_memory(self, X: sp.csr_array, n_neighbors: int) -> None:
         """Raise a MemoryError if the memory of the machine is too small.
 
-        The first step needs the neighbors of the items and three copies of X, two of which are
-        scaled; the second one copy of X, the matrices of a group in each thread and, at last, the
-        weights in another order.
+        Neighbors are found in blocks, with X' and two scaled copies, and then collected in one
+        array. The weights need X' and the matrices of a group in each thread and, at last, an array
+        in another order.
         """
         n_items = X.shape[1]
         entry = X.dtype.itemsize + X.indices.itemsize
         copy_of_X = X.nnz * entry
         kept = n_items * n_neighbors * entry
         block = min(ENTRIES, n_items**2) * (entry + _BYTES_OF_AN_ENTRY)
-        union = min(n_items, max(MOST_OF_UNION, n_neighbors + 1))
+        union = min(n_items, max(n_neighbors + 1, min(MOST_OF_UNION, GROUP_SIZE * n_neighbors)))
         group = union**2 * (X.dtype.itemsize + entry)
         check_memory(
             kept
             + max(
-                3 * copy_of_X + n_threads() * block,
+                3 * copy_of_X + max(kept, n_threads() * block),
                 copy_of_X + max(kept, n_threads() * group),
             ),
             f"SparseEASE on {n_items:,} items with {n_neighbors:,} neighbors in {X.dtype}",

@@ -38,8 +38,7 @@ class UserKNN(ExplainMixin, BaseRecommender):
     n_neighbors : int, default=100
         Number of training users that contribute to the scores of a user. Typical range: 20 to
         1,000.
-    metric : {"cosine", "asymmetric-cosine", "jaccard", "conditional-probability"}, \
-default="cosine"
+    metric : {"cosine", "asymmetric-cosine", "jaccard", "conditional-probability"}, default="cosine"
         Similarity of two users.
     alpha : float, default=0.5
         Exponent of ``"asymmetric-cosine"``, which is the cosine at 0.5 and favours active users

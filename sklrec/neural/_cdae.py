@@ -77,9 +77,9 @@ class CDAE(UserVectorsMixin, EmbeddingMixin, BaseTorchRecommender):
         Number of negatives to draw for each interaction. With None, all items that the user does
         not have are negatives.
     unobserved_weight : float, default=1.0
-        Weight of a negative in the loss, relative to an interaction. Typical range with
-        ``n_negatives=None``: 0.05 to 1, on a logarithmic scale.
-    lambda_ : float, default=0.0
+        Weight of a negative in the loss, relative to an interaction. Typical range:
+        0.05 to 1, on a logarithmic scale; drawn negatives usually have a weight of 1.
+    lambda_ : float, default=1e-3
         L2 penalty on the weights and on the vectors of users, not on the biases: the objective is
         the mean over users of ``loss + lambda_ * sum(V_u ** 2)``, plus ``lambda_ * (sum(W ** 2) +
         sum(W' ** 2))``. Typical range: 1e-4 to 0.01, on a logarithmic scale.
@@ -97,9 +97,11 @@ class CDAE(UserVectorsMixin, EmbeddingMixin, BaseTorchRecommender):
 
     Notes
     -----
+    On MovieLens-1M, ``ndcg@100`` on test users is .4257 with ``user_vector="zero"``, .4258 with
+    None and .3820 with "solve", where all items are negatives, `unobserved_weight` is .3 and
+    `lambda_` 1e-3; without `normalize` it is .4043 with None. On citeulike-a, whose users have
+    fewer items, it is .2485 with "zero" and .2667 with "solve".
 
-    Notes
-    -----
     The vectors of users are trained by Adam too, each in its own steps. They are dropped at the end
     of ``fit``; with ``warm_start=True`` they are kept in the model and its pickles, together with
     the state of the optimizer, and continue if the next call is on the same rows. All other
@@ -109,6 +111,7 @@ class CDAE(UserVectorsMixin, EmbeddingMixin, BaseTorchRecommender):
 
     The authors of [1]_ use stochastic gradient descent with AdaGrad, user by user, and 50
     components; [2]_ uses Adam, batches of 500 users, 200 components with tanh, and a square loss.
+    The defaults of `lambda_`, `max_epochs` and `batch_size` were found on MovieLens-1M.
 
     References
     ----------
@@ -126,12 +129,11 @@ class CDAE(UserVectorsMixin, EmbeddingMixin, BaseTorchRecommender):
     (2, 3)
     """
 
-    @property
-    def _suggested_distributions(self) -> dict:
-        found = {"n_components": randint(50, 401), "lambda_": loguniform(1e-4, 0.01)}
-        if self.n_negatives is None:
-            found["unobserved_weight"] = loguniform(0.05, 1)
-        return found
+    _suggested_distributions: dict = {
+        "n_components": randint(50, 401),
+        "unobserved_weight": loguniform(0.05, 1),
+        "lambda_": loguniform(1e-4, 0.01),
+    }
 
     _parameter_constraints: dict = {
         **BaseTorchRecommender._parameter_constraints,
@@ -157,9 +159,9 @@ class CDAE(UserVectorsMixin, EmbeddingMixin, BaseTorchRecommender):
         loss: str = "square",
         n_negatives: int | None = 5,
         unobserved_weight: float = 1.0,
-        lambda_: float = 0.0,
-        max_epochs: int = 200,
-        batch_size: int = 500,
+        lambda_: float = 1e-3,
+        max_epochs: int = 25,
+        batch_size: int = 100,
         learning_rate: float = 1e-3,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,

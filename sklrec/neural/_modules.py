@@ -84,7 +84,9 @@ class SparseEncoder(nn.Module):
     dropout : float
         Probability with which an entry is left out in training.
     gated : bool, default=False
-        Whether the hidden layers are gated or have a tanh; see :func:`hidden_layers`.
+        Whether the hidden layers are gated or have an activation; see :func:`hidden_layers`.
+    nonlinearity : type, default=nn.Tanh
+        The activation.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class SparseEncoder(nn.Module):
         n_outputs: int,
         dropout: float,
         gated: bool = False,
+        nonlinearity: type[nn.Module] = nn.Tanh,
     ) -> None:
         super().__init__()
         self.dropout = dropout
@@ -103,7 +106,7 @@ class SparseEncoder(nn.Module):
             *(
                 layer
                 for n_in, width in zip(hidden_layer_sizes, widths[1:], strict=True)
-                for layer in (activation(gated), Dense(n_in, width))
+                for layer in (activation(gated, nonlinearity), Dense(n_in, width))
             )
         )
 
@@ -188,20 +191,22 @@ class DenselyConnectedEncoder(nn.Module):
         return mu, logvar
 
 
-def hidden_layers(sizes: Sequence[int], gated: bool = False) -> nn.Sequential:
+def hidden_layers(
+    sizes: Sequence[int], gated: bool = False, nonlinearity: type[nn.Module] = nn.Tanh
+) -> nn.Sequential:
     """Return hidden layers; the first of the sizes is that of the input.
 
-    Each is a linear layer with a tanh or, if gated, times the sigmoid of another linear layer.
+    Each is a linear layer with an activation or, if gated, times the sigmoid of another one.
     """
     layers: list[nn.Module] = []
     for n_in, n_out in pairwise(sizes):
-        layers += [Dense(n_in, (1 + gated) * n_out), activation(gated)]
+        layers += [Dense(n_in, (1 + gated) * n_out), activation(gated, nonlinearity)]
     return nn.Sequential(*layers)
 
 
-def activation(gated: bool) -> nn.Module:
+def activation(gated: bool, nonlinearity: type[nn.Module] = nn.Tanh) -> nn.Module:
     """Return the activation after a linear layer; a gate multiplies the two halves of it."""
-    return nn.GLU() if gated else nn.Tanh()
+    return nn.GLU() if gated else nonlinearity()
 
 
 def at_least_float32(output: torch.Tensor) -> torch.Tensor:

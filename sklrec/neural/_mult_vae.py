@@ -208,11 +208,20 @@ class MultVAEModule(nn.Module):
     """Encoder to a latent Gaussian, and decoder to the logits of all items."""
 
     def __init__(
-        self, n_items: int, n_components: int, hidden_layer_sizes: Sequence[int], dropout: float
+        self,
+        n_items: int,
+        n_components: int,
+        hidden_layer_sizes: Sequence[int],
+        dropout: float,
+        nonlinearity: type[nn.Module] = nn.Tanh,
     ) -> None:
         super().__init__()
-        self.encoder = SparseEncoder(n_items, hidden_layer_sizes, 2 * n_components, dropout)
-        self.decoder = hidden_layers([n_components, *reversed(hidden_layer_sizes)])
+        self.encoder = SparseEncoder(
+            n_items, hidden_layer_sizes, 2 * n_components, dropout, nonlinearity=nonlinearity
+        )
+        self.decoder = hidden_layers(
+            [n_components, *reversed(hidden_layer_sizes)], nonlinearity=nonlinearity
+        )
         self.item_layer = ItemLayer(
             hidden_layer_sizes[0] if hidden_layer_sizes else n_components, n_items
         )
@@ -226,10 +235,20 @@ class MultVAEModule(nn.Module):
         """Return the latent mean, of shape (n_rows, n_components)."""
         return self.posterior(batch)[0]
 
-    def decode(self, mu: torch.Tensor, logvar: torch.Tensor, batch: SparseBatch) -> Output:
-        """Return the scores at a sample of the latent vector in training, otherwise at its mean."""
+    def decode(
+        self,
+        mu: torch.Tensor,
+        logvar: torch.Tensor,
+        batch: SparseBatch,
+        given: torch.Tensor | None = None,
+    ) -> Output:
+        """Return the scores at a sample of the latent vector in training, otherwise at its mean.
+
+        `given` is concatenated to the latent vector.
+        """
         z = sample(mu, logvar, batch.generator) if self.training else mu
-        return Output(self.item_layer(self.decoder(z)), gaussian_kl(mu, logvar))
+        h = z if given is None else torch.cat([z, given], dim=1)
+        return Output(self.item_layer(self.decoder(h)), gaussian_kl(mu, logvar))
 
     def forward(self, batch: SparseBatch) -> Output:
         """Return the scores and the KL term."""

@@ -41,7 +41,7 @@ from ._check_data import (
     tags_of,
     with_reversed_rows,
 )
-from ._content_checks import content_checks, with_item_features
+from ._content_checks import content_checks, takes_item_features, with_item_features
 
 __all__ = ["check_recommender", "parametrize_with_checks", "recommender_checks"]
 
@@ -112,9 +112,9 @@ def recommender_checks(estimator: BaseEstimator) -> Iterator[Callable[[BaseEstim
     Parameters
     ----------
     estimator : estimator
-        An instance; its ``recommender_tags`` determine which checks apply. If it
-        inherits from :class:`~sklrec.base.ItemFeaturesMixin`, there are checks of item features and
-        new items, and the others are also run with features.
+        An instance; its ``recommender_tags`` determine which checks apply. If its ``fit`` takes
+        ``item_features``, they are also run with features, and if it inherits from
+        :class:`~sklrec.base.ItemFeaturesMixin`, there are checks of item features and new items.
 
     Yields
     ------
@@ -124,6 +124,7 @@ def recommender_checks(estimator: BaseEstimator) -> Iterator[Callable[[BaseEstim
     yield from (checks := list(_checks_of_any_recommender(estimator)))
     if isinstance(estimator, ItemFeaturesMixin):
         yield from content_checks()
+    if takes_item_features(estimator):
         yield from map(with_item_features, checks)
 
 
