@@ -153,7 +153,10 @@ REGIMES = {
 OBJECTIVES = {
     "CDL": [{"likelihood": "logistic", "lambda_n": 1.0, "hidden_layer_sizes": ()}],
     "CTR": [{"fit_topics": True}],
-    "CVAE": [{"likelihood": "gaussian"}, {"likelihood": "multinomial", "n_pretraining_epochs": 0}],
+    "CVAE": [
+        {"likelihood": "gaussian", "lambda_v": 0.1},
+        {"likelihood": "multinomial", "n_pretraining_epochs": 0},
+    ],
     "ContentELSA": [{"free_part": False}],
     "CDAE": [
         {"loss": "logistic", "activation": "sigmoid", "max_epochs": 50},
