@@ -74,10 +74,7 @@ def main() -> int:
                 }
             )
             print({name: rows[-1][name] for name in ("model", *COLUMNS[-6:])}, flush=True)
-    with options.output.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+            write(rows, options.output)
     by_name = {row["model"]: row for row in rows}
     if options.size == "tiny" or "SparseEASE" not in by_name:
         return 0
@@ -90,6 +87,19 @@ def main() -> int:
         popularity = float(by_name["Popularity"]["ndcg@100"])
         bounds.append(("popularity, NDCG@100", popularity, float(sparse["ndcg@100"])))
     return 0 if check(bounds) else 1
+
+
+def write(rows: list[dict], path: Path) -> None:
+    """Write rows to the table, in the place of those of the same models and shape."""
+    kept = {}
+    if path.exists():
+        with path.open(newline="") as file:
+            kept = {(row["model"], row["shape"]): row for row in csv.DictReader(file)}
+    kept |= {(row["model"], row["shape"]): row for row in rows}
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(kept.values())
 
 
 def make(path: str, size: str) -> dict:

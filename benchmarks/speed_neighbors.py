@@ -50,11 +50,10 @@ def main() -> int:
             }
         )
         print(found, file=sys.stderr, flush=True)
-    options.output.parent.mkdir(exist_ok=True)
-    with options.output.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        with options.output.open("w", newline="") as file:  # what there is so far
+            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
     bounds = []
     for row in rows:
         bounds.append((f"{row['model']}, CPU seconds", float(row["cpu_s"]), MOST_CPU_S))

@@ -96,6 +96,8 @@ SMALL["CTR"] = {"n_components": 8}
 SMALL["CDL"] = SMALL["CVAE"] = {
     "n_components": 8,
     "hidden_layer_sizes": (16,),
+    "lambda_u": 0.1,
+    "lambda_v": 1.0,
     "n_pretraining_epochs": 10,
     "max_epochs": 10,
     "batch_size": 8,
@@ -109,7 +111,10 @@ REGIMES = {
     "BM25Transformer": [{"b": 0.0}, {"b": 1.0}, {"k1": 0.0}],
     "CVAE": [{"inference": "bayes"}],
     "CollectiveEASE": [{"dropout": 0.3}],
-    "CDAE": [{"user_vector": "solve"}, {"user_vector": None, "n_negatives": None}],
+    "CDAE": [
+        {"user_vector": "solve", "n_negatives": None, "lambda_": 0.1},
+        {"user_vector": None, "n_negatives": None},
+    ],
     "EASE": [{"dropout": 0.3}],
     "ItemKNN": [
         {"n_neighbors": 5, "metric": "asymmetric-cosine", "shrinkage": 1.0},
@@ -137,18 +142,26 @@ REGIMES = {
     ],
     "NeuMF": [{"user_vector": "solve"}, {"pretrain": True}],
     "VASP": [{"item_share": 0.96}],  # all of the 20 items of the checkerboard
+    "WMF": [
+        {"solver": "cholesky"},
+        {"zeros": "unobserved", "frequency_exponent": 0.0},
+        {"zeros": "unobserved", "binary": True, "solver": "cholesky"},
+    ],
 }
 
 # Settings under which a model learns something else, on the same path through the estimator.
 OBJECTIVES = {
     "CDL": [{"likelihood": "logistic", "lambda_n": 1.0, "hidden_layer_sizes": ()}],
     "CTR": [{"fit_topics": True}],
-    "CVAE": [{"likelihood": "gaussian"}, {"likelihood": "multinomial", "n_pretraining_epochs": 0}],
+    "CVAE": [
+        {"likelihood": "gaussian", "lambda_v": 0.1},
+        {"likelihood": "multinomial", "n_pretraining_epochs": 0},
+    ],
     "ContentELSA": [{"free_part": False}],
     "CDAE": [
-        {"loss": "logistic", "activation": "sigmoid"},
+        {"loss": "logistic", "activation": "sigmoid", "max_epochs": 50},
         {"n_negatives": None, "unobserved_weight": 0.3, "lambda_": 1e-3},
-        {"normalize": False, "activation": "identity", "user_vector": "solve"},
+        {"normalize": False, "activation": "identity", "n_negatives": None},
     ],
     "ELSA": [{"n_components": 50}],  # more than items
     "FLVAE": [{"augmentation": False}],
@@ -161,7 +174,13 @@ OBJECTIVES = {
     "CondVAE": [{"hidden_layer_sizes": (), "n_annealing_steps": 0}],
     "CoVAE": [{"alpha": 3.0, "dropout": 0.3, "hidden_layer_sizes": ()}],
     "MDCVAE": [
-        {"symmetric": True, "hidden_layer_sizes": (16,), "item_likelihood": "multinomial"},
+        {
+            "symmetric": True,
+            "hidden_layer_sizes": (16,),
+            "item_likelihood": "multinomial",
+            "item_dropout": 0.3,
+            "max_epochs": 40,
+        },
         {"coupling": "encoder", "item_likelihood": "gaussian", "max_epochs": 30},
     ],
     "MultDAE": [

@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 
 from sklrec.factorization import WMF
 from sklrec.hybrid import CTR
-from sklrec.hybrid._ctr import fitted_topics
+from sklrec.hybrid._ctr import _dirichlet_parameters, fitted_topics
 from sklrec.hybrid._least_squares import LeastSquares
 from sklrec.persistence import load, save
 
@@ -139,9 +139,11 @@ def test_a_user_of_new_items_alone_is_ranked_by_their_content(X, F):
 
 
 def test_sparse_content_is_never_made_dense(X, F, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("made dense")
+
     for name in ("toarray", "todense"):
-        monkeypatch.delattr(f"scipy.sparse._compressed._cs_matrix.{name}", raising=False)
-        monkeypatch.delattr(f"scipy.sparse._base._spbase.{name}", raising=False)
+        monkeypatch.setattr(sp.csr_array, name, refuse)
     model().fit(X, item_features=F).with_items(F[:2])
 
 
@@ -212,6 +214,12 @@ def test_topics_that_fit_are_the_maximum_on_the_simplex():
 def test_topics_of_no_coupling_are_those_of_the_text():
     gamma = np.array([[3.0, 1.0], [0.5, 0.5]])
     assert_allclose(fitted_topics(gamma, np.zeros((2, 2)), 1e-12), [[0.75, 0.25], [0.5, 0.5]])
+
+
+def test_dirichlet_parameters_add_up_to_the_prior_and_the_words(X, F):
+    fitted = model(fit_topics=True).fit(X, item_features=F)
+    gamma = _dirichlet_parameters(topics(fitted, F), F, fitted.lda_)
+    assert_allclose(gamma.sum(axis=1), 4 * 0.25 + F.sum(axis=1))
 
 
 def test_topics_that_are_fitted_change_the_scores(X, F):

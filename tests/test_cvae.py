@@ -295,6 +295,18 @@ def test_new_items_are_at_their_latent_means_and_old_scores_stay(X, F):
     assert_allclose(new.decision_function(wide)[:, :15], before, rtol=1e-12)
 
 
+@pytest.mark.parametrize("inference", ["map", "bayes"])
+def test_a_user_of_a_new_item_alone_is_ranked_by_its_content(X, F, inference):
+    old = model(inference=inference).fit(X[:, :15], item_features=F[:15])
+    new = old.with_items(F[15:])
+    row, v = np.eye(20)[[15]], new.item_factors_[15]
+    A = new._gram + np.outer(v, v) + 0.1 * np.eye(4)
+    if inference == "bayes":
+        A += new.item_covariances_[15]
+    assert_allclose(new.transform(row)[0], np.linalg.solve(A, v), atol=1e-8)
+    assert_allclose(new.decision_function(row), new.transform(row) @ new.components_)
+
+
 def test_history_has_the_active_dimensions_and_the_rating_loss(X, F):
     history = model().fit(X, item_features=F).net_.history
     assert all(0 <= n <= 4 for n in history[:, "active_dimensions"])
@@ -382,6 +394,15 @@ def test_short_titles_keep_latent_dimensions_active(data_folder):
     X = sp.csr_array((np.random.default_rng(0).random((100, F.shape[0])) < 0.003) * 1.0)
     fitted = CVAE(n_pretraining_epochs=5, max_epochs=1, random_state=0).fit(X, item_features=F)
     assert fitted.net_.history[-1, "active_dimensions"] >= 25
+
+
+def test_sparse_content_is_never_made_dense(X, F, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("made dense")
+
+    for name in ("toarray", "todense"):
+        monkeypatch.setattr(sp.csr_array, name, refuse)
+    model().fit(X, item_features=F).with_items(F[:2])
 
 
 def test_part_of_the_users_cannot_be_learnt_alone(X, F):

@@ -4,13 +4,11 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
-from written_out import PassByHand, assert_trained_as_by_hand, nadam, some_users
+from written_out import LargestTensor, PassByHand, assert_trained_as_by_hand, nadam, some_users
 
 torch = pytest.importorskip("torch")
 
 import torch.nn.functional as F  # noqa: E402
-from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
-from torch.utils._pytree import tree_leaves  # noqa: E402
 
 from sklrec import _memory  # noqa: E402
 from sklrec.datasets import make_interactions  # noqa: E402
@@ -96,19 +94,6 @@ def test_item_vectors_have_length_one_and_say_which_items_are_similar(X):
     cosine = A @ A[7]
     cosine[7] = -np.inf
     assert_array_equal(model.similar_items(7, k=5), np.argsort(-cosine, kind="stable")[:5])
-
-
-class LargestTensor(TorchDispatchMode):
-    """Remember the size of the largest tensor that an operation returns."""
-
-    n_values = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        out = function(*args, **(kwargs or {}))
-        for leaf in tree_leaves(out):
-            if isinstance(leaf, torch.Tensor):
-                self.n_values = max(self.n_values, leaf.numel())
-        return out
 
 
 def test_a_gradient_step_holds_nothing_larger_than_the_item_vectors():

@@ -171,6 +171,21 @@ def test_tiny_and_large_values_have_finite_similarities(X, metric, size):
     assert np.isfinite(model.coef_.data).all()
 
 
+@pytest.mark.parametrize("metric", METRICS)
+def test_tiny_values_of_one_item_are_no_reason_to_divide_by_zero(X, metric):
+    X = X.toarray().astype(np.float32)
+    X[:, 0] *= 1e-25
+    model = ItemKNN(5, metric=metric, alpha=1.0).fit(X)
+    assert np.isfinite(model.coef_.data).all()
+
+
+def test_cosine_of_tiny_values_is_that_of_others(X):
+    X = X.toarray().astype(np.float32)
+    expected = ItemKNN(19).fit(X).coef_.toarray()
+    X[:, 0] *= 1e-25
+    assert_allclose(ItemKNN(19).fit(X).coef_.toarray(), expected, rtol=1e-5)
+
+
 def test_values_whose_squares_are_too_large_are_refused(X):
     with pytest.raises(ValueError, match="squares of the values are too large for float32"):
         ItemKNN().fit((X * 1e30).astype(np.float32))

@@ -85,6 +85,7 @@ def by_hand(
     nll=logistic_nll,
     beta=lambda n: min(n / 5000, 0.2),
     item_beta=lambda n: min(n / 5000, 0.1),
+    item_dropout=0.0,
 ):
     """Return the passes of an epoch: equations 10 and 11, turned around, for means over batches.
 
@@ -104,13 +105,17 @@ def by_hand(
         content = mu.detach()
 
     def of_users(w, given, learnt, draws):
+        penalty = lambda_v / 2 * ((coupled_weights(w) - content) ** 2).sum()
+        if item_dropout:
+            kept = torch.empty(len(F), 1).bernoulli_(1 - item_dropout, generator=draws.generator)
+            mixed = torch.where(kept > 0, w["users.item_layer.weight"], content)
+            w = {**w, "users.item_layer.weight": mixed}
         x = draws.thinned(unit_rows(given), 0.5)
         mu, logvar = users_posterior(w, x, symmetric)
         u = mu + draws.normal(mu.shape) * (logvar / 2).exp()
         scores = linear(w, "users.item_layer", hidden_layers(w, "users.decoder", u))
         elbo = multinomial_nll(scores, learnt) + beta(steps["users"]) * kl_to_standard(mu, logvar)
         steps["users"] += 1
-        penalty = lambda_v / 2 * ((coupled_weights(w) - content) ** 2).sum()
         return elbo.mean() + penalty / n_users
 
     def of_items(w, given, learnt, draws):
@@ -137,6 +142,8 @@ def by_hand(
         ({}, {}),
         ({"symmetric": True}, {}),
         ({"symmetric": True, "hidden_layer_sizes": (6, 5)}, {}),
+        ({"item_dropout": 0.4}, {"item_dropout": 0.4}),
+        ({"symmetric": True, "item_dropout": 0.4}, {"item_dropout": 0.4}),
         ({"hidden_layer_sizes": (6,), "item_hidden_layer_sizes": ()}, {}),
         (
             {"item_likelihood": "gaussian", "n_item_annealing_steps": 0, "item_beta": 0.7},
@@ -343,6 +350,11 @@ def test_new_items_need_a_decoder_that_is_close_to_the_content(setting, fitted, 
     with pytest.raises(ValueError, match=r"coupling='decoder' or symmetric=True, got coupling"):
         fitted(**setting).with_items(groups[:2])
     assert fitted(symmetric=True, **setting).with_items(groups[:2]).n_features_in_ == 22
+
+
+def test_item_dropout_needs_a_decoder_that_is_close_to_the_content(fitted):
+    with pytest.raises(ValueError, match=r"item_dropout=0\.5 needs coupling='decoder' or symm"):
+        fitted(coupling="encoder", item_dropout=0.5)
 
 
 def test_parameters_set_after_fit_do_not_change_new_items(fitted, groups, X):

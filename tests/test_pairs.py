@@ -114,3 +114,10 @@ def test_numbers_of_rows_are_uniform():
     expected = numbers.size / 20
     assert ((counts - expected) ** 2 / expected).sum() < 43.8  # chi-squared of 19 at .001
     assert abs(np.corrcoef(numbers.T) - np.eye(5)).max() < 0.05
+
+
+def test_batches_are_of_entries_from_all_over_X():
+    X = sp.csr_array(np.tile([1.0, 1.0, 0.0], (500, 1)))
+    users, _, _ = next(pair_batches(X, NegativeSampler(X), 100, np.random.default_rng(0)))
+    assert users[0] < 100
+    assert users[-1] > 400

@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklrec.neighbors import UserKNN, _nearest
+from sklrec.neighbors import UserKNN, _nearest, _user_knn
 from sklrec.pipeline import make_pipeline
 from sklrec.preprocessing import BM25Transformer
 
@@ -97,6 +97,7 @@ def test_explanation_is_the_part_of_each_common_item(values, metric):
 
 
 def test_explanations_of_many_users_are_those_of_each(values, monkeypatch):
+    monkeypatch.setattr(_user_knn, "_EXPLAINED_AT_ONCE", 7)
     model = UserKNN(5).fit(values)
     together = model.explain(values, 3).toarray()
     alone = np.vstack([model.explain(values[[u]], 3).toarray() for u in range(60)])

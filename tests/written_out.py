@@ -17,6 +17,8 @@ from numpy.testing import assert_allclose
 torch = pytest.importorskip("torch")
 
 from skorch.callbacks import Callback  # noqa: E402
+from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
+from torch.utils._pytree import tree_leaves  # noqa: E402
 
 
 def some_users(n_users=30, n_items=12):
@@ -337,3 +339,19 @@ def assert_trained_as_by_hand(
             # Where a gradient is next to nothing, the step of Adam hangs on its last digits.
             message = f"{name} after step {step + 1}"
             assert_allclose(found[name], expected[name], atol=0.01 * lr, err_msg=message)
+
+
+# Memory
+
+
+class LargestTensor(TorchDispatchMode):
+    """Remember the size of the largest tensor that an operation returns."""
+
+    n_values = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        for leaf in tree_leaves(out):
+            if isinstance(leaf, torch.Tensor):
+                self.n_values = max(self.n_values, leaf.numel())
+        return out

@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 import scipy.sparse as sp
-import torch
 from numpy.random import RandomState
-from scipy.stats import loguniform, randint
+from scipy.stats import loguniform, randint, uniform
 from torch import nn
 
 from .._sklearn import Interval, StrOptions
 from ..neural._base import BaseTorchRecommender
-from ..neural._criteria import AnnealedELBO, Output
 from ..neural._losses import likelihood_named, multinomial_nll
 from ..neural._modules import (
-    Dense,
-    ItemLayer,
-    SparseLinear,
-    at_least_float32,
     checked_sizes,
-    hidden_layers,
-    sparse_product,
 )
-from ..neural._mult_vae import MultVAEModule
-from ..neural._training._data import SparseBatch, SparseBatches, SparseRows
+from ..neural._training._data import SparseRows
 from ..neural._training._docs import with_training_docs
 from ..neural._training._net import Pass, TorchNet
 from ..neural._training._prediction import predicting
-from ._base import ACTIVE_VARIANCE
 from ._base_torch import BaseTorchHybrid
 from ._features import check_not_empty
+from ._mdcvae_net import CoupledELBO, DualELBO, MDCVAEModule, means_of_items, renew_content
 
 
 @with_training_docs
@@ -78,6 +69,10 @@ class MDCVAE(BaseTorchHybrid):
         Weights that are close to the content: those of the decoder's last layer, as in [1]_, or,
         as in the authors' code, those of the encoder's first layer, in which case new items cannot
         be added. Both are the same if `symmetric`.
+    item_dropout : float, default=0.0
+        Probability with which the vector of an item is replaced by its content in a step of the
+        users, as in DropoutNet [3]_, so that training meets items that are new. It needs
+        ``coupling="decoder"`` or ``symmetric=True``. Typical range: 0 to 0.5.
     beta : float, default=0.2
         Weight of the users' KL term at the end of the annealing.
     n_annealing_steps : int, default=5_000
@@ -150,6 +145,7 @@ class MDCVAE(BaseTorchHybrid):
     .. [1] Y. Zhu and Z. Chen, "Mutually-Regularized Dual Collaborative Variational Auto-encoder for
        Recommendation Systems", WWW 2022.
     .. [2] Y. Burda et al., "Importance Weighted Autoencoders", ICLR 2016.
+    .. [3] M. Volkovs et al., "DropoutNet: Addressing Cold Start in Recommender Systems", NIPS 2017.
 
     Examples
     --------
@@ -168,6 +164,7 @@ class MDCVAE(BaseTorchHybrid):
     _suggested_distributions: dict = {
         "n_components": randint(50, 401),
         "lambda_v": loguniform(1, 300),
+        "item_dropout": uniform(0, 0.5),
         "item_beta": loguniform(0.01, 1),
     }
 
@@ -179,6 +176,7 @@ class MDCVAE(BaseTorchHybrid):
         "symmetric": ["boolean"],
         "lambda_v": [Interval(Real, 0, None, closed="left")],
         "coupling": [StrOptions({"decoder", "encoder"})],
+        "item_dropout": [Interval(Real, 0, 1, closed="left")],
         "beta": [Interval(Real, 0, None, closed="left")],
         "n_annealing_steps": [Interval(Integral, 0, None, closed="left")],
         "item_hidden_layer_sizes": ["array-like"],
@@ -197,6 +195,7 @@ class MDCVAE(BaseTorchHybrid):
         symmetric: bool = False,
         lambda_v: float = 30.0,
         coupling: str = "decoder",
+        item_dropout: float = 0.0,
         beta: float = 0.2,
         n_annealing_steps: int = 5_000,
         item_hidden_layer_sizes: Sequence[int] = (150,),
@@ -224,6 +223,7 @@ class MDCVAE(BaseTorchHybrid):
         self.symmetric = symmetric
         self.lambda_v = lambda_v
         self.coupling = coupling
+        self.item_dropout = item_dropout
         self.beta = beta
         self.n_annealing_steps = n_annealing_steps
         self.item_hidden_layer_sizes = item_hidden_layer_sizes
@@ -260,6 +260,7 @@ class MDCVAE(BaseTorchHybrid):
             module__dropout=self.dropout,
             module__symmetric=self.symmetric,
             module__coupling=self.coupling,
+            module__item_dropout=self.item_dropout,
             module__n_item_features=self.n_item_features_,
             module__item_hidden_layer_sizes=checked_sizes(
                 self.item_hidden_layer_sizes, "item_hidden_layer_sizes"
@@ -285,6 +286,11 @@ class MDCVAE(BaseTorchHybrid):
 
     def _check_beside(self, X: sp.csr_array, *, reset: bool) -> None:
         super()._check_beside(X, reset=reset)
+        if self.item_dropout and not self._vectors_are_content(vars(self)):
+            raise ValueError(
+                f"item_dropout={self.item_dropout} needs coupling='decoder' or symmetric=True, got "
+                "coupling='encoder' and symmetric=False."
+            )
         if self._F is not None:
             check_not_empty(self._F)
         if self.item_likelihood != "gaussian":
@@ -293,6 +299,11 @@ class MDCVAE(BaseTorchHybrid):
     def _begin_fit(self, X: sp.csr_array, validation: Any, n_epochs: int) -> None:
         self._n_users = X.shape[0]
         self._reads_content = self.symmetric  # in the encoder
+
+    @staticmethod
+    def _vectors_are_content(params: Mapping[str, Any]) -> bool:
+        """Return whether the vectors of the last layer are close to the content."""
+        return params["coupling"] == "decoder" or params["symmetric"]
 
     def _keep(self, net: TorchNet) -> BaseTorchRecommender:
         cast(MDCVAEModule, net.plain_module).content = None
@@ -303,8 +314,7 @@ class MDCVAE(BaseTorchHybrid):
         return known | self._described if self._reads_content else known
 
     def _weights_of_new_items(self, F: sp.csr_array) -> dict[str, np.ndarray]:
-        was = self._trained_with
-        if was["coupling"] == "encoder" and not was["symmetric"]:
+        if not self._vectors_are_content(self._trained_with):
             raise ValueError(
                 "with_items needs the decoder's weights to be close to the content: use "
                 "coupling='decoder' or symmetric=True, got coupling='encoder' and symmetric=False."
@@ -333,171 +343,3 @@ class MDCVAE(BaseTorchHybrid):
             return n_values
         n_content = module.item_layer.weight.numel()
         return n_content + max(n_values, 2 * self.batch_size * self.n_item_features_)
-
-
-class MDCVAEModule(nn.Module):
-    """Autoencoder of users, and one of the content of items whose latent vectors are close to it.
-
-    ``content`` has the latent means of all items, as they were before the pass over the users.
-    """
-
-    def __init__(
-        self,
-        n_items: int,
-        n_components: int,
-        hidden_layer_sizes: Sequence[int],
-        dropout: float,
-        symmetric: bool,
-        coupling: str,
-        n_item_features: int,
-        item_hidden_layer_sizes: Sequence[int],
-    ) -> None:
-        super().__init__()
-        # The weights of the last submodules are drawn first: the users' are those of Mult-VAE.
-        self.items = None
-        if n_item_features:
-            width = hidden_layer_sizes[0] if hidden_layer_sizes else n_components
-            self.items = MultVAEModule(n_item_features, width, item_hidden_layer_sizes, dropout=0)
-        make = SymmetricMultVAEModule if symmetric else MultVAEModule
-        self.users = make(n_items, n_components, hidden_layer_sizes, dropout)
-        self.coupling = "decoder" if symmetric else coupling
-        self.content: torch.Tensor | None = None
-
-    @property
-    def item_layer(self) -> ItemLayer:
-        """Last layer of the users' decoder."""
-        return self.users.item_layer
-
-    def encode(self, batch: SparseBatch) -> torch.Tensor:
-        """Return the latent mean of users, of shape (n_rows, n_components)."""
-        return self.users.encode(batch)
-
-    def item_vectors(self) -> torch.Tensor:
-        """Return the weights that are close to the content, of shape (n_items, n_hidden)."""
-        if self.coupling == "decoder":
-            return self.item_layer.weight
-        return self.users.encoder.first.weight[:, : self.item_layer.in_features]
-
-    def forward(self, batch: SparseBatch, of_items: bool = False) -> CoupledOutput:
-        """Return scores and KL term of users, or those of the features of items.
-
-        In training, the distance of the item vectors to the latent vectors is returned too: its sum
-        over all items with users, its mean over the batch with items.
-        """
-        if of_items:
-            return self._of_items(batch)
-        distance = None
-        if self.training and self.content is not None:
-            distance = (self.item_vectors() - self.content).square().sum()
-        output = self.users(batch)
-        return CoupledOutput(output.scores, output.kl, distance)
-
-    def _of_items(self, batch: SparseBatch) -> CoupledOutput:
-        assert self.items is not None
-        mu, logvar = self.items.posterior(batch)  # (n_rows, n_hidden) each
-        v = self.item_vectors()[batch.index].detach()
-        # The expectation of (v - z)^2 over z.
-        distance = ((v - mu).square() + logvar.exp()).sum(dim=1).mean()
-        output = self.items.decode(mu, logvar, batch)
-        return CoupledOutput(output.scores, output.kl, distance)
-
-
-class SymmetricMultVAEModule(MultVAEModule):
-    """Mult-VAE whose first weights are those of the last layer (equation 9).
-
-    Without hidden layers, they are those of the latent mean; the log-variance has its own.
-    """
-
-    def __init__(
-        self, n_items: int, n_components: int, hidden_layer_sizes: Sequence[int], dropout: float
-    ) -> None:
-        super().__init__(n_items, n_components, hidden_layer_sizes, dropout)
-        self.dropout = dropout
-        del self.encoder
-        self.bias = nn.Parameter(torch.empty(self.item_layer.in_features))
-        if hidden_layer_sizes:
-            self.rest = nn.Sequential(
-                nn.Tanh(),
-                hidden_layers(hidden_layer_sizes),
-                Dense(hidden_layer_sizes[-1], 2 * n_components),
-            )
-        else:
-            self.logvar = SparseLinear(n_items, n_components)
-
-    def reset_parameters(self, generator: torch.Generator) -> None:
-        """Set the bias of the first layer to 0."""
-        nn.init.zeros_(self.bias)
-
-    def posterior(self, batch: SparseBatch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return latent means and log-variances, of shape (n_rows, n_components) each."""
-        batch = batch.normalized().dropout(self.dropout, training=self.training)
-        h = sparse_product(batch, self.item_layer.weight) + self.bias  # (n_rows, n_hidden)
-        if hasattr(self, "logvar"):
-            return at_least_float32(h), at_least_float32(self.logvar(batch))
-        mu, logvar = at_least_float32(self.rest(h)).chunk(2, dim=1)
-        return mu, logvar
-
-
-class CoupledOutput(NamedTuple):
-    """Output of an autoencoder, and the squared distance of item vectors to latent vectors.
-
-    Parameters
-    ----------
-    scores, kl
-        As in :class:`Output`.
-    distance : Tensor or None
-        The squared distance.
-    """
-
-    scores: Any
-    kl: torch.Tensor | None
-    distance: torch.Tensor | None
-
-
-class CoupledELBO(AnnealedELBO):
-    """Negative ELBO with an annealed KL term, plus `coupling` times the distance."""
-
-    def __init__(self, *args: Any, coupling: float) -> None:
-        super().__init__(*args)
-        self.coupling = coupling
-
-    def forward(self, output: CoupledOutput, batch: SparseBatch) -> torch.Tensor:  # type: ignore[override]
-        """Return the loss, averaged over rows."""
-        loss = super().forward(Output(output.scores, output.kl), batch)
-        return loss if output.distance is None else loss + self.coupling * output.distance
-
-
-class DualELBO(nn.Module):
-    """Criteria of the pass over the users and of that over the items."""
-
-    def __init__(self, users: CoupledELBO, items: CoupledELBO) -> None:
-        super().__init__()
-        self.users = users
-        self.items = items
-        self.active_dimensions: int | None = None
-
-    def epoch_values(self) -> dict[str, float]:
-        """Return the values to record in the history of each epoch."""
-        values = {"beta": float(self.users.annealed_beta())}
-        if self.active_dimensions is not None:
-            values["item_beta"] = float(self.items.annealed_beta())
-            values["active_dimensions"] = self.active_dimensions
-        return values
-
-
-def renew_content(net: TorchNet) -> None:
-    """Set the content to the latent means of all items as they are now."""
-    module = cast(MDCVAEModule, net.plain_module)
-    with torch.no_grad():
-        module.content = means_of_items(module, net.datasets["items"], net.batch_size, net.device)
-    n_active = (module.content.var(dim=0, correction=0) > ACTIVE_VARIANCE).sum()
-    cast(DualELBO, net.plain_criterion).active_dimensions = int(n_active)
-
-
-def means_of_items(
-    module: MDCVAEModule, items: SparseRows, batch_size: int, device: str
-) -> torch.Tensor:
-    """Return the latent means of items, of shape (n_items, n_hidden)."""
-    assert module.items is not None
-    batches = SparseBatches(items, batch_size, device=device)
-    return torch.cat([module.items.encode(batch) for batch, _ in batches])

@@ -41,7 +41,8 @@ class BaseItemWeights(ExplainMixin, SimilarItemsMixin, BaseRecommender):
 
     def _contributions(self, X: sp.csr_array, item: int) -> np.ndarray:
         if sp.issparse(self.coef_):
-            return X.data * self.coef_[X.indices][:, [item]].toarray().ravel()
+            items, entry = np.unique(X.indices, return_inverse=True)
+            return X.data * self.coef_[items][:, [item]].toarray().ravel()[entry]
         return X.data * self.coef_[X.indices, item]
 
     def _item_similarity(self, items: np.ndarray) -> np.ndarray:

@@ -197,16 +197,18 @@ class SparseEASE(BaseItemWeights):
     ) -> None:
         """Replace the rows of a group of items in `nearest`, from X'X of the union, G."""
         (posv,) = get_lapack_funcs(("posv",), dtype=G.dtype)
-        G.ravel()[:: len(union) + 1] += penalty[union].astype(G.dtype)
-        for item in items:
-            row = slice(nearest.indptr[item], nearest.indptr[item + 1])
-            if row.start == row.stop:
+        G.flat[:: len(union) + 1] += penalty[union].astype(G.dtype)
+        rows = nearest[items]
+        places_of_neighbors = np.searchsorted(union, rows.indices)
+        place_of_item = np.searchsorted(union, items)
+        for number, item in enumerate(items):
+            places = places_of_neighbors[rows.indptr[number] : rows.indptr[number + 1]]
+            if not places.size:
                 continue
-            places = np.searchsorted(union, nearest.indices[row])
-            rhs = G[places, np.searchsorted(union, item)]
-            _, nearest.data[row], info = posv(
+            start = nearest.indptr[item]
+            _, nearest.data[start : start + places.size], info = posv(
                 G[places[:, None], places].T,
-                rhs,
+                G[places, place_of_item[number]],
                 lower=True,
                 overwrite_a=True,
                 overwrite_b=True,

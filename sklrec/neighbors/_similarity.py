@@ -46,7 +46,7 @@ class Similarity:
         ValueError
             If the squares of the values are too large for their type.
         """
-        squares = (M * M).sum(axis=1, dtype=np.float64)
+        squares = _sums_of_squares(M)
         return self.sizes_from(squares, (M != 0).sum(axis=1), M.dtype)
 
     def sizes_from(
@@ -83,3 +83,11 @@ class Similarity:
         # Tiny values may have a product of sizes that is rounded to zero.
         np.maximum(denominator, np.finfo(denominator.dtype).tiny, out=denominator)
         products /= denominator
+
+
+def _sums_of_squares(M: Any) -> np.ndarray:
+    """Return the sum of the squares of each row in float64, in which small ones do not vanish."""
+    if isinstance(M, np.ndarray):
+        return np.einsum("ij,ij->i", M, M, dtype=np.float64)
+    squares = np.square(M.data, dtype=np.float64)
+    return sp.csr_array((squares, M.indices, M.indptr), shape=M.shape).sum(axis=1)

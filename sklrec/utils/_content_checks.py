@@ -86,7 +86,7 @@ def _reading_content(model: Any) -> Any:
         def fit(self, X: Any, y: Any = None) -> Any:
             return super().fit(X, y, item_features=_features_of_known_items(X))
 
-        if hasattr(model, "partial_fit"):
+        if hasattr(model(), "partial_fit"):
 
             def partial_fit(self, X: Any, y: Any = None) -> Any:
                 return super().partial_fit(X, y, item_features=_features_of_known_items(X))
