@@ -45,7 +45,7 @@ def test_it_is_wmf_and_a_network_from_content_to_its_factors(kind, X, F):
 
 def test_a_network_without_layers_is_ridge_regression(X, F):
     linear = MLPRegressor(
-        hidden_layer_sizes=(), solver="lbfgs", alpha=2.0, max_iter=10_000, tol=1e-8
+        hidden_layer_sizes=(), solver="lbfgs", alpha=2.0, max_iter=1000, tol=1e-7, random_state=0
     )
     factors = [
         FactorsFromContent(WMF(4, random_state=0), regressor=regressor)

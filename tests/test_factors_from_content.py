@@ -184,7 +184,8 @@ def test_features_of_items_without_users_alone_are_an_error(X, F):
 
 def test_one_component_is_enough(X, F):
     model = FactorsFromContent(
-        WMF(1, random_state=0), regressor=MLPRegressor(hidden_layer_sizes=(), solver="lbfgs")
+        WMF(1, random_state=0),
+        regressor=MLPRegressor(hidden_layer_sizes=(), solver="lbfgs", random_state=0),
     )
     new = model.fit(X, item_features=F[:N_OLD]).with_items(F[N_OLD:])
     assert new.item_factors_.shape == (N_OLD + N_NEW, 1)
