@@ -46,6 +46,7 @@ SMALL["RecVAE"] = {
 }
 
 SMALL["ContentELSA"] = {**SMALL["ELSA"], "max_epochs": 25, "learning_rate": 0.1}
+SMALL["DeepMusic"] = {"n_components": 8, "hidden_layer_sizes": (16, 16), "learning_rate": 1e-2}
 SMALL["CDAE"] = {
     "n_components": 16,
     "max_epochs": 15,
@@ -59,7 +60,6 @@ SMALL["NeuMF"] = {
     "batch_size": 256,
     "learning_rate": 2e-2,
 }
-SMALL["DeepMusic"] = {"n_components": 8, "hidden_layer_sizes": (16, 16), "learning_rate": 1e-2}
 SMALL["FactorizationMachine"] = {**SMALL["ContentELSA"], "learning_rate": 2e-2}
 SMALL["FactorsFromContent"] = {"recommender": WMF(8, random_state=0)}
 SMALL["WMF"] = {"n_components": 8}
@@ -111,7 +111,10 @@ REGIMES = {
     "BM25Transformer": [{"b": 0.0}, {"b": 1.0}, {"k1": 0.0}],
     "CVAE": [{"inference": "bayes"}],
     "CollectiveEASE": [{"dropout": 0.3}],
-    "CDAE": [{"user_vector": "solve"}, {"user_vector": None, "n_negatives": None}],
+    "CDAE": [
+        {"user_vector": "solve", "n_negatives": None, "lambda_": 0.1},
+        {"user_vector": None, "n_negatives": None},
+    ],
     "EASE": [{"dropout": 0.3}],
     "ItemKNN": [
         {"n_neighbors": 5, "metric": "asymmetric-cosine", "shrinkage": 1.0},
@@ -156,9 +159,9 @@ OBJECTIVES = {
     ],
     "ContentELSA": [{"free_part": False}],
     "CDAE": [
-        {"loss": "logistic", "activation": "sigmoid"},
+        {"loss": "logistic", "activation": "sigmoid", "max_epochs": 50},
         {"n_negatives": None, "unobserved_weight": 0.3, "lambda_": 1e-3},
-        {"normalize": False, "activation": "identity", "user_vector": "solve"},
+        {"normalize": False, "activation": "identity", "n_negatives": None},
     ],
     "ELSA": [{"n_components": 50}],  # more than items
     "FLVAE": [{"augmentation": False}],

@@ -5,9 +5,8 @@ import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_array_equal
 
-from sklrec import _linalg
-from sklrec.neighbors import _nearest
-from sklrec.neighbors._nearest import check_memory_of_largest, largest_of_rows
+from sklrec import _linalg, _nearest
+from sklrec._nearest import check_memory_of_largest, largest_of_rows
 
 
 def by_sorting(product, k):

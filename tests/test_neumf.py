@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 from sklrec import _memory  # noqa: E402
 from sklrec._pairs import NegativeSampler, uniform_by_row  # noqa: E402
 from sklrec.datasets import make_interactions  # noqa: E402
-from sklrec.neural import NeuMF, _neumf  # noqa: E402
+from sklrec.neural import NeuMF, _neumf_module  # noqa: E402
 
 SMALL = {
     "n_components": 3,
@@ -140,7 +140,7 @@ def test_each_step_of_training_is_that_of_the_paper(setting):
 @pytest.mark.parametrize("block", [1, 30, 10**6])
 def test_scores_are_those_of_the_network_written_out(model, block, monkeypatch):
     """However many pairs are computed at a time."""
-    monkeypatch.setattr(_neumf, "BLOCK", block)
+    monkeypatch.setattr(_neumf_module, "BLOCK", block)
     users = some_users()
     model = NeuMF(model, **SMALL).fit(users)
     w = weights_of(model.net_)
@@ -153,12 +153,14 @@ def test_scores_are_those_of_the_network_written_out(model, block, monkeypatch):
 
 @pytest.mark.parametrize("model", ["gmf", "neumf"])
 def test_vector_that_is_solved_for_takes_steps_on_the_loss_of_the_row(model, monkeypatch):
-    monkeypatch.setattr(_neumf, "N_STEPS", 6)
+    monkeypatch.setattr(_neumf_module, "N_STEPS", 6)
     users = some_users()[:5]
     model = NeuMF(model, **SMALL, user_vector="solve", n_negatives=3).fit(some_users())
     w = weights_of(model.net_)
     rows = np.repeat(np.arange(5), np.diff(users.indptr))
-    negatives = NegativeSampler(users).at(rows[:, None], uniform_by_row(users, 3, _neumf.SEED))
+    negatives = NegativeSampler(users).at(
+        rows[:, None], uniform_by_row(users, 3, _neumf_module.SEED)
+    )
     expected = []
     for user in range(5):
         p = torch.zeros(model.transform(users).shape[1], dtype=torch.float64, requires_grad=True)
@@ -167,7 +169,7 @@ def test_vector_that_is_solved_for_takes_steps_on_the_loss_of_the_row(model, mon
             drawn = zip(users.indices[rows == user], negatives[rows == user], strict=True)
             loss = sum(log_loss(w, model, p, item, others) for item, others in drawn)
             (gradient,) = torch.autograd.grad(loss, p)
-            p.data -= _neumf.RATE * adam(gradient, state)
+            p.data -= _neumf_module.RATE * adam(gradient, state)
         expected.append(p.detach().numpy())
     assert_allclose(model.transform(users), expected, atol=1e-4)
 
@@ -175,7 +177,7 @@ def test_vector_that_is_solved_for_takes_steps_on_the_loss_of_the_row(model, mon
 def test_vectors_are_the_same_however_many_are_solved_for_together(X, monkeypatch):
     model = NeuMF(**SMALL, user_vector="solve").fit(X)
     together = model.transform(X)
-    monkeypatch.setattr(_neumf, "BLOCK", 100)
+    monkeypatch.setattr(_neumf_module, "BLOCK", 100)
     assert_allclose(model.transform(X), together, atol=1e-5)
 
 
@@ -225,11 +227,11 @@ def test_training_that_is_interrupted_in_a_part_leaves_no_model(X, monkeypatch):
 
 
 def test_scoring_holds_nothing_larger_than_scores_weights_and_a_block(X, monkeypatch):
-    monkeypatch.setattr(_neumf, "BLOCK", 500)
+    monkeypatch.setattr(_neumf_module, "BLOCK", 500)
     model = NeuMF(**SMALL).fit(X)
     with LargestTensor() as largest:
         model.decision_function(X[:64])
-    assert largest.n_values == 64 * 60  # of which a hidden layer has five times as many
+    assert largest.n_values == 64 * 60  # a hidden layer has five times as many values
 
 
 def test_values_of_interactions_do_not_matter(X):

@@ -7,7 +7,8 @@ import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklrec.neighbors import UserKNN, _nearest, _user_knn
+from sklrec import _nearest
+from sklrec.neighbors import UserKNN, _user_knn
 from sklrec.pipeline import make_pipeline
 from sklrec.preprocessing import BM25Transformer
 

@@ -91,7 +91,7 @@ PARAMETERS = [
 @pytest.mark.parametrize("parameters", PARAMETERS)
 def test_loss_never_rises_and_is_the_objective(confidences, parameters, zeros, solver):
     X = confidences
-    model = WMF(4, **parameters, zeros=zeros, solver=solver, max_iter=100, random_state=0)
+    model = WMF(4, **parameters, zeros=zeros, solver=solver, max_iter=200, random_state=0)
     loss = np.array(model.fit(X).loss_curve_)
     assert (np.diff(loss) <= 1e-10 * loss[0]).all()
     # At rest, the users' solution for the last items is that before it.

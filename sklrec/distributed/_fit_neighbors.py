@@ -11,10 +11,10 @@ import joblib
 import numpy as np
 import scipy.sparse as sp
 
+from .._nearest import largest_of_block, stacked
 from ..linear import SparseEASE
 from ..linear._sparse_ease import union_of
 from ..neighbors import ItemKNN, RP3beta
-from ..neighbors._nearest import largest_of_block, stacked
 from ..neighbors._similarity import Similarity
 from ._blocks import Blocks
 from ._tasks import run_tasks

@@ -13,9 +13,9 @@ from scipy.stats import loguniform, uniform
 
 from .._linalg import blocks, in_threads, single_threaded_blas
 from .._memory import check_memory
+from .._nearest import ENTRIES, largest_of_rows
 from .._sklearn import Interval, _fit_context, fit_progress, n_threads
 from .._typing import MatrixLike
-from ..neighbors._nearest import ENTRIES, largest_of_rows
 from ._base import BaseItemWeights
 
 # Maximum number of items of a group, and of items in the union of their neighbors, unless a single

@@ -10,10 +10,10 @@ import scipy.sparse as sp
 from scipy.stats import loguniform, uniform
 
 from .._item_features import ItemFeaturesMixin
+from .._nearest import check_memory_of_largest, largest_of_rows
 from .._sklearn import Interval, _fit_context, fit_progress
 from .._typing import MatrixLike
 from ..linear._base import BaseItemWeights
-from ._nearest import check_memory_of_largest, largest_of_rows
 from ._similarity import PARAMETER_CONSTRAINTS, Similarity
 
 

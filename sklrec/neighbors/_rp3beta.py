@@ -9,10 +9,10 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.stats import uniform
 
+from .._nearest import check_memory_of_largest, largest_of_rows
 from .._sklearn import Interval, _fit_context, fit_progress
 from .._typing import MatrixLike
 from ..linear._base import BaseItemWeights
-from ._nearest import check_memory_of_largest, largest_of_rows
 
 
 class RP3beta(BaseItemWeights):

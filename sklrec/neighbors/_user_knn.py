@@ -11,10 +11,10 @@ from scipy.stats import loguniform, uniform
 from sklearn.utils import Tags
 
 from .._linalg import blocks
+from .._nearest import largest_of_rows
 from .._sklearn import Interval, _fit_context, fit_progress
 from .._typing import MatrixLike
 from ..base import BaseRecommender, ExplainMixin
-from ._nearest import largest_of_rows
 from ._similarity import PARAMETER_CONSTRAINTS, Similarity
 
 # Number of users whose neighbors are held at a time for explanations.

@@ -224,6 +224,9 @@ class CDAE(UserVectorsMixin, EmbeddingMixin, BaseTorchRecommender):
             vectors = self._user_vectors(X, self.n_components, device)
         return {"users": UserRows(X, device, vectors, self.n_negatives or 0)}
 
+    def _n_score_tensors(self) -> int:
+        return 2 if self.n_negatives is None else 1
+
     def _n_step_values(self, module: nn.Module, n_gradients: int) -> int:
         own = 0 if self.user_vector is None else self._n_users * self.n_components
         return super()._n_step_values(module, n_gradients) + VALUES_OF_A_VECTOR * own

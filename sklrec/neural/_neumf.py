@@ -3,47 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any, cast
 
 import numpy as np
 import scipy.sparse as sp
 import torch
-import torch.nn.functional as F
 from numpy.random import RandomState
 from scipy.stats import randint
 from sklearn.base import clone
-from sklearn.utils import gen_batches
 from torch import nn
 
-from .._pairs import NegativeSampler, uniform_by_row
 from .._sklearn import Interval, StrOptions
 from ._base import BaseTorchRecommender
-from ._criteria import Output
 from ._embedding import EmbeddingMixin
-from ._modules import Dense, checked_sizes, sparse_product
+from ._modules import checked_sizes
+from ._neumf_module import LogLoss, NeuMFModule, parts_of
 from ._pair_batches import PairBatch, PairBatches, UserPairs
-from ._training._data import SparseBatch
 from ._training._docs import with_training_docs
 from ._training._net import Pass, TorchNet
 from ._user_vectors import (
     VALUES_OF_A_VECTOR,
-    UserVectors,
     UserVectorsMixin,
     step_of_users,
 )
-
-# Steps of Adam, and its learning rate, by which the vector of a new user is found, and the seed of
-# the negatives.
-N_STEPS = 30
-RATE = 0.05
-SEED = 0
-
-# Largest number of values of a hidden layer that scoring computes at a time.
-BLOCK = 2**18
-BLOCK_ON_GPU = 2**26
 
 
 @with_training_docs
@@ -289,270 +272,6 @@ class NeuMF(UserVectorsMixin, EmbeddingMixin, BaseTorchRecommender):
         if self.user_vector == "solve":
             n_values += VALUES_OF_A_VECTOR * self._n_users * self._n_vector()
         return n_values
-
-
-class NeuMFModule(nn.Module):
-    """GMF, MLP or both, and a last layer that makes a score of what they say of a pair.
-
-    Parameters
-    ----------
-    n_items, n_components, hidden_layer_sizes
-        Sizes.
-    model : {"neumf", "gmf", "mlp"}
-        Which of the two.
-    n_negatives : int or None
-        Number of negatives for which the vectors of users are solved for outside of training. With
-        None the vectors are computed from those of the items.
-    """
-
-    def __init__(
-        self,
-        n_items: int,
-        n_components: int,
-        hidden_layer_sizes: Sequence[int],
-        model: str,
-        n_negatives: int | None,
-    ) -> None:
-        super().__init__()
-        sizes = (n_items, n_components, n_negatives is None)
-        self.gmf = None if model == "mlp" else GMF(*sizes)
-        self.mlp = None if model == "gmf" else MLP(*sizes, hidden_layer_sizes)
-        self.last = Dense(sum(part.n_outputs for part in parts_of(self)), 1)
-        self.n_negatives = n_negatives
-
-    def encode(self, batch: SparseBatch) -> torch.Tensor:
-        """Return the vectors of users, of shape (n_rows, n_vector)."""
-        if self.n_negatives is not None:
-            return self._solved(batch)
-        return torch.cat([part.of_rows(batch) for part in parts_of(self)], dim=1)
-
-    def forward(self, batch: SparseBatch | PairBatch) -> Output:
-        """Return the scores of all items, or in training those of pairs as a tensor."""
-        if not isinstance(batch, PairBatch):
-            return Output(ScoresOfAllPairs(self, self.encode(batch)))
-        if self.n_negatives is None:
-            vectors = [part.without_item(batch) for part in parts_of(self)]
-            return Output(self.score(torch.cat(vectors, dim=1), batch.items))
-        return Output(self.score(batch.rows.own[batch.user], batch.items))
-
-    def score(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
-        """Return the scores of pairs.
-
-        Parameters
-        ----------
-        users : Tensor of shape (n_pairs, n_vector)
-            Vectors of users.
-        items : Tensor of shape (n_pairs, n_candidates), int64
-            Items for each of them; -1 gives the score of any item.
-
-        Returns
-        -------
-        scores : Tensor of shape (n_pairs, n_candidates)
-        """
-        parts = parts_of(self)
-        vectors = users.chunk(len(parts), dim=1)
-        items = items.clamp(min=0)
-        outputs = [part.outputs(p, items) for part, p in zip(parts, vectors, strict=True)]
-        scores: torch.Tensor = self.last(torch.cat(outputs, dim=-1)).squeeze(-1)
-        return scores
-
-    def fuse(self, gmf: NeuMFModule, mlp: NeuMFModule, alpha: float) -> None:
-        """Take over the weights of two modules, of which the last layers are weighted."""
-        with torch.no_grad():
-            self.gmf.load_state_dict(gmf.gmf.state_dict())  # type: ignore[union-attr]
-            self.mlp.load_state_dict(mlp.mlp.state_dict())  # type: ignore[union-attr]
-            weights = [alpha * gmf.last.weight, (1 - alpha) * mlp.last.weight]
-            self.last.weight.copy_(torch.cat(weights, dim=1))
-            self.last.bias.copy_(alpha * gmf.last.bias + (1 - alpha) * mlp.last.bias)
-
-    def _solved(self, batch: SparseBatch) -> torch.Tensor:
-        """Return users' vectors after some steps of Adam from 0, with all other weights fixed.
-
-        The loss is that of training, with negatives that depend on the row alone. Users are solved
-        for together as long as their pairs are not too many.
-        """
-        device = batch.items.device
-        X = batch.to(torch.device("cpu")).to_scipy()
-        n_pairs = np.cumsum(np.diff(X.indptr)) * (1 + cast(int, self.n_negatives))
-        block = n_pairs // (BLOCK if device.type == "cpu" else BLOCK_ON_GPU)
-        starts = np.flatnonzero(np.diff(block, prepend=-1))
-        solved = [
-            self._solved_together(X[start:end], device)
-            for start, end in pairwise([*starts, X.shape[0]])
-        ]
-        return torch.cat(solved)
-
-    def _solved_together(self, X: sp.csr_array, device: torch.device) -> torch.Tensor:
-        rows = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
-        uniform = uniform_by_row(X, cast(int, self.n_negatives), SEED)
-        negatives = NegativeSampler(X).at(rows[:, None], uniform)
-        with torch.inference_mode(False), torch.enable_grad():
-            pairs = np.concatenate([X.indices[:, None], negatives], axis=1)
-            items = torch.from_numpy(pairs.astype(np.int64)).to(device)
-            user = torch.from_numpy(rows).to(device)
-            everyone = torch.arange(X.shape[0], device=device)
-            n_vector = sum(part.items.weight.shape[1] for part in parts_of(self))
-            vectors = UserVectors(X.shape[0], n_vector, device)
-            for _ in range(N_STEPS):
-                own = vectors.of(everyone)
-                loss = log_losses(self.score(own[user], items), items).sum()
-                (gradient,) = torch.autograd.grad(loss, own)
-                vectors.step(everyone, gradient, RATE)
-        return vectors.values
-
-
-class ItemVectors(nn.Module):
-    """One vector for each item."""
-
-    def __init__(self, n_items: int, n_components: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(n_items, n_components))
-        self.reset_parameters()
-
-    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw the vectors, as the authors' code does."""
-        nn.init.normal_(self.weight, std=0.01, generator=generator)
-
-    def forward(self, items: torch.Tensor) -> torch.Tensor:
-        """Return the vectors of some items."""
-        return F.embedding(items, self.weight)
-
-
-class Part(nn.Module):
-    """What GMF and MLP share: vectors of items, and vectors of users made of others.
-
-    A user's vector is the sum of the vectors of the user's items, divided by the root of their
-    number.
-    """
-
-    n_outputs: int
-
-    def __init__(self, n_items: int, n_components: int, has_members: bool) -> None:
-        super().__init__()
-        self.items = ItemVectors(n_items, n_components)
-        self.members = ItemVectors(n_items, n_components) if has_members else None
-
-    def of_rows(self, batch: SparseBatch) -> torch.Tensor:
-        """Return the vectors of users, of shape (n_rows, n_components)."""
-        n_entries = batch.n_entries.clamp(min=1)[:, None]
-        return self._sums(batch) * n_entries.to(torch.float32).rsqrt()
-
-    def without_item(self, batch: PairBatch) -> torch.Tensor:
-        """Return the vector of the user of each pair, made of all items but that of the pair."""
-        own = self.members(batch.items[:, 0])  # type: ignore[misc]
-        n_others = (batch.rows.n_entries[batch.user] - 1).clamp(min=1)[:, None]
-        others = self._sums(batch.rows)[batch.user] - own
-        return others * n_others.to(torch.float32).rsqrt()
-
-    def _sums(self, batch: SparseBatch) -> torch.Tensor:
-        ones = replace(batch, values=torch.ones_like(batch.values))
-        return sparse_product(ones, self.members.weight)  # type: ignore[union-attr]
-
-
-class GMF(Part):
-    """Generalized matrix factorization: the products of both vectors' components."""
-
-    def __init__(self, n_items: int, n_components: int, has_members: bool) -> None:
-        super().__init__(n_items, n_components, has_members)
-        self.n_outputs = n_components
-
-    def outputs(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
-        """Return what is known of pairs, of shape (n_pairs, n_candidates, n_outputs)."""
-        return users[:, None] * self.items(items)
-
-    def add_scores(self, scores: torch.Tensor, users: torch.Tensor, weight: torch.Tensor) -> None:
-        """Add the part of the scores of all items."""
-        scores += (users * weight) @ self.items.weight.T
-
-
-class MLP(Part):
-    """Multilayer perceptron of both vectors.
-
-    The first layer is the sum of a layer of the user and one of the item, so that it is computed
-    once for each.
-    """
-
-    def __init__(
-        self, n_items: int, n_components: int, has_members: bool, sizes: Sequence[int]
-    ) -> None:
-        super().__init__(n_items, n_components, has_members)
-        self.n_outputs = sizes[-1]
-        self.of_user = Dense(n_components, sizes[0])
-        self.of_item = Dense(n_components, sizes[0], bias=False)
-        self.hidden = nn.ModuleList(Dense(*pair) for pair in pairwise(sizes))
-
-    def outputs(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
-        """Return what is known of pairs, of shape (n_pairs, n_candidates, n_outputs)."""
-        return self._after_first(self.of_user(users)[:, None] + self.of_item(self.items(items)))
-
-    def add_scores(self, scores: torch.Tensor, users: torch.Tensor, weight: torch.Tensor) -> None:
-        """Add the part of the scores of all items, in blocks of users and items."""
-        of_user, of_item = self.of_user(users), self.of_item(self.items.weight)
-        n_values = BLOCK if scores.device.type == "cpu" else BLOCK_ON_GPU
-        n_pairs = max(
-            1, n_values // max(layer.out_features for layer in [self.of_user, *self.hidden])
-        )
-        n_items = min(len(of_item), n_pairs)
-        for items in gen_batches(len(of_item), n_items):
-            for rows in gen_batches(len(of_user), max(1, n_pairs // n_items)):
-                first = of_user[rows, None] + of_item[items]
-                scores[rows, items] += self._after_first(first) @ weight
-
-    def _after_first(self, h: torch.Tensor) -> torch.Tensor:
-        h = F.relu(h, inplace=True)
-        for layer in self.hidden:
-            h = F.relu(layer(h), inplace=True)
-        return h
-
-
-@dataclass(frozen=True)
-class ScoresOfAllPairs:
-    """Scores of all items for users.
-
-    Parameters
-    ----------
-    module : NeuMFModule
-        The network.
-    users : Tensor of shape (n_rows, n_vector)
-        Vectors of the users.
-    """
-
-    module: NeuMFModule
-    users: torch.Tensor
-
-    def dense(self) -> torch.Tensor:
-        """Return the scores, of shape (n_rows, n_items)."""
-        parts = parts_of(self.module)
-        last = self.module.last
-        n_items = len(parts[0].items.weight)
-        scores = last.bias.repeat(len(self.users), n_items)
-        vectors = self.users.chunk(len(parts), dim=1)
-        weights = last.weight[0].split([part.n_outputs for part in parts])
-        for part, users, weight in zip(parts, vectors, weights, strict=True):
-            part.add_scores(scores, users, weight)
-        return scores
-
-
-class LogLoss(nn.Module):
-    """Log loss of interactions and their negatives, summed over both, averaged over interactions.
-
-    This is equation 7 of the paper.
-    """
-
-    def forward(self, output: Output, batch: PairBatch) -> torch.Tensor:
-        """Return the loss."""
-        return log_losses(output.scores, batch.items).sum() / len(batch)
-
-
-def log_losses(scores: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
-    """Return the loss of each interaction, which is in the first column, and of its negatives."""
-    losses = F.softplus(torch.cat([-scores[:, :1], scores[:, 1:]], dim=1))
-    return losses.masked_fill(items < 0, 0)
-
-
-def parts_of(module: Any) -> list[Any]:
-    """Return GMF and MLP, or the one that there is."""
-    return [part for part in (module.gmf, module.mlp) if part is not None]
 
 
 def step_of_pairs(net: TorchNet, batch: PairBatch) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from .._linalg import blocks, in_threads
-from .._memory import check_memory
-from .._ranking import top_k
-from .._sklearn import n_threads
+from ._linalg import blocks, in_threads
+from ._memory import check_memory
+from ._ranking import top_k
+from ._sklearn import n_threads
 
 # Maximum number of entries of the product that a thread holds, unless one row has more.
 ENTRIES = 2**21
