@@ -333,6 +333,17 @@ def test_a_warm_start_goes_on_as_if_never_stopped(X, F, inference, with_content)
     assert_array_equal(part.loss_curve_, whole.loss_curve_)
 
 
+def test_a_copy_with_new_items_is_trained_further_alone(X, F):
+    old = model(warm_start=True).fit(X[:, :15], item_features=F[:15])
+    theta, scores = latent_means(old, F), old.decision_function(X[:, :15])
+    copy = old.with_items(F[15:]).set_params(max_epochs=5).fit(X, item_features=F)
+    assert copy.n_iter_ == len(copy.loss_curve_) == 5
+    assert abs(latent_means(copy, F) - theta).max() > 1e-3
+    assert_array_equal(latent_means(old, F), theta)
+    assert_array_equal(old.decision_function(X[:, :15]), scores)
+    assert old.n_iter_ == len(old.loss_curve_) == 3
+
+
 def test_saved_models_encode_new_items(tmp_path, X, F):
     fitted = model().fit(X[:, :15], item_features=F[:15])
     save(fitted, tmp_path / "cvae.safetensors")

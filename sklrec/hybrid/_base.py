@@ -18,6 +18,7 @@ from ..neural._base import BaseTorchRecommender
 from ..neural._training._data import SparseRows
 from ..neural._training._net import Pass, TorchNet
 from ..neural._training._prediction import batch_of, outputs_of
+from ..neural._training._state import net_from_arrays, net_to_arrays
 from ._base_torch import BaseTorchHybrid
 from ._content_nets import adapt_to_content
 from ._features import check_not_empty
@@ -215,6 +216,10 @@ class BaseCollaborativeRecommender(BaseFactorRecommender, BaseTorchHybrid):
         theta = self._encoded(self.net_, sp.csr_array(F, dtype=V.dtype))
         self.item_factors_ = np.concatenate([V, theta])
         self._has_users = np.concatenate([self._has_users, np.zeros(len(theta), dtype=bool)])
+        # A copy that is trained further must not train the model it was copied from.
+        self.net_ = net_from_arrays(self._net_as_trained(), net_to_arrays(self.net_))
+        self.loss_curve_ = list(self.loss_curve_)
+        self.validation_scores_ = list(self.validation_scores_)
 
     def _n_step_values(self, module: nn.Module, n_gradients: int) -> int:
         return 2 * self.batch_size * self.n_item_features_ + n_gradients
