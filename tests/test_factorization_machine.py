@@ -150,6 +150,7 @@ def test_scores_of_validation_users_in_training_are_those_of_the_fitted_model(X,
     best = FactorizationMachine(**{**SMALL, "max_epochs": model.best_epoch_})
     best.fit(X[:100], item_features=F[:N_OLD])
     assert_allclose(best.decision_function(X), model.decision_function(X), atol=1e-5)
+    assert len(set(model.validation_scores_)) > 2  # not those of the first epoch again
     assert model.validation_scores_[model.best_epoch_ - 1] == max(model.validation_scores_)
 
 
