@@ -19,6 +19,8 @@ torch = pytest.importorskip("torch")
 from sklrec import _memory  # noqa: E402
 from sklrec.datasets import make_interactions  # noqa: E402
 from sklrec.hybrid import FactorizationMachine  # noqa: E402
+from sklrec.hybrid._factorization_machine import FactorizationMachineModule  # noqa: E402
+from sklrec.hybrid._feature_map import Content  # noqa: E402
 
 N_OLD, N_NEW, N_FEATURES = 40, 5, 9
 SMALL = {"n_components": 4, "max_epochs": 5, "batch_size": 50, "learning_rate": 0.02}
@@ -150,6 +152,7 @@ def test_scores_of_validation_users_in_training_are_those_of_the_fitted_model(X,
     best = FactorizationMachine(**{**SMALL, "max_epochs": model.best_epoch_})
     best.fit(X[:100], item_features=F[:N_OLD])
     assert_allclose(best.decision_function(X), model.decision_function(X), atol=1e-5)
+    assert len(set(model.validation_scores_)) > 2  # not those of the first epoch again
     assert model.validation_scores_[model.best_epoch_ - 1] == max(model.validation_scores_)
 
 
@@ -179,3 +182,13 @@ def test_parameters_out_of_range_are_an_error(bad, X):
     (name,) = bad
     with pytest.raises(ValueError, match=f"'{name}' parameter"):
         FactorizationMachine(**{**SMALL, **bad}).fit(X)
+
+
+def test_what_is_computed_outside_of_training_follows_the_weights_of_training():
+    module = FactorizationMachineModule(6, 2, N_FEATURES, 0.5)
+    module.content = Content.of(some_features(6), np.ones(6), torch.device("cpu"))
+    before = module.eval().items()[0]
+    assert module.items()[0] is before  # computed once
+    module.train().items()
+    module.own.weight.data += 1
+    assert_allclose(module.eval().items()[0].detach(), before.detach() + 1, atol=1e-6)

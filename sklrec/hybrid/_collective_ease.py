@@ -38,7 +38,7 @@ class CollectiveEASE(ItemFeaturesMixin, BaseItemWeights):
     lambda_ : float, default=100.0
         L2 penalty on the item-to-item weights. Typical range: 10 to 10,000, on a logarithmic
         scale.
-    content_weight : float, default=10.0
+    content_weight : float, default=4.0
         Weight :math:`\alpha` of the features. It depends on their scale: with rows of norm 1, as
         by :class:`~sklearn.feature_extraction.text.TfidfTransformer`, a feature row of an item
         counts as much as `content_weight` of its users. Typical range: 0.1 to 100, on a
@@ -101,7 +101,7 @@ class CollectiveEASE(ItemFeaturesMixin, BaseItemWeights):
     }
 
     def __init__(
-        self, lambda_: float = 100.0, *, content_weight: float = 10.0, dropout: float = 0.0
+        self, lambda_: float = 100.0, *, content_weight: float = 4.0, dropout: float = 0.0
     ) -> None:
         self.lambda_ = lambda_
         self.content_weight = content_weight
