@@ -62,7 +62,7 @@ class MDCVAE(BaseTorchHybrid):
         Whether the item vectors are also the weights of the encoder's first layer, or, without
         hidden layers, those of the latent mean.
     lambda_v : float, default=30.0
-        Precision of the item vectors given the content. 0 trains a :class:`MultVAE` beside an
+        Precision of the item vectors given the content. 0 trains a Mult-VAE beside an
         autoencoder of the items. See Notes for the scale of the authors' code.
         Typical range: 1 to 300, on a logarithmic scale.
     coupling : {"decoder", "encoder"}, default="decoder"
