@@ -23,6 +23,7 @@ torch = pytest.importorskip("torch")
 
 from sklrec.hybrid import CondVAE  # noqa: E402
 from sklrec.neural import MultVAE  # noqa: E402
+from sklrec.persistence import load, save  # noqa: E402
 
 SMALL = {
     "n_components": 4,
@@ -103,7 +104,7 @@ def test_items_without_interactions_are_read_by_their_features(F):
     assert_array_equal(model.decision_function(unknown)[0], model._popularity)
 
 
-def test_features_of_the_last_call_are_those_of_the_model(F):
+def test_features_of_the_last_call_are_those_of_the_model(F, tmp_path):
     X = some_users()
     model = CondVAE(**SMALL)
     for features in (F, F[::-1]):
@@ -112,8 +113,9 @@ def test_features_of_the_last_call_are_those_of_the_model(F):
         weights_of(model.net_), unit_rows(torch.from_numpy(X.toarray())), F[::-1].copy()
     )
     assert_allclose(model.transform(X), mu, atol=1e-5)
-    loaded = pickle.loads(pickle.dumps(model))
-    assert_array_equal(loaded.decision_function(X), model.decision_function(X))
+    save(model, tmp_path / "model.safetensors")
+    for loaded in (pickle.loads(pickle.dumps(model)), load(tmp_path / "model.safetensors")):
+        assert_array_equal(loaded.decision_function(X), model.decision_function(X))
 
 
 def test_new_items_cannot_be_added(F):

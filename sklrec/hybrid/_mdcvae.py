@@ -15,9 +15,7 @@ from torch import nn
 from .._sklearn import Interval, StrOptions
 from ..neural._base import BaseTorchRecommender
 from ..neural._losses import likelihood_named, multinomial_nll
-from ..neural._modules import (
-    checked_sizes,
-)
+from ..neural._modules import checked_sizes
 from ..neural._training._data import SparseRows
 from ..neural._training._docs import with_training_docs
 from ..neural._training._net import Pass, TorchNet
@@ -127,7 +125,8 @@ class MDCVAE(BaseTorchHybrid):
 
     The history in ``net_`` has the number of dimensions of the items' latent vectors that are
     active at the beginning of each epoch, ``active_dimensions``: those whose means have a
-    variance above 0.01 over the items [2]_.
+    variance above 0.01 over the items [2]_. A large `lambda_v` keeps them near the item vectors,
+    which are small in the first epochs: the number begins to rise when the vectors have grown.
 
     With ``symmetric=False`` the encoder has zero weights for new items, so that interactions with
     them only count in the norm of a user's row; ``symmetric=True`` uses their vectors. Items
