@@ -101,8 +101,9 @@ def save(estimator: BaseEstimator, path: str | os.PathLike) -> None:
             f"save needs an estimator of sklrec, got {type(estimator).__module__}.{name}; save the "
             "steps of a pipeline separately, and the best_estimator_ of a search."
         )
-    if hasattr(estimator, "estimators_"):
-        raise TypeError(f"{name} holds recommenders: pickle it, or save each of its estimators_.")
+    for held in ("estimators_", "recommender_"):
+        if hasattr(estimator, held):
+            raise TypeError(f"{name} holds other estimators: pickle it, or save its {held}.")
     params = estimator.get_params(deep=False)
     state = {key: value for key, value in estimator.__getstate__().items() if key not in _NOT_SAVED}
     n_items = state.get("n_features_in_")

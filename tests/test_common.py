@@ -239,16 +239,14 @@ def recommender_checks_in_brief(estimator):
         yield (estimator if plain in CHECKS_OF_SKILL else brief), check
 
 
-def with_and_without_features(estimators):
-    for estimator in estimators:
-        yield estimator
+def reading_features():
+    """Yield each model that reads features, with some; what else they do is checked without."""
+    for estimator in instances("recommender", settings={}):
         if takes_item_features(estimator):
             yield reading_content(estimator)
 
 
-@sklearn_checks(
-    [trained_briefly(instance) for instance in with_and_without_features(instances("recommender"))]
-)
+@sklearn_checks([trained_briefly(one) for one in (*instances("recommender"), *reading_features())])
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
 @pytest.mark.filterwarnings("ignore:All .* stored values of X are:UserWarning")  # of one label
 def test_recommender_passes_the_checks_of_scikit_learn(estimator, check):

@@ -302,5 +302,5 @@ def test_calibration_takes_its_share_of_the_users_with_something_to_hide():
 def test_saving_says_to_save_the_members(X, tmp_path):
     pytest.importorskip("safetensors")
     model = HadamardEnsemble([("ease", EASE())], random_state=0).fit(X)
-    with pytest.raises(TypeError, match="pickle it, or save each of its estimators_"):
+    with pytest.raises(TypeError, match="pickle it, or save its estimators_"):
         save(model, tmp_path / "ensemble")

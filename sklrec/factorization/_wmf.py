@@ -344,10 +344,12 @@ class WMF(BaseFactorRecommender):
     def _begin(self) -> Objective:
         """Store what scores depend on besides the fitted attributes."""
         self._binary = self.binary
-        self._objective = Objective(
-            self.lambda_, self.unobserved_weight, self.frequency_exponent, self.zeros
-        )
+        self._weights = (self.lambda_, self.unobserved_weight, self.frequency_exponent, self.zeros)
         return self._objective
+
+    @property
+    def _objective(self) -> Objective:
+        return Objective(*self._weights)
 
     def _start(self, n_items: int, dtype: np.dtype) -> np.ndarray:
         """Draw the factors of items to begin with."""
