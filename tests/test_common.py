@@ -155,7 +155,7 @@ OBJECTIVES = {
     "CTR": [{"fit_topics": True}],
     "CVAE": [
         {"likelihood": "gaussian", "lambda_v": 0.1},
-        {"likelihood": "multinomial", "n_pretraining_epochs": 0},
+        {"likelihood": "multinomial", "n_pretraining_epochs": 0, "lambda_v": 0.1},
     ],
     "ContentELSA": [{"free_part": False}],
     "CDAE": [
