@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -278,6 +279,17 @@ def test_a_target_that_is_a_file_is_an_error(tmp_path):
 def test_a_block_that_does_not_exist_is_an_error(blocks):
     with pytest.raises(IndexError, match="There are 5 blocks, got 5"):
         blocks[5]
+
+
+def test_without_pyarrow_the_error_says_what_to_install(tmp_path, blocks, monkeypatch):
+    model = fit(PopularityRecommender(), blocks)
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    for function in (
+        lambda: encode_parquet(tmp_path, tmp_path / "blocks"),
+        lambda: rank_to_parquet(model, blocks, tmp_path / "rankings"),
+    ):
+        with pytest.raises(ImportError, match=r"pip install 'sklrec\[distributed\]'"):
+            function()
 
 
 # Fits

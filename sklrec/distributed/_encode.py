@@ -14,7 +14,7 @@ import numpy as np
 from .._files import replacing
 from ..preprocessing._table import as_values, assemble
 from ._blocks import Blocks, size_of_block, write_block, write_index
-from ._tasks import new_folder, run_tasks
+from ._tasks import check_pyarrow, new_folder, run_tasks
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -99,6 +99,7 @@ def encode_parquet(
         raise ValueError(f"duplicates must be 'sum' or 'binary', got {duplicates!r}.")
     if n_blocks is not None and (isinstance(n_blocks, bool) or not 1 <= n_blocks <= 65_536):
         raise ValueError(f"n_blocks must be from 1 to 65,536, got {n_blocks!r}.")
+    check_pyarrow()
     target = Path(target).absolute()
     work = target / _WORK
     new_folder(work)

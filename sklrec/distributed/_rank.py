@@ -12,7 +12,7 @@ import numpy as np
 from .._files import replacing
 from ._blocks import Blocks
 from ._model_file import model_file, read_model
-from ._tasks import new_folder, run_tasks
+from ._tasks import check_pyarrow, new_folder, run_tasks
 
 
 def rank_to_parquet(
@@ -73,6 +73,7 @@ def rank_to_parquet(
     ...     pq.read_table(rankings).to_pylist()
     [{'user': 'ann', 'rank': 1, 'item': 'jam', 'score': 1.0}]
     """
+    check_pyarrow()
     target = Path(target).absolute()
     new_folder(target)
     _check_same_ranking(target, estimator, blocks, {"k": k, **ranking_params})

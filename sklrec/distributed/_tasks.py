@@ -52,6 +52,17 @@ def run_tasks(
         ) from error
 
 
+def check_pyarrow() -> None:
+    """Raise an ImportError that says what to install if there is no pyarrow."""
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            "sklrec.distributed reads and writes Parquet with pyarrow, which is not installed: "
+            "pip install 'sklrec[distributed]'"
+        ) from error
+
+
 def new_folder(path: Path) -> None:
     """Create a folder, which may exist, with an error that names the parameter."""
     try:
