@@ -115,6 +115,11 @@ def take_entries(X: sp.csr_array, chosen: np.ndarray) -> sp.csr_array:
     return sp.csr_array((X.data[chosen], X.indices[chosen], indptr), shape=X.shape)
 
 
+def index_dtype(largest: int) -> np.dtype:
+    """Return the smaller of scipy's two index types that holds `largest`."""
+    return np.dtype(np.int32 if largest <= np.iinfo(np.int32).max else np.int64)
+
+
 def warn_of_heavy_tail(X: sp.csr_array, whom: str) -> None:
     """Warn if a few values of X, such as play counts, dominate all others.
 

@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from ._linalg import blocks, in_threads
+from ._matrix import index_dtype
 from ._memory import check_memory
 from ._ranking import top_k
 from ._sklearn import n_threads
@@ -172,14 +173,14 @@ def _in_order(
     """Return the number of entries of each row, and columns and values in the order of places."""
     order = np.argsort(places)
     row, column = np.divmod(places[order], n_columns)
-    index_type = sp.get_index_dtype(maxval=n_columns)
+    index_type = index_dtype(n_columns)
     return np.bincount(row, minlength=n_rows), column.astype(index_type), values[order]
 
 
 def stacked(parts: list[tuple[np.ndarray, ...]], shape: tuple[int, int]) -> sp.csr_array:
     """Return the blocks of rows as one array; the list is emptied, so as to free their memory."""
     indptr = np.concatenate([[0], np.cumsum(np.concatenate([counts for counts, _, _ in parts]))])
-    index_type = sp.get_index_dtype(maxval=max(int(indptr[-1]), *shape))
+    index_type = index_dtype(max(int(indptr[-1]), *shape))
     indptr = indptr.astype(index_type)
     indices = np.empty(indptr[-1], dtype=index_type)
     data = np.empty(indptr[-1], dtype=parts[0][2].dtype)

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 
 from .._nearest import largest_of_block, stacked
 from ..linear import SparseEASE
-from ..linear._sparse_ease import union_of
+from ..linear._sparse_ease import union_of, with_penalty
 from ..neighbors import ItemKNN, RP3beta
 from ..neighbors._similarity import Similarity
 from ._blocks import Blocks
@@ -141,7 +141,7 @@ def _solve_groups(blocks: Blocks, file: Path, start: int, out: Path) -> None:
             part = columns[:, union]
             G += (part.T @ part).toarray()
     for items, union, G in zip(groups, unions, grams, strict=True):
-        model._solve_group(nearest, items, union, G, penalty)
+        model._solve_group(nearest, items, union, with_penalty(G, penalty[union]))
     places = np.concatenate(
         [
             np.arange(nearest.indptr[item], nearest.indptr[item + 1])

@@ -173,11 +173,18 @@ class SparseEASE(BaseItemWeights):
     def _solve(self, Xt: sp.csr_array, nearest: sp.csr_array, penalty: np.ndarray) -> None:
         """Replace the similarities in the rows of `nearest` by the weights of the neighbors."""
         groups = self._groups(nearest)
+        n_items = Xt.shape[0]
+        whole = None
+        if n_items <= MOST_OF_UNION:  # small enough to compute it once for all groups
+            whole = with_penalty(_gram(Xt), penalty)
 
         def solve(number: slice) -> None:
             items = groups[number.start]
+            if whole is not None:
+                self._solve_group(nearest, items, np.arange(n_items), whole)
+                return
             union = union_of(nearest, items)
-            self._solve_group(nearest, items, union, _gram(Xt[union]), penalty)
+            self._solve_group(nearest, items, union, with_penalty(_gram(Xt[union]), penalty[union]))
 
         with single_threaded_blas():
             in_threads(
@@ -193,11 +200,9 @@ class SparseEASE(BaseItemWeights):
         items: np.ndarray,
         union: np.ndarray,
         G: np.ndarray,
-        penalty: np.ndarray,
     ) -> None:
-        """Replace the rows of a group of items in `nearest`, from X'X of the union, G."""
+        """Replace the rows of a group in `nearest`, from X'X of the union with the penalty, G."""
         (posv,) = get_lapack_funcs(("posv",), dtype=G.dtype)
-        G.flat[:: len(union) + 1] += penalty[union].astype(G.dtype)
         rows = nearest[items]
         places_of_neighbors = np.searchsorted(union, rows.indices)
         place_of_item = np.searchsorted(union, items)
@@ -252,6 +257,12 @@ def _nearest_items(X: sp.csr_array, Xt: sp.csr_array, diagonal: np.ndarray, k: i
     )
     columns = sp.csr_array((X.data * scale[X.indices], X.indices, X.indptr), shape=X.shape)
     return largest_of_rows(rows, columns, k, diagonal=False)
+
+
+def with_penalty(G: np.ndarray, penalty: np.ndarray) -> np.ndarray:
+    """Add the penalty to the diagonal, in place."""
+    G.flat[:: len(G) + 1] += penalty.astype(G.dtype)
+    return G
 
 
 def union_of(nearest: sp.csr_array, items: np.ndarray) -> np.ndarray:

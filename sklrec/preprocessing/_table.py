@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from .._matrix import index_dtype
 from .._times import as_times
 from ._ids import as_ids
 
@@ -78,11 +79,9 @@ def assemble(
 
     kept = stored != 0
     cell = cell[kept]
-    index_dtype = _index_dtype(max(cell.size, shape[1]))
-    indptr = np.searchsorted(cell, np.arange(shape[0] + 1) * shape[1]).astype(index_dtype)
-    matrix = sp.csr_array(
-        (stored[kept], (cell % shape[1]).astype(index_dtype), indptr), shape=shape
-    )
+    of_indices = index_dtype(max(cell.size, shape[1]))
+    indptr = np.searchsorted(cell, np.arange(shape[0] + 1) * shape[1]).astype(of_indices)
+    matrix = sp.csr_array((stored[kept], (cell % shape[1]).astype(of_indices), indptr), shape=shape)
     if latest is None:
         return matrix, None
     # Copies, so that a change of one matrix in place does not affect the other.
@@ -135,12 +134,7 @@ def _stable_order(codes: np.ndarray, n_codes: int) -> np.ndarray:
     The conversion from CSC to CSR is a counting sort, which is faster than sorting by comparison.
     """
     n = codes.size
-    index_dtype = _index_dtype(max(n, n_codes))
-    indptr = np.arange(n + 1, dtype=index_dtype)
-    one_per_column = (np.ones(n, dtype=bool), codes.astype(index_dtype), indptr)
+    of_indices = index_dtype(max(n, n_codes))
+    indptr = np.arange(n + 1, dtype=of_indices)
+    one_per_column = (np.ones(n, dtype=bool), codes.astype(of_indices), indptr)
     return sp.csc_array(one_per_column, shape=(n_codes, n)).tocsr().indices
-
-
-def _index_dtype(largest: int) -> np.dtype:
-    """Return the smaller of scipy's two index types that holds `largest`."""
-    return np.dtype(np.int32 if largest <= np.iinfo(np.int32).max else np.int64)
