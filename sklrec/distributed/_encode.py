@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from itertools import pairwise
@@ -14,7 +13,7 @@ import numpy as np
 from .._files import replacing
 from ..preprocessing._table import as_values, assemble
 from ._blocks import Blocks, size_of_block, write_block, write_index
-from ._tasks import check_pyarrow, new_folder, run_tasks
+from ._tasks import check_goes_on, check_pyarrow, new_folder, run_tasks
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -109,7 +108,11 @@ def encode_parquet(
         source = work / "table"
     parts, n_rows = _parts(Path(source).absolute(), [user, item, value])
     n_blocks = n_blocks or -(-n_rows // _INTERACTIONS_OF_A_BLOCK)
-    _check_same_table(target, [str(source), parts, user, item, value, duplicates, n_blocks])
+    check_goes_on(
+        target / "source.json",
+        [str(source), parts, user, item, value, duplicates, n_blocks],
+        "blocks of another table or of other parameters",
+    )
     scattered = [work / f"rows-{i:05d}.parquet" for i in range(len(parts))]
     run_tasks(
         client,
@@ -174,19 +177,6 @@ def _parts(source: Path, columns: list[str | None]) -> tuple[list[tuple[str, lis
     if not total:
         raise ValueError(f"source={str(source)!r} has no rows in Parquet files.")
     return parts, total
-
-
-def _check_same_table(target: Path, table: list) -> None:
-    """Refuse to go on with the blocks of another table or of other parameters."""
-    text = json.dumps(table)
-    path = target / "source.json"
-    if path.exists() and path.read_text("utf-8") != text:
-        raise ValueError(
-            f"target={str(target)!r} has blocks of another table or of other parameters; delete "
-            "it or choose another folder."
-        )
-    with replacing(path) as part:
-        part.write_text(text, "utf-8")
 
 
 def _scatter(file: str, groups: list[int], columns: tuple, n_blocks: int, out: Path) -> None:

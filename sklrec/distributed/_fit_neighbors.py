@@ -17,7 +17,7 @@ from ..linear._sparse_ease import union_of, with_penalty
 from ..neighbors import ItemKNN, RP3beta
 from ..neighbors._similarity import Similarity
 from ._blocks import Blocks
-from ._tasks import run_tasks
+from ._tasks import divided, run_tasks
 
 # Products of two interactions of a user in a task, and groups of items that are solved in one.
 _PRODUCTS_OF_A_TASK = 2 * 10**8
@@ -162,9 +162,7 @@ def _nearest(
     finish: Any = None,
 ) -> sp.csr_array:
     """Return the `k` largest entries of each row of a product of items over all users."""
-    task = np.cumsum(of_items.products) // _PRODUCTS_OF_A_TASK
-    edges = np.flatnonzero(np.diff(task, prepend=-1, append=task[-1] + 1))
-    strips = list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
+    strips = divided(of_items.products, _PRODUCTS_OF_A_TASK)
     paths = [folder / f"nearest-{start}.npz" for start, _ in strips]
     work = folder / "factors.joblib"
     joblib.dump((factors, finish), work)

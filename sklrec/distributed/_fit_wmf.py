@@ -14,7 +14,7 @@ from ..factorization._conjugate_gradients import RidgeSteps
 from ..factorization._ridge import RidgeRows
 from ..factorization._wmf_solvers import eigenbasis, in_eigenbasis, of_solutions
 from ._blocks import Blocks
-from ._tasks import run_tasks
+from ._tasks import divided, run_tasks
 
 # Bytes of the factors of users that a task gathers for its items.
 _BYTES_OF_A_TASK = 2**28
@@ -49,20 +49,17 @@ def fit_wmf(model: WMF, blocks: Blocks, client: Any, folder: Path) -> WMF:
         client, _count, [(model, blocks, i) for i in range(len(blocks))], "counting"
     )
     popularity, counts, constant = (sum(of_blocks) for of_blocks in zip(*counted, strict=True))
-    strips = _strips(counts * model.n_components * 4)
+    strips = divided(counts * model.n_components * 4, _BYTES_OF_A_TASK)
     gram, H, _ = in_eigenbasis(model._start(blocks.n_items, np.dtype(np.float32)), objective)
     rotation = np.eye(model.n_components)
     model.loss_curve_ = []
     for iteration in range(model.max_iter):
         average = np.einsum("j,jk,jk->k", popularity, H, H) / popularity.sum()
+        file = _write(folder / "users", Given(model, H, gram, average, rotation))
         found = run_tasks(
             client,
             _solve_users,
-            [
-                (blocks, i, file, folder, iteration)
-                for file in [_write(folder / "users", Given(model, H, gram, average, rotation))]
-                for i in range(len(blocks))
-            ],
+            [(blocks, i, file, folder, iteration) for i in range(len(blocks))],
             "solving for users",
         )
         of_users = OfUsers(*(sum(of_blocks) for of_blocks in zip(*found, strict=True)))
@@ -87,13 +84,6 @@ def fit_wmf(model: WMF, blocks: Blocks, client: Any, folder: Path) -> WMF:
     weight = objective.unobserved_weight * blocks.n_items
     curvature = rotation.T @ (of_users.weighted + weight * of_users.gram) @ rotation
     return model._end(H, gram, curvature, popularity, counts, blocks.n_users)
-
-
-def _strips(n_bytes: np.ndarray) -> list[tuple[int, int]]:
-    """Divide the items by the sizes of what has to be gathered for them."""
-    task = np.cumsum(n_bytes) // _BYTES_OF_A_TASK
-    edges = np.flatnonzero(np.diff(task, prepend=-1, append=task[-1] + 1))
-    return list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
 
 
 def _write(path: Path, given: Given) -> Path:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 
 from .._files import replacing
 from ._blocks import Blocks
 from ._model_file import model_file, read_model
-from ._tasks import check_pyarrow, new_folder, run_tasks
+from ._tasks import check_goes_on, check_pyarrow, new_folder, run_tasks
 
 
 def rank_to_parquet(
@@ -76,37 +76,20 @@ def rank_to_parquet(
     check_pyarrow()
     target = Path(target).absolute()
     new_folder(target)
-    _check_same_ranking(target, estimator, blocks, {"k": k, **ranking_params})
+    params = {"k": k, **ranking_params}
+    check_goes_on(
+        target / "_ranking.json",
+        [joblib.hash(estimator), str(blocks.path), joblib.hash(params)],
+        "rankings of another model or with other parameters",
+    )
     with model_file(estimator, target) as model:
         run_tasks(
             client,
             _rank_block,
-            [
-                (model, blocks, i, target / f"{i:05d}.parquet", {"k": k, **ranking_params})
-                for i in range(len(blocks))
-            ],
+            [(model, blocks, i, target / f"{i:05d}.parquet", params) for i in range(len(blocks))],
             "ranking",
         )
     return target
-
-
-def _check_same_ranking(target: Path, estimator: Any, blocks: Blocks, params: dict) -> None:
-    """Refuse to go on with the rankings of another model or of other parameters."""
-    text = json.dumps([joblib_hash(estimator), str(blocks.path), joblib_hash(params)])
-    path = target / "_ranking.json"
-    if path.exists() and path.read_text("utf-8") != text:
-        raise ValueError(
-            f"target={str(target)!r} has rankings of another model or with other parameters; "
-            "delete it or choose another folder."
-        )
-    with replacing(path) as part:
-        part.write_text(text, "utf-8")
-
-
-def joblib_hash(value: Any) -> str:
-    import joblib
-
-    return joblib.hash(value)
 
 
 def _rank_block(model: Path, blocks: Blocks, i: int, out: Path, params: dict) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+
+from .._files import replacing
 
 
 def run_tasks(
@@ -50,6 +55,34 @@ def run_tasks(
             f"The connection to the Dask scheduler was lost while {what}. Files that are complete "
             "are kept: call the function again with a new client to do what is missing."
         ) from error
+
+
+def divided(work: np.ndarray, most: float) -> list[tuple[int, int]]:
+    """Divide items into ranges of about `most` work together, from the work for each of them."""
+    task = np.cumsum(work) // most
+    edges = np.flatnonzero(np.diff(task, prepend=-1, append=task[-1] + 1))
+    return list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
+
+
+def check_goes_on(path: Path, source: list, what: str) -> None:
+    """Raise an error if the folder of a file was begun with another source; else store it there.
+
+    Parameters
+    ----------
+    path : Path
+        File of the folder for the source.
+    source : list
+        What the files of the folder are made from, as JSON values.
+    what : str
+        What the folder would have of another source, for the error.
+    """
+    text = json.dumps(source)
+    if path.exists() and path.read_text("utf-8") != text:
+        raise ValueError(
+            f"target={str(path.parent)!r} has {what}; delete it or choose another folder."
+        )
+    with replacing(path) as part:
+        part.write_text(text, "utf-8")
 
 
 def check_pyarrow() -> None:
