@@ -21,6 +21,7 @@ from ..neural._training._docs import with_training_docs
 from ..neural._training._net import Pass, TorchNet
 from ..neural._training._prediction import predicting
 from ._base_torch import BaseTorchHybrid
+from ._content_nets import adapt_to_content
 from ._features import check_not_empty
 from ._mdcvae_net import CoupledELBO, DualELBO, MDCVAEModule, means_of_items, renew_content
 
@@ -248,7 +249,7 @@ class MDCVAE(BaseTorchHybrid):
         passes = [Pass("users", criterion="users")]
         if self.n_item_features_:
             passes = [
-                Pass("users", criterion="users", before=renew_content),
+                Pass("users", criterion="users", before=self._begin_users),
                 Pass("items", data="items", criterion="items", options={"of_items": True}),
             ]
         return TorchNet(
@@ -298,6 +299,15 @@ class MDCVAE(BaseTorchHybrid):
     def _begin_fit(self, X: sp.csr_array, validation: Any, n_epochs: int) -> None:
         self._n_users = X.shape[0]
         self._reads_content = self.symmetric  # in the encoder
+
+    def _begin_users(self, net: TorchNet) -> None:
+        """Set weights that depend on the content, before the first step, and renew the content."""
+        if len(net.history) == 1 and not net.history[-1]["batches"]:
+            items = cast(MDCVAEModule, net.plain_module).items
+            assert items is not None
+            first, bias = items.encoder.first, items.item_layer.bias
+            adapt_to_content(first, bias, self._F, self.item_likelihood)
+        renew_content(net)
 
     @staticmethod
     def _vectors_are_content(params: Mapping[str, Any]) -> bool:
