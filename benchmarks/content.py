@@ -16,6 +16,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,12 +46,16 @@ from sklrec.metrics import evaluate, evaluate_new_items
 
 HERE = Path(__file__).parent
 METRICS = ["recall@20", "recall@40", "ndcg@100"]
-OF_AUTHORS = ["recall@50", "recall@300"]
+OF_AUTHORS = [50, 300]  # recall at these
 CHOOSE_BY = "ndcg@100"
 COLUMNS = [
     *("dataset", "content", "split", "ranking", "model", "chosen_for", "paper"),
     *("settings", "features", "n_candidates", "n_users"),
-    *(name for metric in [*METRICS, *OF_AUTHORS] for name in (metric, f"{metric}_se")),
+    *(
+        name
+        for metric in [*METRICS, *(f"recall@{k}" for k in OF_AUTHORS)]
+        for name in (metric, f"{metric}_se")
+    ),
     *("valid_ndcg@100", "fit_s", "date", "threads", "cpu", "versions", "source"),
 ]
 
@@ -151,19 +156,18 @@ def per_user(model: Any, task: Task, order: np.ndarray) -> dict[str, dict[str, n
 
 
 def recall_over_targets(
-    model: Any, fold_in: sp.csr_array, held_out: sp.csr_array, batch: int = 500
+    model: Any, fold_in: sp.csr_array, held_out: sp.csr_array, ks: Sequence[int] = OF_AUTHORS
 ) -> dict[str, np.ndarray]:
-    """Return the share of all that is to find among the first 50 and 300, of each user."""
-    ks = [int(metric.removeprefix("recall@")) for metric in OF_AUTHORS]
+    """Return the share of all that is to find among the first k, of each user."""
     n_targets = np.diff(held_out.indptr)
-    found = {metric: np.full(len(n_targets), np.nan) for metric in OF_AUTHORS}
+    found = {f"recall@{k}": np.full(len(n_targets), np.nan) for k in ks}
     users = np.flatnonzero(n_targets)
-    for rows in np.array_split(users, max(1, len(users) // batch)):
+    for rows in np.array_split(users, max(1, len(users) // 500)):
         ranking = model.predict_ranking(fold_in[rows], k=max(ks))
         hits = np.take_along_axis(held_out[rows].toarray() > 0, ranking, axis=1)
         hits &= ranking >= 0
-        for metric, k in zip(OF_AUTHORS, ks, strict=True):
-            found[metric][rows] = hits[:, :k].sum(axis=1) / n_targets[rows]
+        for k in ks:
+            found[f"recall@{k}"][rows] = hits[:, :k].sum(axis=1) / n_targets[rows]
     return found
 
 
