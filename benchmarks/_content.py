@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +124,7 @@ class Task:
     counts: sp.csr_array  # of each item
     new_items: np.ndarray | None = None
     validation: tuple[sp.csr_array, sp.csr_array] | None = None  # users for the best epoch
+    _found: dict = field(default_factory=dict, repr=False)  # features that were made before
     all_targets: bool = False  # recall is over all that is to find, as in paper 002
 
     @property
@@ -135,6 +136,11 @@ class Task:
         """Return the features of all items, in a form that is learnt from the old ones."""
         if form == "none":
             return None
+        if form not in self._found:
+            self._found[form] = self._made(form)
+        return self._found[form]
+
+    def _made(self, form: str) -> sp.csr_array | np.ndarray:
         counts, known = self.counts.astype(np.float32), self.old_items
         if form == "counts":
             return counts

@@ -99,6 +99,14 @@ OF_WMF = {
 # Few epochs, which are enough with this rate.
 OF_VAE = {"learning_rate": 3e-3, "max_epochs": 25, "batch_size": 250, "n_annealing_steps": 1_500}
 SIZES: dict = {ML: {"hidden_layer_sizes": (100,), "n_components": 50, "max_epochs": 40}}
+# Item vectors that stay close to the content, and small batches, in which they grow fast.
+STRONG = {
+    "lambda_v": 116,
+    "learning_rate": 5e-3,
+    "batch_size": 200,
+    "n_annealing_steps": 1_000,
+    "n_item_annealing_steps": 0,
+}
 
 MODELS = [
     ContentModel("Popularity", PopularityRecommender()),
@@ -109,6 +117,7 @@ MODELS = [
         paper="Lops et al. 2011",
         **LINEAR,
         search={"n_neighbors": [100, 1000]},
+        search_on={T: {"n_neighbors": [1000]}},
     ),
     ContentModel(
         "CollectiveEASE",
@@ -116,13 +125,7 @@ MODELS = [
         paper="Jeunen et al. 2020",
         **LINEAR,
         adapted=LAMBDA,
-        search={"content_weight": [1, 2, 4]},
-        search_on={
-            T: {},  # as on citeulike-a
-            NEW_ITEMS: {"content_weight": [4, 16]},
-            f"{ML}, canonical": {"content_weight": [1, 4, 16, 64]},
-            f"{ML}, new items": {"content_weight": [4, 16, 64]},
-        },
+        search_on={ML: {"content_weight": [1, 4, 16, 64]}},
     ),
     ContentModel(
         "AddEASE",
@@ -140,18 +143,17 @@ MODELS = [
         **LINEAR,
         adapted=OF_WMF,
         search={"regressor__alpha": [1, 4]},
-        search_on={CANONICAL: {}},  # items with users keep their factors
+        search_on={CANONICAL: {}, T: {}},  # items with users keep their factors
     ),
     ContentModel(
         "ContentELSA",
         ContentELSA(max_epochs=12),
         paper="Vančura et al. 2024",
         **LINEAR,
+        adapted={NEW_ITEMS: {"max_epochs": 4}},
         chosen_for=(NEW, OLD),
         search_on={
-            CANONICAL: {"item_dropout": [0.3, 0.8]},
-            NEW_ITEMS: {"max_epochs": [3, 5], "n_components": [512]},
-            f"{T}, new items": {"max_epochs": [3, 5]},
+            f"{A}, new items": {"max_epochs": [3, 5]},
             f"{ML}, new items": {"max_epochs": [5, 10, 20]},
         },
     ),
@@ -161,7 +163,6 @@ MODELS = [
         paper="Vančura et al. 2024",
         **LINEAR,
         search_on={
-            NEW_ITEMS: {"max_epochs": [3, 5]},
             f"{ML}, new items": {"max_epochs": [3, 5, 10]},
         },
         adapted={CANONICAL: {"max_epochs": 12}},
@@ -215,7 +216,7 @@ MODELS = [
         MDCVAE(150, symmetric=True, **OF_VAE),
         paper="Zhu & Chen 2022",
         form="binary",
-        adapted={**SIZES, NEW_ITEMS: {"lambda_v": 120}},
+        adapted={**SIZES, NEW_ITEMS: STRONG, f"{ML}, new items": STRONG | SIZES[ML]},
         skip=(T, *AUTHORS),
     ),
     ContentModel(
