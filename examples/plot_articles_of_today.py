@@ -37,6 +37,7 @@ def make_up(n_users=2500, n_articles=2500, n_subjects=20):
     rng = np.random.default_rng(0)
     syllables = [a + b for a in "bdfgklmnprstv" for b in "aeiou"]
     words = np.unique(["".join(rng.choice(syllables, 3)) for _ in range(1500)])
+    words = rng.permutation(words)
     common, rest = words[:150], np.array_split(words[150:], n_subjects)
     subject = rng.integers(n_subjects, size=n_articles)
     titles = [
@@ -164,7 +165,7 @@ table = pd.DataFrame(
         for name, found in results.items()
     }
 ).T
-print(table.round(3))
+print(table.round(3).to_string())
 
 # %%
 # The figure has the same numbers with standard errors over users.

@@ -102,7 +102,7 @@ def by_hand(
     coupled=None,
     nll=logistic_nll,
     beta=lambda n: min(n / 5000, 0.2),
-    item_beta=lambda n: min(n / 5000, 0.1),
+    item_beta=lambda n: 0.1,
     item_dropout=0.0,
 ):
     """Return the passes of an epoch: equations 10 and 11, turned around, for means over batches.

@@ -86,13 +86,16 @@ class MDCVAE(BaseTorchHybrid):
         Weight of the items' KL term at the end of its annealing. With a large one, features of
         items that have few of them are ignored: see ``active_dimensions`` in Notes.
         Typical range: 0.01 to 1, on a logarithmic scale.
-    n_item_annealing_steps : int, default=5_000
+    n_item_annealing_steps : int, default=0
         The same as `n_annealing_steps` for the items, in batches of items.
     lambda_ : float, default=0.0
         L2 penalty of all weights, half of which times the sum of their squares is added to the
         mean loss.
-    batch_size : int, default=500
-        Number of users, and number of items, in a gradient step.
+    max_epochs : int, default=50
+        Number of passes over the users, and over the items.
+    batch_size : int, default=200
+        Number of users, and number of items, in a gradient step. In large batches of few users the
+        item vectors need many more epochs.
 
     Attributes
     ----------
@@ -127,7 +130,9 @@ class MDCVAE(BaseTorchHybrid):
     The history in ``net_`` has the number of dimensions of the items' latent vectors that are
     active at the beginning of each epoch, ``active_dimensions``: those whose means have a
     variance above 0.01 over the items [2]_. A large `lambda_v` keeps them near the item vectors,
-    which are small in the first epochs: the number begins to rise when the vectors have grown.
+    which are small in the first epochs: the number begins to rise when the vectors have grown. In
+    the first step, the biases of the features are set to their frequencies, and the first weights
+    of the items' encoder to a size that is right for the number of features of an item.
 
     With ``symmetric=False`` the encoder has zero weights for new items, so that interactions with
     them only count in the norm of a user's row; ``symmetric=True`` uses their vectors. Items
@@ -201,11 +206,11 @@ class MDCVAE(BaseTorchHybrid):
         item_hidden_layer_sizes: Sequence[int] = (150,),
         item_likelihood: str = "logistic",
         item_beta: float = 0.1,
-        n_item_annealing_steps: int = 5_000,
+        n_item_annealing_steps: int = 0,
         lambda_: float = 0.0,
-        max_epochs: int = 100,
-        batch_size: int = 500,
-        learning_rate: float = 1e-3,
+        max_epochs: int = 50,
+        batch_size: int = 200,
+        learning_rate: float = 5e-3,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
