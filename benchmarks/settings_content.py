@@ -113,11 +113,10 @@ MODELS = [
     ContentModel("EASE", EASE(), paper="Steck 2019", adapted=LAMBDA),
     ContentModel(
         "Content neighbours",
-        ItemKNN(),
+        ItemKNN(1000),
         paper="Lops et al. 2011",
         **LINEAR,
-        search={"n_neighbors": [100, 1000]},
-        search_on={T: {"n_neighbors": [1000]}},
+        search_on={ML: {"n_neighbors": [100, 1000]}},
     ),
     ContentModel(
         "CollectiveEASE",
@@ -142,8 +141,8 @@ MODELS = [
         paper="van den Oord et al. 2013",
         **LINEAR,
         adapted=OF_WMF,
-        search={"regressor__alpha": [1, 4]},
-        search_on={CANONICAL: {}, T: {}},  # items with users keep their factors
+        # Items with users keep their factors.
+        search_on={f"{ML}, new items": {"regressor__alpha": [1, 4]}},
     ),
     ContentModel(
         "ContentELSA",
@@ -153,7 +152,6 @@ MODELS = [
         adapted={NEW_ITEMS: {"max_epochs": 4}},
         chosen_for=(NEW, OLD),
         search_on={
-            f"{A}, new items": {"max_epochs": [3, 5]},
             f"{ML}, new items": {"max_epochs": [5, 10, 20]},
         },
     ),
@@ -162,10 +160,7 @@ MODELS = [
         ContentELSA(free_part=False, max_epochs=3),
         paper="Vančura et al. 2024",
         **LINEAR,
-        search_on={
-            f"{ML}, new items": {"max_epochs": [3, 5, 10]},
-        },
-        adapted={CANONICAL: {"max_epochs": 12}},
+        adapted={CANONICAL: {"max_epochs": 12}, f"{ML}, new items": {"max_epochs": 5}},
     ),
     ContentModel(
         "Factorization machine",
