@@ -38,11 +38,10 @@ def _new_items(rows: list[dict], dataset: str) -> Table:
     columns = []
     for _, ranking, metric in RANKINGS:
         columns.append(_column([found.get(ranking) for found in lines.values()], metric))
-    seconds = [next(iter(found.values()))["fit_s"] for found in lines.values()]
     users = [int(row["n_users"]) for row in rows if row["ranking"] == "new among new"]
     caption = f"Mean ± standard error over {users[0]:,} test users with new items." if users else ""
-    header = ["model", *(heading for heading, _, _ in RANKINGS), "seconds"]
-    return _table(header, list(lines), [*columns, seconds], caption)
+    header = ["model", *(heading for heading, _, _ in RANKINGS)]
+    return _table(header, list(lines), columns, caption)
 
 
 def _old_items(rows: list[dict], datasets: list[str]) -> Table:

@@ -56,7 +56,7 @@ COLUMNS = [
         for metric in [*METRICS, *(f"recall@{k}" for k in OF_AUTHORS)]
         for name in (metric, f"{metric}_se")
     ),
-    *("valid_ndcg@100", "fit_s", "date", "threads", "cpu", "versions", "source"),
+    *("valid_ndcg@100", "fit_s", "cpu_s", "date", "threads", "cpu", "versions", "source"),
 ]
 
 
@@ -87,14 +87,16 @@ class Unit:
             name = f"{self.dataset.name} {self.split} {self.kind}: {short_repr(self.estimator)}"
             _say(name)
             with _threads(threads):
-                start = time.perf_counter()
+                start, cpu_start = time.perf_counter(), time.process_time()
                 with _interruptions():
                     model, order = fitted(self.estimator, self.task, self.form)
                 seconds = time.perf_counter() - start
+                cpu_seconds = time.process_time() - cpu_start
                 found = per_user(model, self.task, order)
             result = {
                 "settings": short_repr(self.estimator),
                 "fit_s": seconds,
+                "cpu_s": cpu_seconds,
                 "date": time.strftime("%Y-%m-%d"),
                 "threads": threads,
                 "cpu": cpu_name(),
@@ -220,6 +222,7 @@ class Benchmark:
             "n_candidates": len(valid) or 1,
             "valid_ndcg@100": f"{max(valid):.4f}" if valid else "",
             "fit_s": f"{found['fit_s']:.1f}",
+            "cpu_s": f"{found['cpu_s']:.1f}" if "cpu_s" in found else "",
         }
         return [row | self._figures(found, ranking) for ranking in found["mean"]]
 
