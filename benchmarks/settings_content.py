@@ -160,7 +160,11 @@ MODELS = [
         ContentELSA(free_part=False, max_epochs=3),
         paper="Vančura et al. 2024",
         **LINEAR,
-        adapted={CANONICAL: {"max_epochs": 12}, f"{ML}, new items": {"max_epochs": 5}},
+        search_on={
+            f"{A}, new items": {"max_epochs": [2, 3], "n_components": [256, 512]},
+            f"{ML}, new items": {"max_epochs": [3, 5, 10]},
+        },
+        adapted={CANONICAL: {"max_epochs": 12}},
     ),
     ContentModel(
         "Factorization machine",
