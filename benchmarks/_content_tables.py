@@ -13,19 +13,21 @@ RANKINGS = [
     ("new among all, Recall@20", "new among all", "recall@20"),
 ]
 AUTHORS = ("P=1", "P=10")
+WITHOUT_CONTENT = ("EASE", "Mult-VAE")
 
 
-def content_tables(rows: list[dict]) -> dict[str, Table]:
+def content_tables(rows: list[dict], accuracy: list[dict]) -> dict[str, Table]:
     """Return the tables by name, for those there are results for.
 
     Parameters
     ----------
-    rows : list of dict
-        Rows of ``content.csv``.
+    rows, accuracy : list of dict
+        Rows of ``content.csv`` and of ``accuracy.csv``, of which some models without content go
+        beside those with content.
     """
     datasets = list(dict.fromkeys(row["dataset"] for row in rows))
     tables = {f"content, {name}, new items": _new_items(rows, name) for name in datasets}
-    tables["content, old items"] = _old_items(rows, datasets)
+    tables["content, old items"] = _old_items(rows, accuracy, datasets)
     tables["content, splits of Li & She"] = _of_authors(rows, datasets)
     return {name: table for name, table in tables.items() if table.rows}
 
@@ -44,12 +46,17 @@ def _new_items(rows: list[dict], dataset: str) -> Table:
     return _table(header, list(lines), columns, caption)
 
 
-def _old_items(rows: list[dict], datasets: list[str]) -> Table:
+def _old_items(rows: list[dict], accuracy: list[dict], datasets: list[str]) -> Table:
     """Return the NDCG@100 of the canonical splits."""
-    found = {(r["model"], r["dataset"]): r for r in rows if r["split"] == "canonical"}
+    rows = [row for row in rows if row["split"] == "canonical"]
+    beside = [r for r in accuracy if r["split"] == "canonical" and r["model"] in WITHOUT_CONTENT]
+    found = {(r["model"], r["dataset"]): r for r in [*beside, *rows]} if rows else {}
     models = list(dict.fromkeys(model for model, _ in found))
     columns = [_column([found.get((m, d)) for m in models], "ndcg@100") for d in datasets]
-    caption = "NDCG@100, mean ± standard error over the test users of the canonical splits."
+    caption = (
+        "NDCG@100, mean ± standard error over the test users of the canonical splits. "
+        f"{' and '.join(WITHOUT_CONTENT)} read no content."
+    )
     return _table(["model", *datasets], models, columns, caption)
 
 
@@ -60,7 +67,7 @@ def _of_authors(rows: list[dict], datasets: list[str]) -> Table:
     header, columns = ["model"], []
     for dataset, split in places:
         for metric in ("recall@50", "recall@300"):
-            header.append(f"{dataset}, {split}, R{metric[1:]}")
+            header.append(f"{dataset}, {split}, {metric.capitalize()}")
             columns.append(_column([found.get((m, dataset, split)) for m in models], metric, False))
     caption = "Share of all items to find; the training items are not ranked."
     return _table(header, models, columns, caption)

@@ -64,7 +64,7 @@ class Report:
         self.candidates = read(results / "settings_found.csv")
         self.ablations = read(results / "ablations.csv")
         self.published = read(published)
-        self.content = content_tables(read(results / "content.csv"))
+        self.content = content_tables(read(results / "content.csv"), self.accuracy)
 
     def names(self) -> list[str]:
         """Return the names of all tables that there are results for."""

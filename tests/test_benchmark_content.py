@@ -12,6 +12,7 @@ pytest.importorskip("torch")
 import content
 import settings_content
 from _content import CANONICAL, NEW_ITEMS, ContentDataset, Task
+from _content_tables import content_tables
 from _runs import Dataset
 from settings_content import ContentModel
 
@@ -183,3 +184,41 @@ def test_settings_are_parameters_within_their_constraints(model):
 def test_a_split_that_there_is_not_is_named(small, data):
     with pytest.raises(ValueError, match=r"small has no split 'P=2', only canonical, new items"):
         small.tasks("P=2", data)
+
+
+def test_tables_have_the_best_in_bold_and_models_without_content_beside():
+    def row(model, dataset, split, ranking="all among all", **figures):
+        empty = dict.fromkeys(content.COLUMNS, "")
+        return {
+            **empty,
+            **{f"{name}_se": "0.0100" for name in figures},
+            **{name: f"{value:.4f}" for name, value in figures.items()},
+            **{"model": model, "dataset": dataset, "split": split, "ranking": ranking},
+            "n_users": "555",
+        }
+
+    accuracy = [row("EASE", "a", "canonical", **{"ndcg@100": 0.325})]
+    accuracy += [row("RecVAE", "a", "canonical", **{"ndcg@100": 0.5})]
+    rows = [row("CollectiveEASE", "a", "canonical", **{"ndcg@100": 0.346})]
+    all_three = {"recall@20": 0.4, "recall@40": 0.5, "ndcg@100": 0.3}
+    for ranking in ("new among new", "old among old", "all among all", "new among all"):
+        rows.append(row("ContentELSA", "a", "new items", ranking, **all_three))
+    rows.append(row("ContentELSA", "a", "P=1", **{"recall@50": 0.1, "recall@300": 0.25}))
+    tables = content_tables(rows, accuracy)
+    assert list(tables) == [
+        "content, a, new items",
+        "content, old items",
+        "content, splits of Li & She",
+    ]
+    assert tables["content, old items"].rows == [
+        ["EASE", ".325 ± .010"],
+        ["CollectiveEASE", "**.346** ± .010"],
+    ]
+    cells = [f"**{value}** ± .010" for value in (".400", ".300", ".300", ".300", ".400")]
+    assert tables["content, a, new items"].rows == [["ContentELSA", *cells]]
+    assert tables["content, splits of Li & She"].header[1:] == [
+        "a, P=1, Recall@50",
+        "a, P=1, Recall@300",
+    ]
+    assert tables["content, splits of Li & She"].rows == [["ContentELSA", "**.100**", "**.250**"]]
+    assert content_tables([], accuracy) == {}
