@@ -192,7 +192,7 @@ class SLIM(BaseItemWeights):
         )
         n_blocks = -(-n_items // BLOCK)
         with fit_progress(self, X, max_subtasks=n_blocks) as step:
-            found = []
+            found: list[tuple[np.ndarray, ...]] = []
             n_iter = n_not_converged = 0
             for weights in self._solve(X, problem):
                 found.append((weights.counts, weights.rows, weights.values))
