@@ -161,7 +161,6 @@ MODELS = [
         paper="Vančura et al. 2024",
         **LINEAR,
         search_on={
-            f"{A}, new items": {"max_epochs": [2, 3], "n_components": [256, 512]},
             f"{ML}, new items": {"max_epochs": [3, 5, 10]},
         },
         adapted={CANONICAL: {"max_epochs": 12}},
