@@ -270,21 +270,22 @@ class CDAEModule(nn.Module):
         own = getattr(batch, "own", None)
         if self.solver is not None and not self.training:
             own = self._solved(a, batch, *self.solver)
-        return self._activated(a if own is None else a + own)[0]
+        return self._activated(a if own is None else a + own)
 
     def forward(self, batch: SparseBatch) -> Output:
         """Return the scores of all items."""
         return Output(self.item_layer(self.encode(batch)))
 
-    def _activated(self, a: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the activation and its derivative."""
+    def _activated(self, a: torch.Tensor) -> torch.Tensor:
         if self.activation == "tanh":
-            z = a.tanh()
-            return z, 1 - z.square()
-        if self.activation == "sigmoid":
-            z = a.sigmoid()
-            return z, z * (1 - z)
-        return a, torch.ones_like(a)
+            return a.tanh()
+        return a.sigmoid() if self.activation == "sigmoid" else a
+
+    def _slope(self, z: torch.Tensor) -> torch.Tensor:
+        """Return the derivative of the activation, from its value."""
+        if self.activation == "tanh":
+            return 1 - z.square()
+        return z * (1 - z) if self.activation == "sigmoid" else torch.ones_like(z)
 
     def _solved(
         self, a: torch.Tensor, batch: SparseBatch, loss: PointwiseLoss, lambda_: float
@@ -300,9 +301,9 @@ class CDAEModule(nn.Module):
         curvature = loss.curvature() * torch.linalg.eigvalsh(weight.T @ weight)[-1] + 2 * lambda_
         own = ahead = torch.zeros_like(a)
         for step in range(N_STEPS):
-            z, slope = self._activated(a + ahead)
+            z = self._activated(a + ahead)
             _, gradient = loss(self.item_layer(z).dense(), batch)  # of the mean over users
-            gradient = len(batch) * (gradient @ weight) * slope + 2 * lambda_ * ahead
+            gradient = len(batch) * (gradient @ weight) * self._slope(z) + 2 * lambda_ * ahead
             before, own = own, ahead - gradient / curvature
             ahead = own + step / (step + 3) * (own - before)
         return own

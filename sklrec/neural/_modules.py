@@ -34,9 +34,17 @@ class SparseLinear(nn.Module):
         return sparse_product(batch, self.weight) + self.bias
 
 
-@torch.compiler.disable  # sizes differ from batch to batch
 def sparse_product(batch: SparseBatch, weight: torch.Tensor) -> torch.Tensor:
     """Return ``x @ weight`` for sparse rows x, a tensor of shape (n_rows, n_outputs)."""
+    if torch.is_grad_enabled():
+        return _differentiable_product(batch, weight)
+    # What F.embedding_bag calls, without its checks. The 0 is the mode, a sum.
+    bags = torch.embedding_bag(weight, batch.items, batch.offsets, False, 0, False, batch.values)
+    return bags[0]
+
+
+@torch.compiler.disable  # sizes differ from batch to batch
+def _differentiable_product(batch: SparseBatch, weight: torch.Tensor) -> torch.Tensor:
     if weight.device.type == "cpu":
         return _SparseProduct.apply(batch, weight)
     return F.embedding_bag(
@@ -47,7 +55,8 @@ def sparse_product(batch: SparseBatch, weight: torch.Tensor) -> torch.Tensor:
 class _SparseProduct(torch.autograd.Function):
     """Product of sparse rows and dense weights by scipy.
 
-    On a CPU its gradient is fifteen times faster than that of torch's embedding_bag.
+    On a CPU its gradient is fifteen times faster than that of torch's embedding_bag, whose product
+    is faster where there is none.
     """
 
     @staticmethod

@@ -16,6 +16,7 @@ from torch import nn
 
 from .._pairs import NegativeSampler, uniform_by_row
 from ._criteria import Output
+from ._losses import products_with_items
 from ._modules import Dense, sparse_product
 from ._pair_batches import PairBatch
 from ._training._data import SparseBatch
@@ -203,7 +204,7 @@ class GMF(Part):
 
     def scores(self, users: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Return the weighted outputs for all items, of shape (n_rows, n_items)."""
-        return (users * weight) @ self.items.weight.T
+        return products_with_items(users * weight, self.items.weight)
 
 
 class MLP(Part):
