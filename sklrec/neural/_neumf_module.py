@@ -11,9 +11,9 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
-from sklearn.utils import gen_batches
 from torch import nn
 
+from .._linalg import blocks
 from .._pairs import NegativeSampler, uniform_by_row
 from ._criteria import Output
 from ._losses import products_with_items
@@ -237,9 +237,12 @@ class MLP(Part):
         n_pairs = max(1, (BLOCK if users.device.type == "cpu" else BLOCK_ON_GPU) // widest)
         n_items = min(len(of_item), n_pairs)
         scores = users.new_empty(len(users), len(of_item))
-        for items in gen_batches(len(of_item), n_items):
-            for rows in gen_batches(len(users), max(1, n_pairs // n_items)):
-                first = of_user[rows, None] + of_item[items]
+        for items in blocks(len(of_item), n_items):
+            for rows in blocks(len(users), max(1, n_pairs // n_items)):
+                if len(users) == 1:  # in place, which saves a fifth of the time
+                    first = of_item[items].add_(of_user)
+                else:
+                    first = of_user[rows, None] + of_item[items]
                 scores[rows, items] = self._after_first(first) @ weight
         return scores
 
@@ -273,16 +276,17 @@ class ScoresOfAllPairs:
         """Return the scores, of shape (n_rows, n_items)."""
         parts = parts_of(self.module)
         last = self.module.last
-        scores = self.users.new_zeros(len(self.users), len(parts[0].items.weight))
-        if not self.has_items.any():
-            return scores
         weights = last.weight[0].split([part.n_outputs for part in parts])
-        vectors = self.users[self.has_items].chunk(len(parts), dim=1)
-        found = sum(
-            part.scores(users, weight)
-            for part, users, weight in zip(parts, vectors, weights, strict=True)
-        )
-        scores[self.has_items] = found + last.bias
+
+        def of(users: torch.Tensor) -> torch.Tensor:
+            vectors = zip(parts, users.chunk(len(parts), dim=1), weights, strict=True)
+            return sum(part.scores(*pair) for part, *pair in vectors) + last.bias
+
+        if self.has_items.all():
+            return of(self.users)
+        scores = self.users.new_zeros(len(self.users), len(parts[0].items.weight))
+        if self.has_items.any():
+            scores[self.has_items] = of(self.users[self.has_items])
         return scores
 
 
