@@ -8,6 +8,7 @@ from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
 import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
@@ -19,7 +20,7 @@ from .._sklearn import Interval, StrOptions
 from ._base import BaseTorchRecommender
 from ._criteria import NegativeLogLikelihood, Output
 from ._embedding import EmbeddingMixin
-from ._modules import ItemLayer, SparseLinear
+from ._modules import ItemLayer, SparseLinear, normalized_row
 from ._training._data import SparseBatch
 from ._training._docs import with_training_docs
 from ._training._net import Pass, TorchNet
@@ -275,6 +276,14 @@ class CDAEModule(nn.Module):
     def forward(self, batch: SparseBatch) -> Output:
         """Return the scores of all items."""
         return Output(self.item_layer(self.encode(batch)))
+
+    def score_row(self, values: np.ndarray, items: np.ndarray) -> np.ndarray | None:
+        """Return the scores of all items for the entries of one row, by numpy."""
+        if self.solver is not None:
+            return None
+        a = self.first.of_row(normalized_row(values) if self.normalize else values, items)
+        z = np.tanh(a) if self.activation == "tanh" else self._activated(torch.from_numpy(a))
+        return self.item_layer.of_row(np.asarray(z))
 
     def _activated(self, a: torch.Tensor) -> torch.Tensor:
         if self.activation == "tanh":

@@ -8,6 +8,7 @@ from itertools import pairwise
 from numbers import Integral
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -32,6 +33,10 @@ class SparseLinear(nn.Module):
     def forward(self, batch: SparseBatch) -> torch.Tensor:
         """Return a tensor of shape (n_rows, n_outputs)."""
         return sparse_product(batch, self.weight) + self.bias
+
+    def of_row(self, values: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Return an array of shape (n_outputs,) for the entries of one row."""
+        return values @ _array(self.weight).take(items, axis=0) + _array(self.bias)
 
 
 def sparse_product(batch: SparseBatch, weight: torch.Tensor) -> torch.Tensor:
@@ -77,6 +82,13 @@ class Dense(nn.Linear):
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw the weights."""
         draw_weights(self.weight, self.bias, generator)
+
+    def of_row(self, h: np.ndarray) -> np.ndarray:
+        """Return an array of shape (n_outputs,) for an input of shape (n_inputs,)."""
+        output = _array(self.weight) @ h
+        if self.bias is not None:
+            output += _array(self.bias)
+        return output
 
 
 class SparseEncoder(nn.Module):
@@ -132,6 +144,10 @@ class SparseEncoder(nn.Module):
         batch = batch.normalized().dropout(self.dropout, training=self.training)
         h = self.first(batch)
         return self.hidden(h if given is None else h + given)
+
+    def of_row(self, values: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Return an array of shape (n_outputs,) for the entries of one row, without dropout."""
+        return of_row(self.hidden, self.first.of_row(normalized_row(values), items))
 
 
 class ItemLayer(Dense):
@@ -198,6 +214,28 @@ class DenselyConnectedEncoder(nn.Module):
         h = self.norm(F.silu(self.first(batch)))  # (n_rows, hidden_size)
         mu, logvar = self.last(self.rest(h, skipped=h)).float().chunk(2, dim=1)
         return mu, logvar
+
+
+def of_row(layers: nn.Sequential, h: np.ndarray) -> np.ndarray:
+    """Return the output of dense layers and activations for an input of shape (n_inputs,)."""
+    for layer in layers:
+        if isinstance(layer, Dense):
+            h = layer.of_row(h)
+        elif isinstance(layer, nn.Tanh):
+            h = np.tanh(h)
+        else:
+            h = layer(torch.from_numpy(h)).numpy()
+    return h
+
+
+def normalized_row(values: np.ndarray) -> np.ndarray:
+    """Return the entries of one row divided by their Euclidean norm."""
+    return values / (np.sqrt(values @ values) or values.dtype.type(1))
+
+
+def _array(weight: torch.Tensor) -> np.ndarray:
+    """Return a weight on the CPU as an array that shares its memory."""
+    return weight.detach().numpy()
 
 
 def hidden_layers(

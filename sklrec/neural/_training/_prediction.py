@@ -20,11 +20,11 @@ from ._net import TorchNet
 PREDICTION_ROWS = 64
 
 # The last digits of a product of matrices depend on the shapes, except where the number of rows is
-# a multiple of this. Batches of tiny catalogues are filled up to it, which costs next to nothing,
-# so that the scores of a user are the same alone and among others, as scikit-learn's checks ask for
-# in float64; those of all other catalogues agree to rounding.
+# a multiple of this. Batches of the tiny matrices of scikit-learn's checks are filled up to it, as
+# these ask for the same scores of a user alone and among others to the last digits of float64; with
+# any other matrix they agree to rounding.
 MULTIPLE_OF_ROWS = 8
-FEW_ITEMS = 64
+FEW_ITEMS = 16
 
 # Share of the free memory of a GPU that scoring and ranking a batch may take.
 SHARE_OF_DEVICE = 0.5
@@ -69,6 +69,23 @@ def outputs_of(
                 return found  # without a copy
             outputs[rows] = found
     return outputs
+
+
+def scores_of_row(net: TorchNet, X: sp.csr_array) -> np.ndarray | None:
+    """Return the scores of a single row on a CPU by numpy if the module has ``score_row``.
+
+    For one row of a catalogue of thousands, torch takes longer to begin than numpy to finish. The
+    method gets the values and the items of the row; it may return None, and its class must be that
+    of the module, as a subclass may score in another way.
+    """
+    if X.shape[0] > 1 or X.shape[1] <= FEW_ITEMS or torch.device(net.device).type != "cpu":
+        return None
+    module = net.plain_module
+    score_row = vars(type(module)).get("score_row")
+    if score_row is None:
+        return None
+    scores = score_row(module, X.data.astype(np.float32, copy=False), X.indices)
+    return None if scores is None else scores[None].astype(X.dtype, copy=False)
 
 
 def batch_of(X: sp.csr_array, net: TorchNet) -> SparseBatch:
