@@ -82,7 +82,10 @@ def curve(n_users: int, n_items: int) -> Ways:
 
 
 def one_user(model: Any, score: Callable[[sp.csr_array], np.ndarray], X: sp.csr_array) -> Ways:
-    """Rank 10 items of one user: by the given scores of a row, and by predict_ranking."""
+    """Rank 10 items of one user: by the given scores of a row, and by predict_ranking.
+
+    Each turn has another user, up to a hundred.
+    """
     rows = [X[[user]] for user in range(min(100, X.shape[0]))]
 
     def bare(turn: int) -> np.ndarray:
@@ -104,9 +107,12 @@ def one_user(model: Any, score: Callable[[sp.csr_array], np.ndarray], X: sp.csr_
 
 
 def ease(n_users: int, n_items: int) -> Ways:
-    """EASE with any numbers as weights, which are as fast as fitted ones."""
+    """EASE with any numbers as weights, which are as fast as fitted ones.
+
+    If there is one user alone, the weights of the user's items stay in the caches.
+    """
     X = interactions(n_users, n_items, per_user=70)
-    model = EASE().fit(X[:, :50])
+    model = EASE().fit(np.eye(50, dtype=np.float32))
     B = np.random.default_rng(0).standard_normal((n_items, n_items), dtype=np.float32)
     model.n_features_in_, model._coef = n_items, B
     model._popularity = np.ones(n_items)
@@ -253,6 +259,7 @@ WORK = {
     "top_k": ranking_of_batches,
     "curve": curve,
     "one user": ease,
+    "one user again": ease,
     "one user, ItemKNN": partial(sparse_weights, model=ItemKNN(100)),
     "one user, RP3beta": partial(sparse_weights, model=RP3beta(100)),
     "one user, SparseEASE": partial(sparse_weights, model=SparseEASE(n_neighbors=100)),
@@ -263,7 +270,9 @@ WORK = {
     "one user, ELSA": elsa,
     "one user, MultVAE": mult_vae,
     "one user, CDAE": cdae,
+    "one user, CDAE of few items": cdae,
     "one user, NeuMF": neumf,
+    "one user, NeuMF of few items": neumf,
 }
 
 
