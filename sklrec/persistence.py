@@ -234,8 +234,9 @@ def load(file: str | os.PathLike | IO[bytes]) -> BaseEstimator:
     FileNotFoundError: There is no file nowhere.safetensors.
     """
     safetensors = _import_safetensors()
+    from_object = is_file_object(file, "read")
     try:
-        if is_file_object(file, "read"):
+        if from_object:
             return _read(file, _InMemory(file.read()))  # type: ignore[union-attr]
         path = Path(file)  # type: ignore[arg-type]
         if not path.is_file():

@@ -15,8 +15,8 @@ IR_VERSION = 8
 # Protocol buffers, which ONNX files are, have fewer bytes than this.
 LIMIT = 2**31
 
-# A tensor is the name of one, or an array that becomes a constant of the graph.
-Tensor = str | np.ndarray
+# A tensor is the name of one, or an array or a number that becomes a constant of the graph.
+Tensor = str | np.ndarray | np.generic
 
 
 class Graph:
@@ -49,18 +49,25 @@ class Graph:
         self.nodes: Any = self.proto.graph.node
         self.n_names = 0
         self.met: dict[str, str] = {}
+        self.constants: dict[tuple, tuple[str, np.ndarray]] = {}
 
     def constant(self, value: Any, dtype: Any = None) -> str:
-        """Add a constant; numbers of other types than `dtype` are converted to it."""
+        """Add a constant; numbers of other types than `dtype` are converted to it.
+
+        An array that is added again, such as weights that are tied, is there once.
+        """
         array = np.ascontiguousarray(value, dtype=dtype)
-        self.check_size(array.nbytes)
-        self.n_bytes += array.nbytes
-        tensor = self.proto.graph.initializer.add()
-        tensor.name = name = self._new_name()
-        tensor.data_type = self.onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
-        tensor.dims.extend(np.shape(value))
-        tensor.raw_data = array.tobytes()
-        return name
+        key = (array.ctypes.data, np.shape(value), array.dtype.str)
+        if key not in self.constants:
+            self.check_size(array.nbytes)
+            self.n_bytes += array.nbytes
+            tensor = self.proto.graph.initializer.add()
+            tensor.name = self._new_name()
+            tensor.data_type = self.onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
+            tensor.dims.extend(np.shape(value))
+            tensor.raw_data = array.tobytes()
+            self.constants[key] = tensor.name, array  # which keeps its place in memory
+        return self.constants[key][0]
 
     def check_size(self, n_bytes: int) -> None:
         """Raise an error if that many bytes more are too many for a file."""
@@ -99,15 +106,15 @@ class Graph:
         """Convert to float64."""
         return self.op("Cast", h, to=self.onnx.TensorProto.DOUBLE)
 
-    def items_met(self, x: str) -> str:
+    def items_met(self, x: str, n_items: int | None = None) -> str:
         """Return the columns of x where some row is not 0, and the first one.
 
         What is computed from the rows reads the weights of these items alone, which for one user
         are few of all. The first column is there because some runtimes do not multiply empty
-        matrices.
+        matrices. Rows of some items have `n_items` columns.
         """
         if x not in self.met:
-            n_items = self.n_items
+            n_items = self.n_items if n_items is None else n_items
             first = np.zeros((1, n_items), dtype=np.float32)
             first[0, 0] = 1
             most = self.op("Max", self.reduce("ReduceMax", x, axis=0), first)
@@ -117,7 +124,7 @@ class Graph:
 
     def rows_times(self, x: str, weight: Any) -> str:
         """Return the product of rows of interactions and weights, by the items that are met."""
-        met = self.items_met(x)
+        met = self.items_met(x, len(weight))
         rows = self.op("Gather", x, met, axis=1)
         weight = self.constant(weight, dtype=np.float32)
         return self.op("MatMul", rows, self.op("Gather", weight, met, axis=0))

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..neural._cdae import N_STEPS
 from ._graph import Graph, Tensor
 from ._items import log_sigmoid
 
@@ -23,8 +22,8 @@ def mult_vae(graph: Graph, model: Any, x: str) -> str:
 def mult_dae(graph: Graph, model: Any, x: str) -> str:
     """Return the scores of Mult-DAE."""
     module = model.net_.plain_module
-    n_outputs = model._trained_with["n_components"]
-    return _decoded(graph, module, _sparse_encoder(graph, module.encoder, x, n_outputs))
+    latent = _sparse_encoder(graph, module.encoder, x, model._n_features_out)
+    return _decoded(graph, module, graph.op("Tanh", latent))
 
 
 def cond_vae(graph: Graph, model: Any, x: str) -> str:
@@ -51,10 +50,10 @@ def mdcvae(graph: Graph, model: Any, x: str) -> str:
     if hasattr(module, "encoder"):
         return _decoded(graph, module, _mean(graph, module.encoder, x))
     weight = array(module.item_layer.weight)
-    h = _normalized_product(graph, x, weight, array(module.bias))
+    h = normalized_product(graph, x, weight, array(module.bias))
     if hasattr(module, "rest"):
         *inner, last = module.rest
-        h = _linear(graph, _layers(graph, h, inner), last, last.out_features // 2)
+        h = linear(graph, _layers(graph, h, inner), last, last.out_features // 2)
     return _decoded(graph, module, h)
 
 
@@ -63,7 +62,7 @@ def hvamp_vae(graph: Graph, model: Any, x: str) -> str:
     module = model.net_.plain_module
     z = _mean(graph, module.encoder, x)
     if module.hierarchical:
-        given = _linear(graph, z, module.inner_given)
+        given = linear(graph, z, module.inner_given)
         inner = _mean(graph, module.inner_encoder, x, given)
         z = graph.op("Concat", inner, z, axis=1)
     return _decoded(graph, module, z)
@@ -72,7 +71,7 @@ def hvamp_vae(graph: Graph, model: Any, x: str) -> str:
 def rec_vae(graph: Graph, model: Any, x: str) -> str:
     """Return the scores of RecVAE."""
     module = model.net_.plain_module
-    return _linear(graph, _dense_mean(graph, module.encoder, x, True), module.item_layer)
+    return linear(graph, _dense_mean(graph, module.encoder, x, True), module.item_layer)
 
 
 def flvae(graph: Graph, model: Any, x: str) -> str:
@@ -99,8 +98,8 @@ def vasp(graph: Graph, model: Any, x: str) -> str:
 def elsa(graph: Graph, model: Any, x: str) -> str:
     """Return ``x A A' - x`` for unit vectors A, as ELSA and ContentELSA do."""
     A = model.item_embeddings_
-    product = graph.op("Gemm", graph.rows_times(x, A), graph.constant(A), transB=1)
-    return graph.op("Sub", product, x)
+    scores = graph.op("Gemm", graph.rows_times(x, A), graph.constant(A), transB=1)
+    return graph.op("Sub", scores, x)
 
 
 def factorization_machine(graph: Graph, model: Any, x: str) -> str:
@@ -108,19 +107,8 @@ def factorization_machine(graph: Graph, model: Any, x: str) -> str:
     module = model.net_.plain_module
     with torch.inference_mode():
         vectors, biases = map(array, module.items())
-    users = _normalized_product(graph, x, array(module.history.weight))
+    users = normalized_product(graph, x, array(module.history.weight))
     return graph.op("Gemm", users, vectors, biases, transB=1)
-
-
-def cdae(graph: Graph, model: Any, x: str) -> str:
-    """Return the scores of CDAE, with a user's vector that is 0 or solved for."""
-    module = model.net_.plain_module
-    weight, bias = array(module.first.weight), array(module.first.bias)
-    product = _normalized_product if module.normalize else _product
-    a = product(graph, x, weight, bias)
-    if module.solver is not None:
-        a = graph.op("Add", a, _solved(graph, module, a, x))
-    return _linear(graph, _activated(graph, module, a)[0], module.item_layer)
 
 
 def array(tensor: torch.Tensor) -> np.ndarray:
@@ -130,12 +118,12 @@ def array(tensor: torch.Tensor) -> np.ndarray:
 
 def _decoded(graph: Graph, module: Any, z: str) -> str:
     """Return the scores for latent vectors."""
-    return _linear(graph, _layers(graph, z, [module.decoder]), module.item_layer)
+    return linear(graph, _layers(graph, z, [module.decoder]), module.item_layer)
 
 
 def _flvae(graph: Graph, module: Any, x: str) -> str:
     z = _dense_mean(graph, module.encoder, x, False)
-    return _linear(graph, _densely_connected(graph, module.decoder, z), module.item_layer)
+    return linear(graph, _densely_connected(graph, module.decoder, z), module.item_layer)
 
 
 def _mean(graph: Graph, encoder: Any, x: str, given: str | None = None) -> str:
@@ -153,28 +141,28 @@ def _sparse_encoder(
         weight, bias = weight[:, :n_outputs], bias[:n_outputs]
         if given is not None:
             given = graph.op("Slice", given, *map(np.array, ([0], [n_outputs], [1])))
-    h = _normalized_product(graph, x, weight, bias)
+    h = normalized_product(graph, x, weight, bias)
     if given is not None:
         h = graph.op("Add", h, given)
     if not len(encoder.hidden):
         return h
     *inner, last = encoder.hidden
-    return _linear(graph, _layers(graph, h, inner), last, n_outputs)
+    return linear(graph, _layers(graph, h, inner), last, n_outputs)
 
 
 def _dense_mean(graph: Graph, encoder: Any, x: str, normalize: bool) -> str:
     """Return the latent mean of a :class:`DenselyConnectedEncoder`."""
     weight, bias = array(encoder.first.weight), array(encoder.first.bias)
-    product = _normalized_product if normalize else _product
-    h = _normed(graph, _swish(graph, product(graph, x, weight, bias)), encoder.norm)
+    multiply = normalized_product if normalize else product
+    h = _normed(graph, _swish(graph, multiply(graph, x, weight, bias)), encoder.norm)
     h = _densely_connected(graph, encoder.rest, h, h)
-    return _linear(graph, h, encoder.last, encoder.last.out_features // 2)
+    return linear(graph, h, encoder.last, encoder.last.out_features // 2)
 
 
 def _densely_connected(graph: Graph, module: Any, h: str, skipped: str | None = None) -> str:
     """Return the output of :class:`DenselyConnected`."""
-    for linear, norm in zip(module.linear, module.norm, strict=True):
-        a = _linear(graph, h, linear)
+    for layer, norm in zip(module.linear, module.norm, strict=True):
+        a = linear(graph, h, layer)
         if skipped is not None:
             a = graph.op("Add", a, skipped)
         h = _normed(graph, _swish(graph, a), norm)
@@ -182,12 +170,12 @@ def _densely_connected(graph: Graph, module: Any, h: str, skipped: str | None = 
     return h
 
 
-def _product(graph: Graph, x: str, weight: np.ndarray, bias: np.ndarray) -> str:
+def product(graph: Graph, x: str, weight: np.ndarray, bias: np.ndarray) -> str:
     """Return ``x @ weight + bias``."""
     return graph.op("Add", graph.rows_times(x, weight), bias)
 
 
-def _normalized_product(
+def normalized_product(
     graph: Graph, x: str, weight: np.ndarray, bias: np.ndarray | None = None
 ) -> str:
     """Return ``x @ weight / |x| + bias``."""
@@ -197,7 +185,7 @@ def _normalized_product(
     return h if bias is None else graph.op("Add", h, bias)
 
 
-def _linear(graph: Graph, h: str, layer: Any, n_outputs: int | None = None) -> str:
+def linear(graph: Graph, h: str, layer: Any, n_outputs: int | None = None) -> str:
     """Return the first outputs of a linear layer, or all."""
     parts: list[Tensor] = [array(layer.weight[:n_outputs])]
     if layer.bias is not None:
@@ -211,7 +199,7 @@ def _layers(graph: Graph, h: str, layers: Iterable[nn.Module]) -> str:
         if isinstance(layer, nn.Sequential):
             h = _layers(graph, h, layer)
         elif isinstance(layer, nn.Linear):
-            h = _linear(graph, h, layer)
+            h = linear(graph, h, layer)
         elif isinstance(layer, nn.GLU):
             a, b = graph.ops("Split", 2, h, axis=1, num_outputs=2)
             h = graph.op("Mul", a, graph.op("Sigmoid", b))
@@ -226,56 +214,3 @@ def _swish(graph: Graph, h: str) -> str:
 
 def _normed(graph: Graph, h: str, norm: nn.LayerNorm) -> str:
     return graph.op("LayerNormalization", h, array(norm.weight), array(norm.bias), epsilon=norm.eps)
-
-
-def _activated(graph: Graph, module: Any, a: str) -> tuple[str, str]:
-    """Return the activation of CDAE and its derivative."""
-    one = np.float32(1)
-    if module.activation == "tanh":
-        z = graph.op("Tanh", a)
-        return z, graph.op("Sub", one, graph.op("Mul", z, z))
-    if module.activation == "sigmoid":
-        z = graph.op("Sigmoid", a)
-        return z, graph.op("Mul", z, graph.op("Sub", one, z))
-    return a, graph.constant(one)
-
-
-def _solved(graph: Graph, module: Any, a: str, x: str) -> str:
-    """Return the vectors of the users after the steps of ``CDAEModule``."""
-    op, two = graph.op, np.float32(2)
-    loss, lambda_ = module.solver
-    is_square = loss.loss == "square"
-    stored = graph.is_positive(x)
-    unobserved = graph.constant(np.float32(loss.unobserved_weight))
-    if loss.n_negatives is not None:  # the mean over draws of them
-        n = graph.reduce("ReduceSum", graph.float32(stored))
-        others = op("Max", op("Sub", np.float32(graph.n_items), n), np.float32(1))
-        share = op("Div", op("Mul", n, np.float32(loss.n_negatives)), others)
-        unobserved = op("Mul", unobserved, share)
-    W, bias = array(module.item_layer.weight), array(module.item_layer.bias)
-    weight = graph.constant(W)
-    largest = np.linalg.eigvalsh(W.T @ W)[-1] * (2 if is_square else 0.25)
-    curvature = op("Mul", op("Max", unobserved, np.float32(1)), np.float32(largest))
-    curvature = op("Add", curvature, np.float32(2 * lambda_))
-
-    def step(number: str, state: list[str]) -> tuple[str, list[str]]:
-        own, ahead = state
-        z, slope = _activated(graph, module, op("Add", a, ahead))
-        f = op("Gemm", z, weight, bias, transB=1)
-        if is_square:
-            observed = op("Mul", op("Sub", f, x), two)
-            others = op("Mul", op("Mul", f, two), unobserved)
-        else:
-            observed = op("Neg", op("Sigmoid", op("Neg", f)))
-            others = op("Mul", op("Sigmoid", f), unobserved)
-        gradient = op("MatMul", op("Where", stored, observed, others), weight)
-        penalty = op("Mul", ahead, np.float32(2 * lambda_))
-        gradient = op("Add", op("Mul", gradient, slope), penalty)
-        before, own = own, op("Sub", ahead, op("Div", gradient, curvature))
-        n_done = graph.float32(number)
-        momentum = op("Div", n_done, op("Add", n_done, np.float32(3)))
-        ahead = op("Add", own, op("Mul", momentum, op("Sub", own, before)))
-        return op("Greater", np.float32(1), np.float32(0)), [own, ahead]
-
-    start = op("Mul", a, np.float32(0))
-    return graph.loop(N_STEPS, [start, start], step, np.float32)[0]

@@ -24,7 +24,7 @@ from ._graph import Graph
 # The module and the function that add the scores of a model to a graph.
 _BUILDERS = {
     "AddEASE": ("_items", "weighted_items"),
-    "CDAE": ("_networks", "cdae"),
+    "CDAE": ("_cdae", "cdae"),
     "CDL": ("_factors", "factors"),
     "CTR": ("_factors", "factors"),
     "CVAE": ("_factors", "factors"),
