@@ -313,6 +313,8 @@ class _Reader:
 
     def held(self, number: int) -> Any:
         """Return the estimator with a number."""
+        if not 0 <= number < len(self.documents):
+            raise ValueError(f"it has no estimator {number}")
         if number not in self.made:
             self.made[number] = None  # until it is made
             self.made[number] = self._make(self.documents[number])

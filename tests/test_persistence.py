@@ -15,7 +15,7 @@ import pytest
 import scipy.sparse as sp
 import sklearn.pipeline
 from numpy.testing import assert_array_equal
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.frozen import FrozenEstimator
@@ -102,7 +102,9 @@ def assert_same(loaded, saved, X):
 
 
 def parts_of(value):
-    """Return the arrays of a sparse array, or the value itself."""
+    """Return the arrays of a sparse array, the text of an estimator, or the value itself."""
+    if isinstance(value, BaseEstimator):
+        return (repr(value),)
     return (value.data, value.indices, value.indptr) if sp.issparse(value) else (value,)
 
 
@@ -448,15 +450,18 @@ def pipeline(X, path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: d["parts"].pop(), "list index out of range"),
-        (lambda d: d.pop("parts"), "list index out of range"),
+        (lambda d: d["parts"].pop(), "it has no estimator 2"),
+        (lambda d: d.pop("parts"), "it has no estimator 1"),
         (lambda d: d["parts"][1].update({"class": "Other"}), "its class 'Other' is no estimator"),
         (lambda d: d["parts"][1]["params"].update(lambda_=-1.0), "The 'lambda_' parameter of EASE"),
         (lambda d: d["parts"][1]["params"].update(lambda_={"estimator": 0}), "0 holds itself"),
-        (lambda d: d["parts"][1]["attributes"].update(n_features_in_=7), "its array '2/_coef'"),
+        (
+            lambda d: d["parts"][1]["attributes"].update(n_features_in_=7),
+            "its array '2/_popularity'",
+        ),
         (lambda d: d["params"].update(memory="/tmp"), "the memory of its Pipeline is '/tmp', and"),
-        (lambda d: d["params"].update(steps=[]), "steps"),
-        (lambda d: d["params"].update(steps={"estimator": "one"}), "indices must be integers"),
+        (lambda d: d["params"].update(steps=3), "The 'steps' parameter of Pipeline must"),
+        (lambda d: d["params"].update(steps={"estimator": -1}), "it has no estimator -1"),
         (lambda d: d.update(parts=None), "NoneType"),
         (lambda d: d.update(parts=[None, None]), "NoneType"),
     ],
@@ -464,7 +469,7 @@ def pipeline(X, path):
 def test_a_changed_text_of_a_pipeline_is_an_error(pipeline, change, message):
     rewrite(pipeline, change)
     with pytest.raises(ValueError, match=rf"cannot be loaded: .*{message}"):
-        load(pipeline).get_params()
+        load(pipeline)
 
 
 # File objects
