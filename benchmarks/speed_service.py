@@ -10,7 +10,9 @@ any numbers, and users with 70 items:
   that those which wait for others count.
 
 Each process has one thread of numpy and torch. Requests are sent by this process, on the same
-machine; ``load`` is how many other processes were running in the minute before.
+machine; ``load`` is how many other processes were running in the minute before. ``cpu_ms`` is the
+median CPU time of a call, or the mean CPU time of the service for a request, which other processes
+change less than the latency. It needs Linux.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import os
 import platform
 import random
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -56,11 +59,14 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             sizes = (options.items, options.requests)
             found = run_worker(sys.executable, Path(__file__), name, *sizes, folder, threads=1)
-            measured = [(what, 1, "", times) for what, times in found["milliseconds"].items()]
+            measured = [
+                (what, 1, "", found["milliseconds"][what], statistics.median(cpu))
+                for what, cpu in found["cpu_milliseconds"].items()
+            ]
             for processes in options.processes:
-                for rate, times in of_service(Path(folder), processes, options):
-                    measured.append(("service", processes, rate, times))
-        for what, processes, rate, times in measured:
+                for rate, times, cpu in of_service(Path(folder), processes, options):
+                    measured.append(("service", processes, rate, times, cpu))
+        for what, processes, rate, times, cpu in measured:
             times = sorted(times)
             row = {
                 "date": datetime.date.today().isoformat(),
@@ -76,6 +82,7 @@ def main() -> int:
                 "per_second": rate,
                 "p50_ms": f"{times[len(times) // 2]:.2f}",
                 "p99_ms": f"{times[len(times) * 99 // 100]:.2f}",
+                "cpu_ms": f"{cpu:.2f}",
             }
             rows.append(row)
             print(*list(row.values())[5:], file=sys.stderr, flush=True)
@@ -86,8 +93,10 @@ def main() -> int:
     return 0
 
 
-def of_service(folder: Path, processes: int, options: Any) -> Iterator[tuple[int, list[float]]]:
-    """Yield the latencies at each rate of requests, in milliseconds."""
+def of_service(
+    folder: Path, processes: int, options: Any
+) -> Iterator[tuple[int, list[float], float]]:
+    """Yield each rate of requests, the latencies, and the mean CPU time, in milliseconds."""
     files = [folder / "model.safetensors", folder / "items.safetensors"]
     command = [sys.executable, HERE.parent / "docs" / "service.py", *files, str(processes)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -101,10 +110,25 @@ def of_service(folder: Path, processes: int, options: Any) -> Iterator[tuple[int
         ]
         send(bodies[:100], 0)
         for rate in options.rates:
-            yield rate, send(bodies, rate)
+            before = cpu_seconds(server.pid)
+            times = send(bodies, rate)
+            yield rate, times, 1000 * (cpu_seconds(server.pid) - before) / len(times)
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait()
+
+
+def cpu_seconds(group: int) -> float:
+    """Return the CPU time that the processes of a group have taken."""
+    ticks = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            values = path.read_text().rpartition(") ")[2].split()
+        except (FileNotFoundError, ProcessLookupError):  # it has ended
+            continue
+        if int(values[2]) == group:
+            ticks += int(values[11]) + int(values[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def wait_for(server: subprocess.Popen) -> None:
@@ -191,21 +215,30 @@ def work(name: str, n_items: int, n_calls: int, folder: Path) -> dict:
         best = np.argpartition(scores[0], -10)[-10:]
         return best[np.argsort(-scores[0, best])]
 
-    milliseconds: dict[str, list[float]] = {"predict_ranking": [], "onnxruntime": []}
+    ways = {
+        "predict_ranking": lambda row: model.predict_ranking(row, k=10)[0],
+        "onnxruntime": by_onnx,
+    }
+    milliseconds: dict[str, list[float]] = {what: [] for what in ways}
+    cpu_milliseconds: dict[str, list[float]] = {what: [] for what in ways}
     for user in range(n_calls):
         row = X[[user]]
-        start = time.perf_counter()
-        ours = model.predict_ranking(row, k=10)[0]
-        middle = time.perf_counter()
-        theirs = by_onnx(row)
-        end = time.perf_counter()
-        milliseconds["predict_ranking"].append(1000 * (middle - start))
-        milliseconds["onnxruntime"].append(1000 * (end - middle))
+        rankings = []
+        for what, way in ways.items():
+            start, cpu_start = time.perf_counter(), time.process_time()
+            rankings.append(way(row))
+            cpu_milliseconds[what].append(1000 * (time.process_time() - cpu_start))
+            milliseconds[what].append(1000 * (time.perf_counter() - start))
+        ours, theirs = rankings
         if len(set(ours) & set(theirs)) < 9:  # rounding may change the last
             raise RuntimeError(f"{name} ranks {ours}, and its file in ONNX {theirs}.")
     versions = [f"sklrec {sklrec.__version__}", f"onnxruntime {onnxruntime.__version__}"]
     versions += [f"numpy {np.__version__}", f"Python {platform.python_version()}"]
-    return {"milliseconds": milliseconds, "versions": ", ".join(versions)}
+    return {
+        "milliseconds": milliseconds,
+        "cpu_milliseconds": cpu_milliseconds,
+        "versions": ", ".join(versions),
+    }
 
 
 def fitted(name: str, X: Any) -> Any:

@@ -33,27 +33,28 @@ class Ranking(BaseHTTPRequestHandler):
 
     def rank(self, seen, k=10, exclude=()):
         """Rank the items for a user who has seen some, without others."""
-        model, items = self.server.model, self.server.items
-        columns = known(items, seen)
+        model, ids = self.server.model, self.server.ids
+        columns = self.known(seen)
         row = np.zeros_like(columns)
-        X = csr_array((np.ones(columns.size), (row, columns)), shape=(1, items.item_ids_.size))
-        (ranking,) = model.predict_ranking(X, k=k, exclude=known(items, exclude))
-        return {"items": items.decode_ranking(ranking[ranking >= 0]).tolist()}
+        X = csr_array((np.ones(columns.size), (row, columns)), shape=(1, ids.size))
+        (ranking,) = model.predict_ranking(X, k=k, exclude=self.known(exclude))
+        return {"items": ids[ranking[ranking >= 0]].tolist()}
+
+    def known(self, ids):
+        """Return the columns of those ids that the model knows, each once."""
+        found = {self.server.columns[id_] for id_ in ids if id_ in self.server.columns}
+        return np.array(sorted(found), dtype=np.int64)
 
     def log_request(self, code="-", size="-"):
         """Print nothing."""
 
 
-def known(items, ids):
-    """Return the columns of those ids that the encoder knows, each once."""
-    columns = np.unique(items.item_indices(ids)) if ids else np.zeros(0, dtype=np.int64)
-    return columns[columns >= 0]
-
-
 def serve(model, items, port=8000):
-    """Return a server of a model whose items have ids."""
+    """Return a server of a model, and of the encoder of its items."""
     server = ThreadingHTTPServer(("127.0.0.1", port), Ranking)
-    server.model, server.items = model, items
+    server.model, server.ids = model, items.item_ids_
+    # The encoder looks up whole tables; a dict is faster for a few ids.
+    server.columns = {id_: column for column, id_ in enumerate(items.item_ids_.tolist())}
     return server
 
 
