@@ -1,4 +1,4 @@
-"""A service of rankings: python service.py model.safetensors items.safetensors [n_processes]."""
+"""A service of rankings: python service.py model.safetensors items.safetensors 2."""
 
 import json
 import os
@@ -35,8 +35,8 @@ class Ranking(BaseHTTPRequestHandler):
         """Rank the items for a user who has seen some, without others."""
         model, ids = self.server.model, self.server.ids
         columns = self.known(seen)
-        row = np.zeros_like(columns)
-        X = csr_array((np.ones(columns.size), (row, columns)), shape=(1, ids.size))
+        ones, row = np.ones(columns.size), np.zeros_like(columns)
+        X = csr_array((ones, (row, columns)), shape=(1, ids.size))
         (ranking,) = model.predict_ranking(X, k=k, exclude=self.known(exclude))
         return {"items": ids[ranking[ranking >= 0]].tolist()}
 
@@ -59,8 +59,9 @@ def serve(model, items, port=8000):
 
 
 if __name__ == "__main__":
-    server = serve(*map(load, sys.argv[1:3]))
-    for _ in range(int(sys.argv[3]) - 1 if len(sys.argv) > 3 else 0):
+    model, items, n_processes = sys.argv[1:]
+    server = serve(load(model), load(items))
+    for _ in range(int(n_processes) - 1):
         if os.fork() == 0:  # the processes share the memory of the model
             break
     server.serve_forever()
