@@ -15,6 +15,7 @@ import sklrec
 from sklrec.dummy import PopularityRecommender, RandomRecommender
 from sklrec.ensemble import HadamardEnsemble
 from sklrec.export import to_onnx
+from sklrec.export._to_onnx import _BUILDERS
 from sklrec.factorization import BPR, LFM, WMF
 from sklrec.linear import EASE
 from sklrec.neighbors import ItemKNN, UserKNN
@@ -69,7 +70,7 @@ def models():
     for name, estimator in all_estimators("recommender"):
         known = estimator().get_params()
         small = {key: value for key, value in SMALL.items() if key in known}
-        if estimator not in REFUSED:
+        if name in _BUILDERS:
             for path in [{}, *PATHS.get(name, [])]:
                 yield estimator(**{**small, **path})
     yield HadamardEnsemble(
