@@ -50,7 +50,7 @@ def main() -> int:
     parser.add_argument("--items", type=int, default=20_000)
     parser.add_argument("--requests", type=int, default=500)
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--rates", type=int, nargs="+", default=[0, 20, 50])
+    parser.add_argument("--rates", type=int, nargs="+", default=[0, 20])
     parser.add_argument("--output", type=Path, default=RESULTS / "service_speed.csv")
     options = parser.parse_args()
     rows = []
@@ -86,10 +86,10 @@ def main() -> int:
             }
             rows.append(row)
             print(*list(row.values())[5:], file=sys.stderr, flush=True)
-    with options.output.open("w", newline="") as table:
-        writer = csv.DictWriter(table, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        with options.output.open("w", newline="") as table:
+            writer = csv.DictWriter(table, rows[0], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
     return 0
 
 

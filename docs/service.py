@@ -35,7 +35,8 @@ class Ranking(BaseHTTPRequestHandler):
         """Rank the items for a user who has seen some, without others."""
         model, ids = self.server.model, self.server.ids
         columns = self.known(seen)
-        ones, row = np.ones(columns.size), np.zeros_like(columns)
+        row = np.zeros_like(columns)
+        ones = np.ones(columns.size, dtype=np.float32)  # as the weights: much faster
         X = csr_array((ones, (row, columns)), shape=(1, ids.size))
         (ranking,) = model.predict_ranking(X, k=k, exclude=self.known(exclude))
         return {"items": ids[ranking[ranking >= 0]].tolist()}

@@ -214,6 +214,16 @@ def test_sparse_weights_stay_sparse():
     assert_array_equal(got[:, 1:], 2 * rows[:, :-1])
 
 
+def test_equal_scores_are_replaced_by_popularity():
+    coef = sp.csr_array(([np.float32(1)], ([0], [1])), shape=(4, 4))
+    model = with_weights(ItemKNN(), coef)
+    model._popularity = np.arange(4.0)
+    rows = np.eye(4, dtype=np.float32)[:2]
+    got = scores_by(session_of(model), rows)
+    assert_array_equal(got, [[0, 1, 0, 0], [0, 1, 2, 3]])
+    assert_array_equal(got, model.decision_function(rows))
+
+
 def with_weights(model, coef):
     """Return a model of one item, with other weights put in."""
     model.fit(np.ones((1, 1), dtype=np.float32))
