@@ -1,0 +1,180 @@
+"""Network and criterion of DICER."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from ..neural._criteria import AnnealedELBO, Output, gaussian_kl, log_normal
+from ..neural._losses import Likelihood
+from ..neural._modules import SparseEncoder, at_least_float32, sample
+from ._item_autoencoder import CoDecoder, ItemBatch
+
+
+class ItemOutput(NamedTuple):
+    """Output of an autoencoder of items.
+
+    Parameters
+    ----------
+    users, features : ItemScores
+        Scores of the users and of the features; without features, the second is None.
+    z, mu, logvar : Tensor of shape (n_rows, n_latent)
+        Sample, means and log-variances of the latent vectors: n_components for the content, and
+        n_components for the users.
+    """
+
+    users: Any
+    features: Any
+    z: torch.Tensor
+    mu: torch.Tensor
+    logvar: torch.Tensor
+
+
+class DICERModule(nn.Module):
+    """Encoders of users and of features of items, and one decoder of both latent vectors."""
+
+    def __init__(
+        self,
+        n_users: int,
+        n_features: int,
+        n_components: int,
+        hidden_layer_sizes: Sequence[int],
+        dropout: float,
+        item_dropout: float,
+    ) -> None:
+        super().__init__()
+        sizes, n_outputs = hidden_layer_sizes, 2 * n_components
+        self.collaborative = SparseEncoder(n_users, sizes, n_outputs, dropout)
+        self.content = SparseEncoder(n_features, sizes, n_outputs, 0) if n_features else None
+        self.n_content = n_components if n_features else 0
+        self.decoder = CoDecoder(self.n_content + n_components, sizes, n_users, n_features)
+        self.item_dropout = item_dropout if n_features else 0.0
+
+    def item_layers(self) -> tuple[Any, Any, CoDecoder]:
+        """Return the first layers of the encoders, and the decoder."""
+        of_features = None if self.content is None else self.content.first
+        return self.collaborative.first, of_features, self.decoder
+
+    def weights_of_users(self) -> Iterator[nn.Parameter]:
+        """Yield the weights with a row for each user."""
+        yield self.collaborative.first.weight
+        yield from self.decoder.users.parameters()
+
+    def posterior(self, batch: ItemBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return latent means and log-variances, of shape (n_rows, n_latent) each."""
+        parts = [self.collaborative(batch)]
+        if self.content is not None:
+            parts.insert(0, self.content(batch.features))
+        means, logvars = zip(
+            *(at_least_float32(part).chunk(2, dim=1) for part in parts), strict=True
+        )
+        return torch.cat(means, dim=1), torch.cat(logvars, dim=1)
+
+    def item_vectors(self, batch: ItemBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the last hidden layer of the decoder at the latent means, and the means.
+
+        The collaborative mean of an item without users is that of the prior.
+        """
+        mu, _ = self.posterior(batch)
+        mu = self._with_users(mu, batch.n_entries > 0)
+        return self.decoder.hidden(mu), mu
+
+    def _with_users(self, z: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+        """Set the collaborative latent vectors to 0 in the rows that are not `kept`."""
+        content, collaborative = z[:, : self.n_content], z[:, self.n_content :]
+        return torch.cat([content, collaborative * kept[:, None].to(z)], dim=1)
+
+    def forward(self, batch: ItemBatch) -> ItemOutput:
+        """Return the scores at a sample of the latent vectors, and their distributions."""
+        mu, logvar = self.posterior(batch)
+        z = h = sample(mu, logvar, batch.generator)
+        if self.item_dropout:
+            kept = torch.empty_like(z[:, 0])
+            kept.bernoulli_(1 - self.item_dropout, generator=batch.generator)
+            h = self._with_users(z, kept)
+        return ItemOutput(*self.decoder(h), z, mu, logvar)
+
+
+class DisentangledELBO(AnnealedELBO):
+    """Negative ELBO of the users and the features of items, plus penalties on dependence.
+
+    Parameters
+    ----------
+    likelihood, beta, n_annealing_steps
+        As in :class:`AnnealedELBO`, of the users.
+    item_likelihood : Likelihood
+        Negative log-likelihood of the features.
+    content_weight : float
+        Weight of the features.
+    between, within : float
+        Weights of the two penalties of :func:`dependence`.
+    n_components : int
+        Dimension of the collaborative latent vector, which is last.
+    """
+
+    def __init__(
+        self,
+        *,
+        item_likelihood: Likelihood,
+        content_weight: float,
+        between: float,
+        within: float,
+        n_components: int,
+        **annealed: Any,
+    ) -> None:
+        super().__init__(**annealed)
+        self.item_likelihood = item_likelihood
+        self.content_weight = content_weight
+        self.between = between
+        self.within = within
+        self.n_components = n_components
+
+    def forward(self, output: ItemOutput, batch: ItemBatch) -> torch.Tensor:  # type: ignore[override]
+        """Return the loss, averaged over items."""
+        loss = super().forward(Output(output.users, gaussian_kl(output.mu, output.logvar)), batch)
+        if output.features is not None:
+            nll = output.features.nll(batch.features, self.item_likelihood)
+            loss = loss + self.content_weight * nll
+        if self.between or self.within:
+            n_content = output.z.shape[1] - self.n_components
+            between, within = dependence(output.z, output.mu, output.logvar, n_content)
+            loss = loss + self.between * between + self.within * within
+        return loss
+
+
+def dependence(
+    z: torch.Tensor, mu: torch.Tensor, logvar: torch.Tensor, n_content: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return estimates of how dependent latent dimensions are in the mixture q of a batch.
+
+    Parameters
+    ----------
+    z : Tensor of shape (n_rows, n_latent)
+        A sample of each row.
+    mu, logvar : Tensor of shape (n_rows, n_latent)
+        The normal distributions of the rows, whose mixture is q.
+    n_content : int
+        How many dimensions, the first ones, are of the content.
+
+    Returns
+    -------
+    between : Tensor
+        Mutual information of the content dimensions and the others.
+    within : Tensor
+        Total correlation of the content dimensions, plus that of the others.
+    """
+    n_rows = z.shape[0]
+    densities = log_normal(z[:, None], mu, logvar)  # (n_rows, n_rows, n_latent)
+
+    def log_mixture(of_rows: torch.Tensor) -> torch.Tensor:
+        return of_rows.logsumexp(dim=1) - math.log(n_rows)
+
+    each = log_mixture(densities).sum(dim=1)  # (n_rows,)
+    parts = [part.sum(dim=2) for part in densities.split([n_content, z.shape[1] - n_content], 2)]
+    of_parts = sum(log_mixture(part) for part in parts)
+    together = log_mixture(parts[0] + parts[1])
+    return (together - of_parts).mean(), (of_parts - each).mean()
