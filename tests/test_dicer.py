@@ -182,14 +182,21 @@ def test_factors_are_those_of_the_latent_means_in_the_best_epoch(sizes, X, F):
     assert_allclose(model.item_factors_, V, atol=1e-5)
 
 
-def test_users_are_solved_for_by_weighted_least_squares(X, F):
-    model = DICER(**SMALL, lambda_u=0.7, unobserved_weight=0.1).fit(X, item_features=F)
+@pytest.mark.parametrize("item_dropout", [0.0, 0.3])
+def test_users_are_solved_for_by_weighted_least_squares(item_dropout, X, F):
+    """The squares are those expected if an item is a new one with the probability of dropout."""
+    setting = {"lambda_u": 0.7, "unobserved_weight": 0.1, "item_dropout": item_dropout}
+    model = DICER(**SMALL, **setting).fit(X, item_features=F)
     V, known = model.item_factors_, X.toarray().any(axis=0)
+    as_new = np.hstack([V[:, :3], np.zeros((12, 3))])
     rows = np.vstack([X.toarray()[:4], np.ones(12)])  # one user has the item without users
     for row, found in zip(rows, model.transform(rows), strict=True):
+        A, b = 0.7 * np.eye(6), 0
         c = np.where(known | (row > 0), 0.1 + 0.9 * row, 0)
-        A = V.T @ (c[:, None] * V) + 0.7 * np.eye(V.shape[1])
-        assert_allclose(found, np.linalg.solve(A, V.T @ (c * (row > 0))), atol=1e-8)
+        for share, factors in ((1 - item_dropout, V), (item_dropout, as_new)):
+            A = A + share * factors.T @ (c[:, None] * factors)
+            b = b + share * factors.T @ (c * (row > 0))
+        assert_allclose(found, np.linalg.solve(A, b), atol=1e-6)
     assert_allclose(model.decision_function(rows[:3]), model.transform(rows[:3]) @ V.T)
 
 
@@ -207,7 +214,7 @@ def test_new_items_are_ranked_by_their_content():
     group = np.arange(60) % 3
     liked = np.arange(90)[:, None] % 3 == group
     X = sp.csr_array(1.0 * (np.random.default_rng(0).random((90, 60)) < np.where(liked, 0.4, 0.03)))
-    model = DICER(8, max_epochs=60, batch_size=8, learning_rate=2e-2, random_state=0)
+    model = DICER(8, max_epochs=40, batch_size=20, learning_rate=2e-2, random_state=0)
     new = model.fit(X, item_features=np.eye(3)[group]).with_items(np.eye(3))
     users = sp.hstack([X, sp.csr_array((90, 3))], format="csr")
     best = new.predict_ranking(users, k=1, items=[60, 61, 62])[:, 0] - 60
@@ -218,7 +225,7 @@ def test_new_items_are_ranked_by_their_content():
 
 
 def test_collapsed_dimensions_show_in_the_history(X, F):
-    setting = {**SMALL, "max_epochs": 60}
+    setting = {**SMALL, "max_epochs": 40, "batch_size": 12, "learning_rate": 5e-2}
     alive = DICER(**setting, beta=0.01).fit(X, item_features=F).net_.history[-1]
     assert alive["active_dimensions"] == alive["active_collaborative_dimensions"] == 3
     collapsed = DICER(**setting, beta=100.0).fit(X, item_features=F).net_.history[-1]

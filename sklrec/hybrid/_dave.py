@@ -21,18 +21,12 @@ from ..neural._pair_batches import PairBatches, UserPairs
 from ..neural._training._docs import with_training_docs
 from ..neural._training._net import Pass, TorchNet
 from ._base import n_active_dimensions, no_batches
-from ._base_torch import BaseTorchHybrid
 from ._dave_net import AdversarialLoss, DAVELosses, DAVEModule, read_items
-from ._item_autoencoder import (
-    ItemAutoencoderMixin,
-    ItemRows,
-    outputs_of_items,
-    without_users,
-)
+from ._item_autoencoder import BaseItemAutoencoder, ItemRows, outputs_of_items, without_users
 
 
 @with_training_docs
-class DAVE(ItemAutoencoderMixin, BaseTorchHybrid):
+class DAVE(BaseItemAutoencoder):
     r"""Dual adversarial variational embedding, DAVE.
 
     Two autoencoders embed users by their items, and items by their users and features. Each is
@@ -267,10 +261,10 @@ class DAVE(ItemAutoencoderMixin, BaseTorchHybrid):
     def _weights_of_new_items(self, F: sp.csr_array) -> dict[str, np.ndarray]:
         module = cast(DAVEModule, self.net_.plain_module)
         n_new = F.shape[0]
-        Xt = without_users(n_new, self._n_network_users, np.float32)
+        Xt = without_users(n_new, self._n_network_users)
         (vectors,) = outputs_of_items(self.net_, Xt, F, module.encode_items)
         width = self._trained_with["hidden_layer_sizes"][0]
-        bias = module.users.decoder.items.bias.detach().mean().cpu()
+        bias = module.get_parameter("users.decoder.items.bias").mean().item()
         return {
             "item_vectors": vectors,
             "users.inference.encoder.first.weight": np.zeros((n_new, width)),

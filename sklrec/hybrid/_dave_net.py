@@ -127,7 +127,8 @@ class AdversarialAutoencoder(nn.Module):
         of_rows = self.discriminator(h, z.detach())
         of_prior = self.discriminator(h, prior)
         discrimination = (F.softplus(-of_rows) + F.softplus(of_prior)).mean()
-        return AdversarialOutput(*self.decoder(z), divergence, discrimination)
+        scores, features = self.decoder(z)
+        return AdversarialOutput(scores, features, divergence, discrimination)
 
 
 class UserDecoder(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, cast
 
@@ -22,12 +23,12 @@ from ..neural._training._net import Pass, TorchNet
 from ..neural._training._state import net_from_arrays, net_to_arrays
 from ._base import BaseTorchFactors, n_active_dimensions, no_batches
 from ._dicer_net import DICERModule, DisentangledELBO
-from ._item_autoencoder import ItemAutoencoderMixin, outputs_of_items, without_users
+from ._item_autoencoder import BaseItemAutoencoder, outputs_of_items, without_users
 from ._least_squares import LeastSquares
 
 
 @with_training_docs
-class DICER(ItemAutoencoderMixin, BaseTorchFactors):
+class DICER(BaseItemAutoencoder, BaseTorchFactors):
     r"""Content-collaborative disentanglement, DICER.
 
     An autoencoder of items with two latent vectors [1]_: one is inferred from the content x of an
@@ -45,9 +46,9 @@ class DICER(ItemAutoencoderMixin, BaseTorchFactors):
     the KL term before them (see Notes), so that :math:`\beta_b = \beta_w = 0` weights all parts
     the same.
 
-    Item factors are the last hidden layer of the decoder at the latent means. The factors of a user
-    v, in ``fit`` or new, are the weights in the place of those of the training users that fit the
-    row best by weighted least squares. A new item, and one without users in ``fit``, has
+    Item factors are the last hidden layer of the decoder at the latent means. The factors of a
+    user, in ``fit`` or new, take the place of the weights of a training user, and are those that
+    fit the row best by weighted least squares. A new item, and one without users in ``fit``, has
     :math:`z_r = 0`, the mean of its prior, so that its factors depend on its content alone.
 
     Parameters
@@ -60,8 +61,9 @@ class DICER(ItemAutoencoderMixin, BaseTorchFactors):
     dropout : float, default=0.5
         Probability with which a user is left out of the encoder's input in training.
     item_dropout : float, default=0.5
-        Probability with which the decoder is given :math:`z_r = 0` in training, as for a new item.
-        Larger values are better for new items. Typical range: 0 to 0.8.
+        Probability with which the decoder is given :math:`z_r = 0` in training, as for a new item,
+        and share of the least squares in which items have the factors of new ones. Larger values
+        are better for new items, and smaller ones for others. Typical range: 0 to 0.8.
     beta : float, default=0.2
         Weight of the KL term at the end of the annealing. Typical range: 0.01 to 1, on a
         logarithmic scale.
@@ -269,24 +271,49 @@ class DICER(ItemAutoencoderMixin, BaseTorchFactors):
         Xt, F = self._rows
         self._has_users = np.diff(Xt.indptr) > 0
         module = cast(DICERModule, net.plain_module)
-        factors, means = outputs_of_items(net, Xt, F, module.item_vectors)
-        self._set_factors(factors.astype(Xt.dtype, copy=False))
+        factors, as_new, means = outputs_of_items(net, Xt, F, module.item_vectors)
+        self.item_factors_ = factors.astype(Xt.dtype, copy=False)
+        self._factors_as_new = as_new.astype(Xt.dtype, copy=False)
+        known = self._has_users
+        self._gram = sum(
+            share * self._problem().gram(V[known]) for share, V in self._shares_of_factors()
+        )
         n_content = module.n_content
         if n_content:
             net.history.record("active_dimensions", n_active_dimensions(means[:, :n_content]))
         n_active = n_active_dimensions(means[:, n_content:])
         net.history.record("active_collaborative_dimensions", n_active)
 
-    def _set_factors(self, V: np.ndarray) -> None:
-        self.item_factors_ = V
-        self._gram = self._problem().gram(V[self._has_users])
-
     def _problem(self) -> LeastSquares:
         params = self._params_in_use()
         return LeastSquares(params["lambda_u"], 0.0, 1.0, params["unobserved_weight"])
 
+    def _shares_of_factors(self) -> list[tuple[float, np.ndarray]]:
+        """Return the factors of items and those if they were new, each with its weight."""
+        p = self._params_in_use()["item_dropout"] if self.n_item_features_ else 0
+        if not p:
+            return [(1, self.item_factors_)]
+        return [(1 - p, self.item_factors_), (p, self._factors_as_new)]
+
     def _ridge(self, X: sp.csr_array) -> RidgeRows:
-        return self._problem().users(X, self.item_factors_, self._gram, self._has_users)
+        parts = self._shares_of_factors()
+        rows = self._problem().users(X, parts[0][1], self._gram, self._has_users)
+        if len(parts) == 1:
+            return rows
+        # Each item is there twice, with its share of the weight.
+        target = sp.csr_array((rows.target, X.indices, X.indptr), shape=X.shape)
+        return replace(
+            rows,
+            C=sp.hstack([share * rows.C for share, _ in parts], format="csr"),
+            V=np.concatenate([V for _, V in parts]),
+            target=sp.hstack([target] * len(parts), format="csr").data,
+        )
+
+    def _contributions(self, X: sp.csr_array, item: int) -> np.ndarray:
+        rows = self._ridge(X)
+        found = rows.contributions(self.item_factors_[item])
+        first = rows.C.indices < X.shape[1]
+        return found if first.all() else found[first] + found[~first]
 
     def _known_items(self) -> np.ndarray:
         return super()._known_items() | self._described
@@ -294,9 +321,11 @@ class DICER(ItemAutoencoderMixin, BaseTorchFactors):
     def _add_items(self, F: Any) -> None:
         V = self.item_factors_
         module = cast(DICERModule, self.net_.plain_module)
-        Xt = without_users(F.shape[0], self._n_network_users, V.dtype)
-        new, _ = outputs_of_items(self.net_, Xt, sp.csr_array(F), module.item_vectors)
-        self.item_factors_ = np.concatenate([V, new.astype(V.dtype, copy=False)])
+        Xt = without_users(F.shape[0], self._n_network_users)
+        new, *_ = outputs_of_items(self.net_, Xt, sp.csr_array(F), module.item_vectors)
+        new = new.astype(V.dtype, copy=False)
+        self.item_factors_ = np.concatenate([V, new])
+        self._factors_as_new = np.concatenate([self._factors_as_new, new])
         self._has_users = np.concatenate([self._has_users, np.zeros(len(new), dtype=bool)])
         # A copy that is trained further must not train the model it was copied from.
         self.net_ = net_from_arrays(self._net_as_trained(), net_to_arrays(self.net_))

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from ..neural._criteria import AnnealedELBO, Output, gaussian_kl, log_normal
+from ..neural._criteria import LOG_2_PI, AnnealedELBO, Output, gaussian_kl, log_mixture
 from ..neural._losses import Likelihood
 from ..neural._modules import SparseEncoder, at_least_float32, sample
 from ._item_autoencoder import CoDecoder, ItemBatch
@@ -74,14 +74,16 @@ class DICERModule(nn.Module):
         )
         return torch.cat(means, dim=1), torch.cat(logvars, dim=1)
 
-    def item_vectors(self, batch: ItemBatch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the last hidden layer of the decoder at the latent means, and the means.
+    def item_vectors(self, batch: ItemBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the last hidden layer of the decoder for items, if they were new, and the means.
 
-        The collaborative mean of an item without users is that of the prior.
+        The collaborative mean of an item without users is 0, that of the prior, as if it was new.
         """
         mu, _ = self.posterior(batch)
-        mu = self._with_users(mu, batch.n_entries > 0)
-        return self.decoder.hidden(mu), mu
+        has_users = batch.n_entries > 0
+        mu = self._with_users(mu, has_users)
+        as_new = self._with_users(mu, torch.zeros_like(has_users))
+        return self.decoder.hidden(mu), self.decoder.hidden(as_new), mu
 
     def _with_users(self, z: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
         """Set the collaborative latent vectors to 0 in the rows that are not `kept`."""
@@ -96,7 +98,8 @@ class DICERModule(nn.Module):
             kept = torch.empty_like(z[:, 0])
             kept.bernoulli_(1 - self.item_dropout, generator=batch.generator)
             h = self._with_users(z, kept)
-        return ItemOutput(*self.decoder(h), z, mu, logvar)
+        users, features = self.decoder(h)
+        return ItemOutput(users, features, z, mu, logvar)
 
 
 class DisentangledELBO(AnnealedELBO):
@@ -167,14 +170,50 @@ def dependence(
     within : Tensor
         Total correlation of the content dimensions, plus that of the others.
     """
-    n_rows = z.shape[0]
-    densities = log_normal(z[:, None], mu, logvar)  # (n_rows, n_rows, n_latent)
+    rows = z, mu, logvar
+    if not n_content:
+        of_parts = log_mixture(*rows)
+        between = torch.zeros_like(of_parts).mean()
+    else:
+        of_parts = log_mixture(*(one[:, :n_content] for one in rows))
+        of_parts = of_parts + log_mixture(*(one[:, n_content:] for one in rows))
+        between = (log_mixture(*rows) - of_parts).mean()
+    return between, of_parts.mean() - _SumOfMarginals.apply(*rows) / len(z)
 
-    def log_mixture(of_rows: torch.Tensor) -> torch.Tensor:
-        return of_rows.logsumexp(dim=1) - math.log(n_rows)
 
-    each = log_mixture(densities).sum(dim=1)  # (n_rows,)
-    parts = [part.sum(dim=2) for part in densities.split([n_content, z.shape[1] - n_content], 2)]
-    of_parts = sum(log_mixture(part) for part in parts)
-    together = log_mixture(parts[0] + parts[1])
-    return (together - of_parts).mean(), (of_parts - each).mean()
+class _SumOfMarginals(torch.autograd.Function):
+    """Sum, over rows and dimensions, of the log-densities of a mixture in each dimension.
+
+    Its gradients are computed in the forward pass, which needs one tensor of shape (n_latent,
+    n_rows, n_rows) instead of the several that automatic differentiation would keep.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, z: torch.Tensor, mu: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
+        center = mu.mean(dim=0)
+        z, mu, logvar = ((z - center).T, (mu - center).T, logvar.T)  # (n_latent, n_rows)
+        precision = (-logvar).exp()
+        width = precision.sqrt()
+        r = torch.addcmul(-(mu * width)[:, None], z[:, :, None], width[:, None])
+        r = r.square_().add_((logvar + LOG_2_PI)[:, None]).mul_(-0.5)  # log-densities
+        top = r.amax(dim=2, keepdim=True)
+        mass = r.sub_(top).exp_().sum(dim=2, keepdim=True)
+        loss = (mass.log() + top).sum() - z.numel() * math.log(z.shape[1])
+        r /= mass  # probability of each normal, given a point: (n_latent, points, normals)
+        of_points = r @ torch.stack([precision, precision * mu], dim=2)
+        of_normals = r.mT @ torch.stack([torch.ones_like(z), z, z.square()], dim=2)
+        first, second = of_points.unbind(dim=2)
+        s0, s1, s2 = of_normals.unbind(dim=2)
+        deviation = s1 - mu * s0
+        square = s2 - 2 * mu * s1 + mu.square() * s0
+        ctx.save_for_backward(
+            (second - z * first).T,
+            (precision * deviation).T,
+            (0.5 * (precision * square - s0)).T,
+        )
+        return loss
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad_loss: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(gradient * grad_loss for gradient in ctx.saved_tensors)

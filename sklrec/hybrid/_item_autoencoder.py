@@ -17,7 +17,7 @@ from ..neural._modules import ItemLayer, hidden_layers
 from ..neural._training._data import SparseBatch, SparseBatches, SparseRows
 from ..neural._training._net import TorchNet
 from ..neural._training._prediction import predicting
-from ._base_torch import TrainedOnAllUsers
+from ._base_torch import BaseTorchHybrid, TrainedOnAllUsers
 from ._content_nets import adapt_to_content
 from ._features import check_not_empty
 
@@ -86,8 +86,8 @@ class CoDecoder(nn.Module):
         return self.users(h), None if self.features is None else self.features(h)
 
 
-class ItemAutoencoderMixin(TrainedOnAllUsers):
-    """Mixin for models with an autoencoder of items, to inherit from before their other bases.
+class BaseItemAutoencoder(TrainedOnAllUsers, BaseTorchHybrid):
+    """Base class of models with an autoencoder of items.
 
     Only items with interactions are trained on: nothing is known of who likes the others. The
     network has weights for each training user, which are dropped after a fit unless training may
@@ -100,12 +100,11 @@ class ItemAutoencoderMixin(TrainedOnAllUsers):
     """
 
     item_likelihood: str
-    warm_start: bool
     _F: sp.csr_array | None
     _rows: tuple[sp.csr_array, sp.csr_array | None]
 
-    def _check_beside(self: Any, X: sp.csr_array, *, reset: bool) -> None:
-        super()._check_beside(X, reset=reset)  # type: ignore[safe-super]
+    def _check_beside(self, X: sp.csr_array, *, reset: bool) -> None:
+        super()._check_beside(X, reset=reset)
         if self._F is not None:
             check_not_empty(self._F)
         if self.item_likelihood != "gaussian":
@@ -136,23 +135,23 @@ class ItemAutoencoderMixin(TrainedOnAllUsers):
             "items": ItemRows(*_trained_on(*self._rows), device),
         }
 
-    def _forget_features(self: Any) -> None:
-        super()._forget_features()  # type: ignore[safe-super]
+    def _forget_features(self) -> None:
+        super()._forget_features()
         self.__dict__.pop("_rows", None)
 
     def _renew_items(self, net: TorchNet) -> None:
         raise NotImplementedError
 
-    def _keep(self: Any, net: TorchNet) -> BaseTorchRecommender:
+    def _keep(self, net: TorchNet) -> BaseTorchRecommender:
         self._renew_items(net)
         if not self.warm_start:
             self._n_network_users = 0
             module: Any = net.plain_module
             for weight in module.weights_of_users():
                 weight.data = weight.data[:0].clone()
-        return super()._keep(net)  # type: ignore[safe-super]
+        return super()._keep(net)
 
-    def _n_step_values(self: Any, module: nn.Module, n_gradients: int) -> int:
+    def _n_step_values(self, module: nn.Module, n_gradients: int) -> int:
         n_outputs = max(self._n_network_users, self.n_features_in_) + self.n_item_features_
         return 2 * self.batch_size * n_outputs + n_gradients
 
@@ -180,6 +179,6 @@ def outputs_of_items(
     return tuple(torch.cat(parts).cpu().numpy() for parts in zip(*outputs, strict=True))
 
 
-def without_users(n_items: int, n_users: int, dtype: np.dtype) -> sp.csr_array:
+def without_users(n_items: int, n_users: int) -> sp.csr_array:
     """Return the rows of items that nobody has."""
-    return sp.csr_array((n_items, n_users), dtype=dtype)
+    return sp.csr_array((n_items, n_users), dtype=np.float32)
