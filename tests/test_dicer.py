@@ -265,11 +265,11 @@ def test_a_copy_with_new_items_is_trained_alone(X, F):
 
 def test_no_dense_matrix_of_items_and_features():
     rng = np.random.default_rng(0)
-    X = sp.random_array((40, 600), density=0.05, format="csr", rng=rng)
-    F = sp.random_array((600, 3000), density=0.002, format="csr", rng=rng)
+    X = sp.random_array((40, 300), density=0.05, format="csr", rng=rng)
+    F = sp.random_array((300, 1500), density=0.004, format="csr", rng=rng)
     with LargestTensor() as largest:
         DICER(**{**SMALL, "max_epochs": 1, "batch_size": 20}).fit(X, item_features=F)
-    assert largest.n_values <= 20 * 3000
+    assert largest.n_values <= 20 * 1500
 
 
 @pytest.mark.parametrize(
