@@ -94,7 +94,7 @@ def by_hand(
     beta=lambda n: 0.2,
     between=0.1,
     within=0.1,
-    item_dropout=0.5,
+    item_dropout=0.3,
 ):
     """Return the pass of an epoch, over items with their users and features side by side."""
     steps = 0

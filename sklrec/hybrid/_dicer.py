@@ -60,7 +60,7 @@ class DICER(BaseItemAutoencoder, BaseTorchFactors):
         number of item factors, which without hidden layers are the two latent vectors side by side.
     dropout : float, default=0.5
         Probability with which a user is left out of the encoder's input in training.
-    item_dropout : float, default=0.5
+    item_dropout : float, default=0.3
         Probability with which the decoder is given :math:`z_r = 0` in training, as for a new item,
         and share of the least squares in which items have the factors of new ones. Larger values
         are better for new items, and smaller ones for others. Typical range: 0 to 0.8.
@@ -81,9 +81,9 @@ class DICER(BaseItemAutoencoder, BaseTorchFactors):
         whatever their values, "multinomial" for their counts, "gaussian" for real numbers.
     lambda_u : float, default=1.0
         L2 penalty on the factors of users. Typical range: 0.01 to 10, on a logarithmic scale.
-    unobserved_weight : float, default=0.01
+    unobserved_weight : float, default=0.05
         Weight of the items that a user does not have in the least squares, below 1. Typical range:
-        0.001 to 0.1, on a logarithmic scale.
+        0.005 to 0.5, on a logarithmic scale.
     max_epochs : int, default=30
         Number of passes over the items.
     batch_size : int, default=128
@@ -167,7 +167,7 @@ class DICER(BaseItemAutoencoder, BaseTorchFactors):
         "beta": loguniform(0.01, 1),
         "content_weight": loguniform(0.1, 10),
         "lambda_u": loguniform(0.01, 10),
-        "unobserved_weight": loguniform(0.001, 0.1),
+        "unobserved_weight": loguniform(0.005, 0.5),
     }
 
     _parameter_constraints: dict = {
@@ -192,7 +192,7 @@ class DICER(BaseItemAutoencoder, BaseTorchFactors):
         *,
         hidden_layer_sizes: Sequence[int] = (),
         dropout: float = 0.5,
-        item_dropout: float = 0.5,
+        item_dropout: float = 0.3,
         beta: float = 0.2,
         n_annealing_steps: int = 0,
         beta_between: float = 0.1,
@@ -200,10 +200,10 @@ class DICER(BaseItemAutoencoder, BaseTorchFactors):
         content_weight: float = 1.0,
         item_likelihood: str = "logistic",
         lambda_u: float = 1.0,
-        unobserved_weight: float = 0.01,
+        unobserved_weight: float = 0.05,
         max_epochs: int = 30,
         batch_size: int = 128,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 3e-3,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
