@@ -66,6 +66,12 @@ class BaseTorchFactors(TrainedOnAllUsers, BaseFactorRecommender, BaseTorchHybrid
     def _is_training(self) -> bool:
         return hasattr(self, "_given_features")
 
+    def _part_from_original(self) -> None:
+        """Copy the net of a copy, whose training must not train the model it was copied from."""
+        self.net_ = net_from_arrays(self._net_as_trained(), net_to_arrays(self.net_))
+        self.loss_curve_ = list(self.loss_curve_)
+        self.validation_scores_ = list(self.validation_scores_)
+
     @property
     def item_embeddings_(self) -> np.ndarray:
         """The item factors, ndarray of shape (n_items, n_components)."""
@@ -221,10 +227,7 @@ class BaseCollaborativeRecommender(BaseTorchFactors):
         theta = self._encoded(self.net_, sp.csr_array(F, dtype=V.dtype))
         self.item_factors_ = np.concatenate([V, theta])
         self._has_users = np.concatenate([self._has_users, np.zeros(len(theta), dtype=bool)])
-        # A copy that is trained further must not train the model it was copied from.
-        self.net_ = net_from_arrays(self._net_as_trained(), net_to_arrays(self.net_))
-        self.loss_curve_ = list(self.loss_curve_)
-        self.validation_scores_ = list(self.validation_scores_)
+        self._part_from_original()
 
     def _n_step_values(self, module: nn.Module, n_gradients: int) -> int:
         return 2 * self.batch_size * self.n_item_features_ + n_gradients

@@ -20,7 +20,6 @@ from ..neural._losses import likelihood_named, logistic_nll
 from ..neural._modules import checked_sizes
 from ..neural._training._docs import with_training_docs
 from ..neural._training._net import Pass, TorchNet
-from ..neural._training._state import net_from_arrays, net_to_arrays
 from ._base import BaseTorchFactors, n_active_dimensions, no_batches
 from ._dicer_net import DICERModule, DisentangledELBO
 from ._item_autoencoder import BaseItemAutoencoder, outputs_of_items, without_users
@@ -134,7 +133,7 @@ class DICER(BaseItemAutoencoder, BaseTorchFactors):
     content, and "active_collaborative_dimensions".
 
     Sparse features stay sparse. A step computes `batch_size` times the number of users and features
-    outputs, and ``2 * batch_size ** 2 * n_components`` densities.
+    outputs, and, unless `beta_within` is 0, ``2 * batch_size ** 2 * n_components`` densities.
 
     References
     ----------
@@ -327,12 +326,9 @@ class DICER(BaseItemAutoencoder, BaseTorchFactors):
         self.item_factors_ = np.concatenate([V, new])
         self._factors_as_new = np.concatenate([self._factors_as_new, new])
         self._has_users = np.concatenate([self._has_users, np.zeros(len(new), dtype=bool)])
-        # A copy that is trained further must not train the model it was copied from.
-        self.net_ = net_from_arrays(self._net_as_trained(), net_to_arrays(self.net_))
-        self.loss_curve_ = list(self.loss_curve_)
-        self.validation_scores_ = list(self.validation_scores_)
+        self._part_from_original()
 
     def _n_step_values(self, module: nn.Module, n_gradients: int) -> int:
         n_latent = self.n_components * (2 if self.n_item_features_ else 1)
-        n_densities = 3 * self.batch_size**2 * n_latent
+        n_densities = 2 * self.batch_size**2 * n_latent
         return super()._n_step_values(module, n_gradients) + n_densities

@@ -114,7 +114,7 @@ class DisentangledELBO(AnnealedELBO):
     content_weight : float
         Weight of the features.
     between, within : float
-        Weights of the two penalties of :func:`dependence`.
+        Weights of :func:`dependence_between` and :func:`dependence_within`.
     n_components : int
         Dimension of the collaborative latent vector, which is last.
     """
@@ -142,43 +142,52 @@ class DisentangledELBO(AnnealedELBO):
         if output.features is not None:
             nll = output.features.nll(batch.features, self.item_likelihood)
             loss = loss + self.content_weight * nll
-        if self.between or self.within:
-            n_content = output.z.shape[1] - self.n_components
-            between, within = dependence(output.z, output.mu, output.logvar, n_content)
-            loss = loss + self.between * between + self.within * within
+        latent = output.z, output.mu, output.logvar
+        n_content = output.z.shape[1] - self.n_components
+        if self.between and n_content:
+            loss = loss + self.between * dependence_between(*latent, n_content)
+        if self.within:
+            loss = loss + self.within * dependence_within(*latent, n_content)
         return loss
 
 
-def dependence(
+def dependence_between(
     z: torch.Tensor, mu: torch.Tensor, logvar: torch.Tensor, n_content: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return estimates of how dependent latent dimensions are in the mixture q of a batch.
+) -> torch.Tensor:
+    """Estimate the mutual information of both latent vectors, in the mixture of a batch.
 
     Parameters
     ----------
     z : Tensor of shape (n_rows, n_latent)
         A sample of each row.
     mu, logvar : Tensor of shape (n_rows, n_latent)
-        The normal distributions of the rows, whose mixture is q.
+        The normal distributions of the rows, whose mixture it is.
     n_content : int
         How many dimensions, the first ones, are of the content.
 
     Returns
     -------
-    between : Tensor
-        Mutual information of the content dimensions and the others.
-    within : Tensor
-        Total correlation of the content dimensions, plus that of the others.
+    information : Tensor
+        Mean of the logarithm of the ratio of the density and the product of both marginal ones.
     """
-    rows = z, mu, logvar
-    if not n_content:
-        of_parts = log_mixture(*rows)
-        between = torch.zeros_like(of_parts).mean()
-    else:
-        of_parts = log_mixture(*(one[:, :n_content] for one in rows))
-        of_parts = of_parts + log_mixture(*(one[:, n_content:] for one in rows))
-        between = (log_mixture(*rows) - of_parts).mean()
-    return between, of_parts.mean() - _SumOfMarginals.apply(*rows) / len(z)
+    return (log_mixture(z, mu, logvar) - _log_of_parts(z, mu, logvar, n_content)).mean()
+
+
+def dependence_within(
+    z: torch.Tensor, mu: torch.Tensor, logvar: torch.Tensor, n_content: int
+) -> torch.Tensor:
+    """Estimate the total correlations within both latent vectors in the same way, and add them."""
+    marginals = _SumOfMarginals.apply(z, mu, logvar) / len(z)
+    return _log_of_parts(z, mu, logvar, n_content).mean() - marginals
+
+
+def _log_of_parts(
+    z: torch.Tensor, mu: torch.Tensor, logvar: torch.Tensor, n_content: int
+) -> torch.Tensor:
+    """Return the log-density of the product of the mixtures of both latent vectors."""
+    sizes = [size for size in (n_content, z.shape[1] - n_content) if size]
+    parts = zip(*(one.split(sizes, dim=1) for one in (z, mu, logvar)), strict=True)
+    return torch.stack([log_mixture(*part) for part in parts]).sum(dim=0)
 
 
 class _SumOfMarginals(torch.autograd.Function):
