@@ -273,10 +273,9 @@ class DICER(BaseItemAutoencoder, BaseTorchFactors):
         factors, as_new, means = outputs_of_items(net, Xt, F, module.item_vectors)
         self.item_factors_ = factors.astype(Xt.dtype, copy=False)
         self._factors_as_new = as_new.astype(Xt.dtype, copy=False)
-        known = self._has_users
-        self._gram = sum(
-            share * self._problem().gram(V[known]) for share, V in self._shares_of_factors()
-        )
+        problem, known = self._problem(), self._has_users
+        grams = [share * problem.gram(V[known]) for share, V in self._shares_of_factors()]
+        self._gram = np.sum(grams, axis=0)
         n_content = module.n_content
         if n_content:
             net.history.record("active_dimensions", n_active_dimensions(means[:, :n_content]))
