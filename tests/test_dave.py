@@ -101,7 +101,7 @@ def scores_of_pairs(w, users, items):
     return linear(w, "pairs.last", torch.cat([users * items, h], dim=1)).squeeze(1)
 
 
-def by_hand(X, F, model, *, nll=logistic_nll, beta=0.2, item_dropout=0.5):
+def by_hand(X, F, model, *, nll=logistic_nll, beta=0.2, item_dropout=0.3):
     """Return the passes of an epoch."""
     x, features = torch.from_numpy(X.toarray()), torch.from_numpy(F)
     has_users = X.toarray().any(axis=0)

@@ -62,7 +62,7 @@ class DAVE(BaseItemAutoencoder):
     dropout : float, default=0.5
         Probability with which an interaction is left out of the input of an inference network in
         training.
-    item_dropout : float, default=0.5
+    item_dropout : float, default=0.3
         Probability with which all users of an item are left out, as for a new item. Larger values
         are better for new items. Typical range: 0 to 0.8.
     beta : float, default=0.2
@@ -72,8 +72,8 @@ class DAVE(BaseItemAutoencoder):
         whatever their values, "multinomial" for their counts, "gaussian" for real numbers.
     n_negatives : int, default=4
         Number of negatives to draw for each interaction. Typical range: 2 to 10.
-    max_epochs : int, default=20
-        Number of epochs.
+    max_epochs : int, default=15
+        Number of epochs. Typical range: 5 to 50.
     batch_size : int, default=512
         Number of users, of items, and of interactions in a gradient step.
 
@@ -145,6 +145,7 @@ class DAVE(BaseItemAutoencoder):
         "item_dropout": uniform(0, 0.8),
         "beta": loguniform(0.01, 1),
         "n_negatives": randint(2, 11),
+        "max_epochs": randint(5, 51),
     }
 
     _parameter_constraints: dict = {
@@ -166,13 +167,13 @@ class DAVE(BaseItemAutoencoder):
         hidden_layer_sizes: Sequence[int] = (200,),
         pair_layer_sizes: Sequence[int] = (64, 32),
         dropout: float = 0.5,
-        item_dropout: float = 0.5,
+        item_dropout: float = 0.3,
         beta: float = 0.2,
         item_likelihood: str = "logistic",
         n_negatives: int = 4,
-        max_epochs: int = 20,
+        max_epochs: int = 15,
         batch_size: int = 512,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 3e-3,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
