@@ -270,10 +270,14 @@ def sample(
     return mu + noise * (0.5 * logvar).exp()
 
 
-def checked_sizes(sizes: Sequence[int], name: str) -> tuple[int, ...]:
+def checked_sizes(
+    sizes: Sequence[int], name: str, *, at_least_one: bool = False
+) -> tuple[int, ...]:
     """Check that the sizes of layers are positive integers, and return them as a tuple."""
     if not all(isinstance(size, Integral) and size > 0 for size in sizes):
         raise ValueError(f"{name} must hold positive integers, got {sizes!r}.")
+    if at_least_one and not len(sizes):
+        raise ValueError(f"{name} must hold at least one size, got none.")
     return tuple(sizes)
 
 
