@@ -10,6 +10,7 @@ import joblib
 import numpy as np
 from sklearn.base import clone
 
+from .._linalg import blocks as parts_of
 from ..dummy import PopularityRecommender
 from ..factorization import WMF
 from ..linear import EASE, SparseEASE
@@ -17,7 +18,7 @@ from ..neighbors import ItemKNN, RP3beta
 from ._blocks import Blocks
 from ._fit_neighbors import fit_item_knn, fit_rp3beta, fit_sparse_ease
 from ._fit_wmf import fit_wmf
-from ._tasks import run_tasks
+from ._tasks import run_tasks, sum_tasks
 
 _BYTES_OF_A_STRIP = 2**28
 
@@ -78,13 +79,13 @@ def fit(estimator: Any, blocks: Blocks, *, client: Any = None) -> Any:
 
 
 def _popularity(blocks: Blocks, client: Any) -> np.ndarray:
-    sums = run_tasks(client, _column_sums, [(blocks, i) for i in range(len(blocks))], "counting")
-    return np.sum(sums, axis=0)
+    arguments = [(blocks, i) for i in range(len(blocks))]
+    return sum_tasks(client, _column_sums, arguments, "counting")[0]
 
 
-def _column_sums(blocks: Blocks, i: int) -> np.ndarray:
+def _column_sums(blocks: Blocks, i: int) -> tuple[np.ndarray]:
     X = blocks[i]
-    return np.bincount(X.indices, weights=X.data, minlength=blocks.n_items)
+    return (np.bincount(X.indices, weights=X.data, minlength=blocks.n_items),)
 
 
 def _fit_popularity(
@@ -124,7 +125,9 @@ def _strip_of_gram(blocks: Blocks, start: int, end: int, out: Path) -> None:
     strip = np.zeros((end - start, blocks.n_items - start), dtype=np.float32)
     for X in blocks:
         right = X[:, start:]
-        strip += (right[:, : end - start].T.tocsr() @ right).toarray()
+        left = right[:, : end - start].T.tocsr()  # (n_items_of_strip, n_users)
+        for rows in parts_of(end - start):  # of the triangle only, and with small products
+            strip[rows, rows.start :] += (left[rows] @ right[:, rows.start :]).toarray()
     np.save(out, strip)
 
 

@@ -17,7 +17,7 @@ from ..linear._sparse_ease import union_of, with_penalty
 from ..neighbors import ItemKNN, RP3beta
 from ..neighbors._similarity import Similarity
 from ._blocks import Blocks
-from ._tasks import divided, run_tasks
+from ._tasks import divided, run_tasks, sum_tasks
 
 # Products of two interactions of a user in a task, and groups of items that are solved in one.
 _PRODUCTS_OF_A_TASK = 2 * 10**8
@@ -39,19 +39,17 @@ Factors = Callable[[sp.csr_array], tuple[sp.csr_array, sp.csr_array]]
 
 def statistics(blocks: Blocks, client: Any) -> Statistics:
     """Sum over the users of all blocks."""
-    parts = run_tasks(client, _of_block, [(blocks, i) for i in range(len(blocks))], "counting")
-    return Statistics(*(np.sum(of_blocks, axis=0) for of_blocks in zip(*parts, strict=True)))
+    arguments = [(blocks, i) for i in range(len(blocks))]
+    return Statistics(*sum_tasks(client, _of_block, arguments, "counting"))
 
 
-def _of_block(blocks: Blocks, i: int) -> Statistics:
+def _of_block(blocks: Blocks, i: int) -> tuple[np.ndarray, ...]:
     X = blocks[i]
     n_of_user = np.repeat(np.diff(X.indptr), np.diff(X.indptr)).astype(np.float64)
     x = X.data.astype(np.float64)
-    return Statistics(
-        *(
-            np.bincount(X.indices, weights=weights, minlength=blocks.n_items)
-            for weights in (x, x**2, np.ones(x.size), n_of_user)
-        )
+    return tuple(
+        np.bincount(X.indices, weights=weights, minlength=blocks.n_items)
+        for weights in (x, x**2, np.ones(x.size), n_of_user)
     )
 
 

@@ -14,7 +14,7 @@ from ..factorization._conjugate_gradients import RidgeSteps
 from ..factorization._ridge import RidgeRows
 from ..factorization._wmf_solvers import eigenbasis, in_eigenbasis, of_solutions
 from ._blocks import Blocks
-from ._tasks import divided, run_tasks
+from ._tasks import divided, run_tasks, sum_tasks
 
 # Bytes of the factors of users that a task gathers for its items.
 _BYTES_OF_A_TASK = 2**28
@@ -45,10 +45,9 @@ def fit_wmf(model: WMF, blocks: Blocks, client: Any, folder: Path) -> WMF:
     the factors of the users of its items from all blocks.
     """
     objective = model._begin()
-    counted = run_tasks(
+    popularity, counts, constant = sum_tasks(
         client, _count, [(model, blocks, i) for i in range(len(blocks))], "counting"
     )
-    popularity, counts, constant = (sum(of_blocks) for of_blocks in zip(*counted, strict=True))
     strips = divided(counts * model.n_components * 4, _BYTES_OF_A_TASK)
     gram, H, _ = in_eigenbasis(model._start(blocks.n_items, np.dtype(np.float32)), objective)
     rotation = np.eye(model.n_components)
