@@ -51,6 +51,7 @@ JOBS = {  # the largest ratio to one process, or to polars
     "rank": 1.2,
     "encode": 2.0,
     "encode texts": 2.0,
+    "inverse": None,  # in one process with one thread, for scale.py
 }
 MEMORY_JOBS = ["encode", "rank"]
 MOST_WORKER_GIB, MOST_SCHEDULER_GIB = 2e9 / 2**30, 500e6 / 2**30
@@ -101,6 +102,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def overhead_row(job: str, data: Path, options: Any) -> dict:
     """Let a cluster and another side do a job in turn."""
+    if job == "inverse":
+        runs = [run("one", job, data, options.size, data / "out", 1, threads=1)]
+        return row(job, options.size, runs, 1, "")
     ours, theirs = [], []
     for repetition in range(options.repetitions):
         out = data / f"out-{repetition}"
@@ -259,7 +263,7 @@ def cluster(job: str, data: str, size: str, out: str, workers: str, limit: str =
         Client(local) as client,
     ):
         before = client.run(warm_up)
-        found = work(job, Path(data), size, Path(out), client, limit != "0")
+        found = work(job, Path(data), size, Path(out), client)
         after = client.run(status)
         if set(after) != set(before):
             raise RuntimeError(f"A worker of {limit} was lost: {set(before) - set(after)}.")
@@ -272,8 +276,15 @@ def cluster(job: str, data: str, size: str, out: str, workers: str, limit: str =
 
 def one(job: str, data: str, size: str, out: str, workers: str) -> dict:
     """Do a job in this process."""
-    warm_up()
-    return work(job, Path(data), size, Path(out) / "one", None, memory=False)
+    before = warm_up()
+    found = work(job, Path(data), size, Path(out) / "one", None)
+    after = status()
+    return found | {
+        "read": after["read"] - before["read"],
+        "written": after["written"] - before["written"],
+        "worker": after["peak"],
+        "scheduler": 0,
+    }
 
 
 def warm_up() -> dict:
@@ -301,7 +312,7 @@ def status() -> dict:
     }
 
 
-def work(job: str, data: Path, size: str, out: Path, client: Any, memory: bool) -> dict:
+def work(job: str, data: Path, size: str, out: Path, client: Any) -> dict:
     """Do a job; return the seconds it takes, how much work it is, and a sum of its result."""
     from sklrec.distributed import Blocks, encode_parquet
 
@@ -313,8 +324,8 @@ def work(job: str, data: Path, size: str, out: Path, client: Any, memory: bool) 
         found["sum"] = float(blocks.n_interactions)
     else:
         blocks = Blocks(data / "blocks")
-        function = {"gram": gram, "rank": rank, "nearest items": nearest, "wmf": wmf}[job]
-        found = function(blocks, out, client)
+        functions = {"gram": gram, "rank": rank, "nearest items": nearest, "wmf": wmf}
+        found = (functions | {"inverse": inverse})[job](blocks, out, client)
     libraries = ("sklrec", "numpy", "scipy", "pyarrow", "distributed", "torch")
     found["versions"] = "; ".join(f"{name} {version(name)}" for name in libraries)
     return found
@@ -391,6 +402,20 @@ def wmf(blocks: Any, out: Path, client: Any) -> dict:
         model = fit(model, blocks, client=client) if client else model.fit(X)
     found |= {"work": blocks.n_interactions, "unit": "interactions"}
     return found | {"sum": model.loss_curve_[-1] / blocks.n_interactions}
+
+
+def inverse(blocks: Any, out: Path, client: Any) -> dict:
+    """Invert a matrix of a third of the items."""
+    import numpy as np
+
+    from sklrec._linalg import invert_positive_definite
+
+    n = blocks.n_items // 3
+    A = np.random.default_rng(0).random((n, 50), dtype=np.float32)
+    G = A @ A.T + np.eye(n, dtype=np.float32)
+    with timed() as found:
+        invert_positive_definite(G)
+    return found | {"work": float(n) ** 3, "unit": "operations", "sum": float(G.trace())}
 
 
 def rank(blocks: Any, out: Path, client: Any) -> dict:

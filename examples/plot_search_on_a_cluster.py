@@ -28,6 +28,7 @@ from sklrec.preprocessing import BM25Transformer
 
 
 def search(X, client):
+    """Search the suggested ranges in three rounds of more and more users."""
     model = make_pipeline(BM25Transformer(), EASE())
     halving = HalvingRandomSearchCV(
         model,

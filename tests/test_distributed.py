@@ -26,6 +26,7 @@ from sklrec.distributed import (
     rank_to_parquet,
     split_blocks,
 )
+from sklrec.distributed._by_item import read_by_item, read_users, write_by_item
 from sklrec.distributed._tasks import run_tasks
 from sklrec.dummy import PopularityRecommender, RandomRecommender
 from sklrec.factorization import WMF
@@ -362,6 +363,35 @@ def test_without_pyarrow_the_error_says_what_to_install(tmp_path, blocks, monkey
     ):
         with pytest.raises(ImportError, match=r"pip install 'sklrec\[distributed\]'"):
             function()
+
+
+# Parts of a block
+
+
+@pytest.mark.parametrize("wanted", [[0, 3, 4, 49], [7], [], list(range(50))])
+def test_interactions_of_some_items_are_those_of_the_block(wanted, blocks, tmp_path):
+    wanted = np.array(wanted, dtype=int)
+    X = blocks[2]
+    write_by_item(tmp_path, 2, X)
+    users, found = read_by_item(tmp_path, 2, wanted)
+    expected = X[:, wanted].toarray()
+    assert_array_equal(users, np.flatnonzero(expected.any(axis=1)))
+    assert_array_equal(found.toarray(), expected[users].T)
+
+
+@pytest.mark.parametrize("wanted", [[0, 5, 6], [79], [], list(range(80))])
+def test_interactions_of_some_users_are_those_of_the_block(wanted, blocks):
+    wanted = np.array([user for user in wanted if user < blocks.users_of_blocks[2]], dtype=int)
+    found = read_users(blocks, 2, wanted)
+    assert_array_equal(found.toarray(), blocks[2][wanted].toarray())
+    assert found.dtype == np.float32
+
+
+def test_a_block_without_interactions_has_no_users_of_any_item(tmp_path):
+    write_by_item(tmp_path, 0, sp.csr_array((3, 5), dtype=np.float32))
+    users, found = read_by_item(tmp_path, 0, np.arange(5))
+    assert users.size == 0
+    assert found.shape == (5, 0)
 
 
 # Fits
