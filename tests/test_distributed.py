@@ -173,8 +173,10 @@ def files_in_order(table):
     return tuple(found[name].to_numpy(zero_copy_only=False) for name in found.column_names)
 
 
-@pytest.mark.parametrize("kind", ["int64", "float64", "datetime64[s]", "datetime64[D]"])
-@pytest.mark.parametrize("duplicates", ["sum", "last"])
+@pytest.mark.parametrize(
+    ("kind", "duplicates"),
+    [("int64", "sum"), ("float64", "last"), ("datetime64[s]", "last"), ("datetime64[D]", "sum")],
+)
 def test_times_are_those_of_the_encoder(kind, duplicates, tmp_path):
     users, items = interactions()
     rng = np.random.default_rng(1)
@@ -323,11 +325,11 @@ def test_a_second_call_does_what_is_missing(tmp_path, monkeypatch):
     table = write(tmp_path / "table", *interactions())
     full, written = _encode.write_block, []
 
-    def disk_full_after_two(folder, i, X, ids):
+    def disk_full_after_two(folder, i, *arguments):
         if len(written) == 2:
             raise OSError(28, "No space left on device")
         written.append(i)
-        return full(folder, i, X, ids)
+        return full(folder, i, *arguments)
 
     monkeypatch.setattr(_encode, "write_block", disk_full_after_two)
     with pytest.raises(OSError, match="No space left"):
@@ -649,7 +651,7 @@ def test_held_out_items_of_a_few_blocks_are_enough(blocks, tmp_path):
         (
             "intra_list_diversity@5",
             {"item_features": np.ones((49, 2))},
-            r"item_features must have shape \(50, ",
+            "item_features must have 50 rows, got shape",
         ),
         ("speed@5", {}, "A metric is one of"),
     ],
