@@ -212,8 +212,8 @@ def table_of(data: Path, job: str) -> Path:
 
 def make(data: str, size: str, blocks: str) -> dict:
     """Write a table in Parquet in pieces, in which the rows of a user are spread over all files."""
-    import numpy as np
     import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     from sklrec.distributed import encode_parquet
@@ -226,8 +226,8 @@ def make(data: str, size: str, blocks: str) -> dict:
             columns = {"user": pa.array(users), "item": pa.array(items)}
             if kind == "texts":
                 columns = {
-                    name: pa.array(np.char.add(f"{name}-", ids.astype("U9")))
-                    for name, ids in (("user", users), ("item", items))
+                    name: pc.binary_join_element_wise(f"{name}-", ids.cast(pa.string()), "")
+                    for name, ids in columns.items()
                 }
             file = Path(data) / kind / f"{i:05d}.parquet"
             pq.write_table(pa.table(columns), file, row_group_size=1_000_000)
@@ -259,9 +259,11 @@ def pieces(size: Size) -> Iterator[tuple[Any, Any]]:
 
 def cluster(job: str, data: str, size: str, out: str, workers: str, limit: str = "0") -> dict:
     """Do a job with worker processes of one thread each."""
+    import dask
     from distributed import Client, LocalCluster
 
     with (
+        dask.config.set({"distributed.comm.timeouts.connect": "300s"}),  # on a busy machine
         LocalCluster(
             int(workers),
             threads_per_worker=1,

@@ -111,7 +111,7 @@ def a_worker_dies(client, when):
         os.kill(next(iter(pids)), signal.SIGKILL)
         killed.append(True)
 
-    client.wait_for_workers(2, timeout=60)
+    client.wait_for_workers(2, timeout=300)
     pids = client.run(os.getpid).values()
     killed = []
     thread = Thread(target=kill)
@@ -119,7 +119,7 @@ def a_worker_dies(client, when):
     yield
     thread.join()
     assert killed
-    client.wait_for_workers(2, timeout=60)
+    client.wait_for_workers(2, timeout=300)
 
 
 def some_files(folder, pattern, n=1):
