@@ -212,6 +212,20 @@ def test_without_times_the_last_of_duplicates_is_that_of_the_last_row(tmp_path):
         blocks.times(0)
 
 
+def test_a_dataframe_of_dask_is_read_in_the_order_of_its_partitions(tmp_path):
+    frames = pytest.importorskip("dask.dataframe")
+    pd = pytest.importorskip("pandas")
+    rows = pd.DataFrame({"user": 1, "item": np.arange(24) % 2, "rating": np.arange(24) + 1.0})
+    blocks = encode_parquet(
+        frames.from_pandas(rows, npartitions=12),  # 10 follows 9, not 1
+        tmp_path / "blocks",
+        value="rating",
+        duplicates="last",
+        n_blocks=1,
+    )
+    assert_array_equal(blocks[0].toarray(), [[23, 24]])
+
+
 def test_times_with_a_time_zone_are_in_utc(tmp_path):
     when = pa.array([0, 1], pa.timestamp("s", tz="America/New_York"))  # of an instant in UTC
     pq.write_table(pa.table({"user": [1, 2], "item": [1, 2], "when": when}), tmp_path / "t.parquet")
