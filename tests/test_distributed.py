@@ -418,6 +418,7 @@ def test_EASE_is_that_of_all_rows(strip, blocks, monkeypatch):
     from sklrec.distributed import _fit
 
     monkeypatch.setattr(_fit, "_BYTES_OF_A_STRIP", strip)
+    monkeypatch.setattr(_fit, "_INTERACTIONS_AT_ONCE", 2000)  # two of the five blocks
     X = whole(blocks)[1]
     found = fit(EASE(lambda_=10.0, dropout=0.3), blocks)
     expected = EASE(lambda_=10.0, dropout=0.3).fit(X)
