@@ -24,6 +24,7 @@ CASES: dict[str, tuple[tuple[int, int, int], dict]] = {
     "EASE, few interactions": ((20_000, 8_000, 10), {}),
     "SparseEASE": ((50_000, 100_000, 30), {"n_neighbors": 50}),
     "SLIM, ADMM": ((20_000, 8_000, 100), {"solver": "admm", "max_iter": 2}),
+    "SLIM, ADMM, few interactions": ((20_000, 8_000, 10), {"solver": "admm", "max_iter": 2}),
     "ItemKNN": ((100_000, 200_000, 50), {"n_neighbors": 50}),
     "RP3beta": ((100_000, 200_000, 50), {"n_neighbors": 50}),
     "LFM": ((50_000, 10_000, 100), {"max_iter": 2}),

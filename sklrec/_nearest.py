@@ -40,9 +40,9 @@ def largest_of_rows(
 
     Parameters
     ----------
-    A : CSR array or ndarray of shape (n_rows, n)
+    A : CSR array, CSC array or ndarray of shape (n_rows, n)
         Left factor.
-    B : CSR array or ndarray of shape (n, n_columns)
+    B : CSR array, CSC array or ndarray of shape (n, n_columns)
         Right factor, sparse if A is, and of the same type of numbers.
     k : int
         Number of entries to keep in each row.
@@ -61,6 +61,7 @@ def largest_of_rows(
     if not sp.issparse(A):
         parts = _of_dense_blocks(A, B, k, finish, diagonal)
         return stacked(parts, (A.shape[0], B.shape[1]))
+    A, B = A.tocsr(), B.tocsr()
     most = _most_entries(A, B)
     found: dict[int, tuple] = {}
 
@@ -89,25 +90,27 @@ def largest_of_block(
 def check_memory_of_largest(A: Any, B: Any, k: int, what: str) -> None:
     """Raise a MemoryError if the memory of the machine is too small for the largest entries.
 
-    What is counted are the blocks of all threads, the entries that are kept, and a copy of these in
-    another order.
+    What is counted are a copy of each sparse factor that is not CSR yet, the blocks of all threads,
+    the entries that are kept, and a copy of these in another order.
     """
     most = _most_entries(A, B)
     entry = A.dtype.itemsize + np.dtype(np.int32).itemsize
+    copies = sum(entry * M.nnz for M in (A, B) if sp.issparse(M) and M.format != "csr")
     n_kept = float(np.minimum(most, k).sum(dtype=np.float64))
     largest_block = min(float(most.sum(dtype=np.float64)), ENTRIES + float(most.max(initial=0)))
     n_blocks = n_threads() if sp.issparse(A) else 1
     in_blocks = n_blocks * largest_block * (entry + _BYTES_OF_AN_ENTRY)
-    check_memory(int(in_blocks + 2 * n_kept * entry), what)
+    check_memory(int(copies + in_blocks + 2 * n_kept * entry), what)
 
 
 def _most_entries(A: Any, B: Any) -> np.ndarray:
     """Return an upper bound of the number of entries of each row of the product."""
     if isinstance(A, np.ndarray):
         return np.full(A.shape[0], B.shape[1])
-    n_products = np.cumsum(np.diff(B.indptr)[A.indices], dtype=np.int64)
-    n_products = np.diff(np.concatenate([[0], n_products])[A.indptr])
-    return np.minimum(n_products, B.shape[1])
+    by_rows = B.format == "csr"
+    n_in_rows = np.diff(B.indptr) if by_rows else np.bincount(B.indices, minlength=B.shape[0])
+    ones = type(A)((np.ones(A.nnz, dtype=np.int64), A.indices, A.indptr), shape=A.shape)
+    return np.minimum(ones @ n_in_rows.astype(np.int64), B.shape[1])
 
 
 def _balanced(most: np.ndarray) -> Iterator[slice]:

@@ -174,7 +174,7 @@ def test_parameters_out_of_range_are_refused(X, name, wrong):
 
 def test_admm_beyond_the_memory_is_refused_before_it_starts(X, monkeypatch):
     monkeypatch.setattr(_memory, "available_memory", lambda: 1000)
-    with pytest.raises(MemoryError, match=r"SLIM with solver='admm' on 20 items in float64 needs"):
+    with pytest.raises(MemoryError, match=r"SLIM\(solver='admm'\) on 20 items in float64 needs"):
         SLIM(solver="admm").fit(X)
     SLIM(solver="cd").fit(X)
 

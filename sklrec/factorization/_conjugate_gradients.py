@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ import scipy.sparse as sp
 
 from .._linalg import in_threads
 from .._sklearn import n_threads
-from ._ridge import chunks_of, single_threaded_blas
+from ._ridge import single_threaded_blas
 
 # Size in bytes of the features that a thread gathers at a time. They are read several times, which
 # is faster in a cache, but larger chunks need fewer calls.
@@ -69,7 +70,7 @@ class RidgeSteps:
         order = order[np.searchsorted(n_entries[order], 1) :]  # rows without entries are zero
         numbers = CHUNK_BYTES // C.dtype.itemsize
         # The largest first, so that no thread is left with them.
-        parts = list(chunks_of(n_entries[order], n_components, numbers, N_VECTORS))[::-1]
+        parts = list(_chunks(n_entries[order], n_components, numbers))[::-1]
         self.chunks = [_chunk(C, target, order[part]) for part in parts]
 
     def improve(
@@ -207,6 +208,22 @@ def _transposed_times(S: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.einsum("ij,ij->i", a, b)
+
+
+def _chunks(n_entries: np.ndarray, width: int, n_numbers: int) -> Iterator[slice]:
+    """Cut rows, in ascending order of their number of entries, into chunks that are full.
+
+    Rows of a chunk are padded to the longest of them. As there are many chunks wherever this would
+    matter, their rows are of about the same length.
+    """
+    start = 0
+    while start < len(n_entries):
+        most = max(1, n_numbers // ((int(n_entries[start]) + N_VECTORS) * width))
+        lengths = n_entries[start : start + most].astype(np.int64) + N_VECTORS
+        size = lengths * np.arange(1, len(lengths) + 1) * width
+        stop = start + max(1, int(np.searchsorted(size, n_numbers, side="right")))
+        yield slice(start, stop)
+        start = stop
 
 
 def _chunk(C: sp.csr_array, target: float | np.ndarray, rows: np.ndarray) -> Chunk:

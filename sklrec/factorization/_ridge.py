@@ -196,7 +196,7 @@ class _Systems:
         solutions = np.zeros((len(n_entries), self.target.shape[1], width), dtype=self.V.dtype)
         order = np.argsort(n_entries, kind="stable")
         numbers = CHUNK_BYTES // self.V.itemsize
-        chunks = [order[part] for part in chunks_of(n_entries[order], width, numbers)]
+        chunks = [order[part] for part in _chunks(n_entries[order], width, numbers)]
 
         def solve_share(chunks: list[np.ndarray]) -> None:
             with np.errstate(all="ignore"):  # the caller looks for what is not finite
@@ -275,14 +275,11 @@ class _Systems:
         return S, y.transpose(0, 2, 1)
 
 
-def chunks_of(
-    n_entries: np.ndarray, width: int, n_numbers: int, n_vectors: int = 0
-) -> Iterator[slice]:
+def _chunks(n_entries: np.ndarray, width: int, n_numbers: int) -> Iterator[slice]:
     """Cut rows in ascending order of their number of entries into chunks.
 
-    A chunk has at most about `n_numbers` features and, with `n_vectors` for each row, numbers of
-    such vectors. Its rows have about the same length, and are solved by entries or by features as
-    each alone would be.
+    A chunk has at most about `n_numbers` features. Its rows have about the same length, and are
+    solved by entries or by features as each alone would be.
     """
     start = 0
     while start < len(n_entries):
@@ -290,7 +287,7 @@ def chunks_of(
         if n_entries[start] < width:
             longest = min(longest, width - 1)
         stop = int(np.searchsorted(n_entries, longest, side="right"))
-        n_of_a_row = max(1, int(n_entries[stop - 1]) + n_vectors) * max(1, width)
+        n_of_a_row = max(1, int(n_entries[stop - 1])) * max(1, width)
         stop = min(stop, start + max(1, n_numbers // n_of_a_row))
         yield slice(start, stop)
         start = stop

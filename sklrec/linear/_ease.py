@@ -211,7 +211,7 @@ class EASE(BaseItemWeights):
         return self._coef
 
 
-def check_gram_memory(X: sp.csr_array, *, n_matrices: int, model: str) -> None:
+def check_gram_memory(X: sp.csr_array, *, n_matrices: int, model: str, after: int = 0) -> None:
     """Raise a MemoryError if the memory of the machine is too small to compute and invert X'X.
 
     The inversion needs the whole matrix. The computation of X'X needs half of it, as only this part
@@ -225,6 +225,8 @@ def check_gram_memory(X: sp.csr_array, *, n_matrices: int, model: str) -> None:
         Number of matrices of shape (n_items, n_items) in memory at the end.
     model : str
         Name of the model in the error message.
+    after : int, default=0
+        Bytes of the work after the inversion.
     """
     n_items, itemsize = X.shape[1], X.dtype.itemsize
     matrix = n_items**2 * itemsize
@@ -240,6 +242,7 @@ def check_gram_memory(X: sp.csr_array, *, n_matrices: int, model: str) -> None:
         + copies_of_X
         + max(
             matrix + n_threads() * _BUFFER_OF_A_THREAD,
+            matrix + _BUFFER_OF_A_THREAD + after,
             matrix // 2 + n_threads() * block,
         ),
         f"{model} on {n_items:,} items in {X.dtype}",

@@ -15,10 +15,11 @@ from scipy.stats import loguniform
 from sklearn.exceptions import ConvergenceWarning
 
 from .._linalg import blocks, single_threaded_blas
-from .._memory import check_memory
+from .._nearest import stacked
 from .._sklearn import Interval, StrOptions, _fit_context, fit_progress
 from .._typing import MatrixLike
 from ._base import BaseItemWeights
+from ._ease import check_gram_memory
 from ._slim_solvers import ADMM, CoordinateDescent, Problem, Weights
 
 # Number of items that are solved for together.
@@ -191,13 +192,15 @@ class SLIM(BaseItemWeights):
         )
         n_blocks = -(-n_items // BLOCK)
         with fit_progress(self, X, max_subtasks=n_blocks) as step:
-            found: list[Weights] = []
+            found: list[tuple[np.ndarray, ...]] = []
+            n_iter = n_not_converged = 0
             for weights in self._solve(X, problem):
-                found.append(weights)
+                found.append((weights.counts, weights.rows, weights.values))
+                n_iter = max(n_iter, weights.n_iter)
+                n_not_converged += weights.n_not_converged
                 step("items")
-        self.coef_ = _stacked(found, n_items, X.dtype)
-        self.n_iter_ = max(weights.n_iter for weights in found)
-        n_not_converged = sum(weights.n_not_converged for weights in found)
+        self.coef_ = stacked(found, (n_items, n_items)).T.tocsr()
+        self.n_iter_ = n_iter
         if n_not_converged:
             warnings.warn(
                 f"The weights of {n_not_converged} of {n_items} items did not converge to "
@@ -222,10 +225,8 @@ class SLIM(BaseItemWeights):
         """Raise a MemoryError if the memory of the machine is too small for ADMM."""
         n_items, itemsize = X.shape[1], X.dtype.itemsize
         width = min(BLOCK, n_items) * max(1, effective_n_jobs(self.n_jobs))
-        check_memory(
-            (n_items + _ARRAYS_OF_A_BLOCK * width) * n_items * itemsize,
-            f"SLIM with solver='admm' on {n_items:,} items in {X.dtype}",
-        )
+        blocks_of_weights = _ARRAYS_OF_A_BLOCK * width * n_items * itemsize
+        check_gram_memory(X, n_matrices=1, model="SLIM(solver='admm')", after=blocks_of_weights)
 
 
 def _check_squares(X: sp.csr_array) -> None:
@@ -233,16 +234,3 @@ def _check_squares(X: sp.csr_array) -> None:
     squares = np.bincount(X.indices, weights=X.data.astype(np.float64) ** 2, minlength=X.shape[1])
     if squares.max(initial=0) > np.finfo(X.dtype).max:
         raise ValueError(f"The squares of the values of X are too large for {X.dtype}.")
-
-
-def _stacked(found: list[Weights], n_items: int, dtype: np.dtype) -> sp.csr_array:
-    """Return the columns of all blocks as one matrix."""
-    rows = [row for weights in found for row in weights.rows]
-    values = [value for weights in found for value in weights.values]
-    indptr = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
-    weights = sp.csc_array(
-        (np.concatenate(values), np.concatenate(rows), indptr),
-        shape=(n_items, n_items),
-        dtype=dtype,
-    )
-    return weights.tocsr()

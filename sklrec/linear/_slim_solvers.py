@@ -32,10 +32,11 @@ class Problem:
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights in the scores of some items: the rows and values of each column."""
+    """Weights in the scores of some items: the number of each item, and their rows and values."""
 
-    rows: list[np.ndarray]
-    values: list[np.ndarray]
+    counts: np.ndarray
+    rows: np.ndarray
+    values: np.ndarray
     n_iter: int
     n_not_converged: int
 
@@ -68,7 +69,10 @@ class CoordinateDescent:
             values.append(value)
             n_iter = max(n_iter, n)
             n_not_converged += not converged
-        return Weights(rows, values, n_iter, n_not_converged)
+        counts = np.array([len(row) for row in rows])
+        return Weights(
+            counts, np.concatenate(rows), np.concatenate(values), n_iter, n_not_converged
+        )
 
     def _solve_item(
         self, item: int, chosen: np.ndarray, rng: np.random.RandomState
@@ -152,11 +156,11 @@ class ADMM:
             residual, size = np.linalg.norm(B, axis=0), np.linalg.norm(C, axis=0)
             n_iter += 1
         C = self._proximal(V)
-        rows = [np.flatnonzero(column) for column in C.T]
-        values = [column[row] for column, row in zip(C.T, rows, strict=True)]
+        weights = sp.csr_array(C.T)
+        counts = np.diff(weights.indptr)
         converged = np.linalg.norm(residual) <= problem.tol * np.linalg.norm(size)
         n_not_converged = 0 if converged else int(np.sum(residual > problem.tol * size))
-        return Weights(rows, values, n_iter, n_not_converged)
+        return Weights(counts, weights.indices, weights.data, n_iter, n_not_converged)
 
     def _proximal(self, V: np.ndarray) -> np.ndarray:
         """Return the minimiser of the L1 penalty plus the coupling to V."""

@@ -181,7 +181,7 @@ class ItemKNN(ItemFeaturesMixin, BaseItemWeights):
         self._similarity = (self.metric, self.alpha, self.shrinkage)
         with fit_progress(self, X, max_subtasks=1) as step:
             if F is None:
-                self._find_neighbors(X.T.tocsr(), X)
+                self._find_neighbors(X.T, X)
             else:
                 self._compare_content(F)
             step("neighbors")
@@ -194,19 +194,20 @@ class ItemKNN(ItemFeaturesMixin, BaseItemWeights):
     def _compare_content(self, F: Any) -> None:
         """Find the neighbours of the items by their features, which are kept for new items."""
         self._item_features = F
-        self._find_neighbors(F, F.T if isinstance(F, np.ndarray) else F.T.tocsr())
+        self._find_neighbors(F, F.T)
 
     def _find_neighbors(self, items: Any, by_user: Any) -> None:
         """Set the weights from vectors of the items and their transpose."""
         similarity = Similarity(*self._similarity)
+        what = f"ItemKNN(n_neighbors={self._n_neighbors}) of {items.shape[0]:,} items"
+        check_memory_of_largest(items, by_user, self._n_neighbors, f"{what} in {items.dtype}")
+        items = items.tocsr() if sp.issparse(items) else items
         given, target = similarity.sizes(items)
 
         def to_similarity(products: np.ndarray, j: np.ndarray, i: np.ndarray) -> None:
             similarity.divide(products, given[i], target[j])
 
         by_user = similarity.of_given(by_user)
-        what = f"ItemKNN(n_neighbors={self._n_neighbors}) of {items.shape[0]:,} items"
-        check_memory_of_largest(items, by_user, self._n_neighbors, f"{what} in {items.dtype}")
         nearest = largest_of_rows(
             items, by_user, self._n_neighbors, finish=to_similarity, diagonal=False
         )

@@ -116,15 +116,10 @@ class RP3beta(BaseItemWeights):
         X = self._check_X(X, reset=True)
         self._learn_popularity(X)
         with fit_progress(self, X, max_subtasks=1) as step:
+            what = f"RP3beta(n_neighbors={self.n_neighbors}) of {X.shape[1]:,} items in {X.dtype}"
+            check_memory_of_largest(X.T, X, self.n_neighbors, what)
             to_items, to_users = self._walks(X, self._popularity)
-            to_items = to_items.T.tocsr()
-            check_memory_of_largest(
-                to_items,
-                X,
-                self.n_neighbors,
-                f"RP3beta(n_neighbors={self.n_neighbors}) of {X.shape[1]:,} items in {X.dtype}",
-            )
-            nearest = largest_of_rows(to_items, to_users, self.n_neighbors, diagonal=False)
+            nearest = largest_of_rows(to_items.T, to_users, self.n_neighbors, diagonal=False)
             self.coef_ = nearest.T.tocsr()
             step("neighbors")
         return self

@@ -72,7 +72,7 @@ class Similarity:
         if self.metric != "conditional-probability":
             return M
         if sp.issparse(M):
-            return sp.csr_array((np.ones_like(M.data), M.indices, M.indptr), shape=M.shape)
+            return type(M)((np.ones_like(M.data), M.indices, M.indptr), shape=M.shape)
         return (M != 0).astype(M.dtype)
 
     def divide(self, products: np.ndarray, given: np.ndarray, target: np.ndarray) -> None:
