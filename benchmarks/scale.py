@@ -19,7 +19,7 @@ from _speed import RESULTS
 # As in sklrec.distributed, which is not imported so that this script needs no packages.
 INTERACTIONS_OF_A_BLOCK = 8e6
 ROWS_OF_A_TASK = 4e6
-PRODUCTS_OF_A_TASK = 2e8
+PRODUCTS_OF_A_TASK = 5e7
 BYTES_OF_A_TASK = 2.0**28  # of the factors that a task of WMF gathers
 BYTES_OF_A_STRIP = 2.0**28  # of X'X
 BYTES_OF_AN_INTERACTION = 8  # of a block: a value and an index
@@ -194,15 +194,15 @@ def speeds_as_text(rows: list[dict]) -> str:
         "   :header-rows: 1",
         "",
         *cells(
-            "job", "interactions", "seconds", "ratio", "per core and second", "worker", "scheduler"
+            "job", "interactions", "CPU seconds", "ratio", "a core-second", "worker", "scheduler"
         ),
     ]
     for row in rows:
-        against = f"{row['ratio']} to {row['compared_with']}" if row["ratio"] else ""
+        against = f"{float(row['cpu_ratio']):.2f} to {row['compared_with']}" if row["ratio"] else ""
         lines += cells(
             row["job"],
             f"{int(row['n_interactions']):,}",
-            row["seconds"],
+            row["cpu_seconds"],
             against,
             f"{float(row['work_per_core_second']):.2g} {row['unit']}",
             f"{float(row['worker_gib']):.2f} GiB",

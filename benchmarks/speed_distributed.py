@@ -39,6 +39,7 @@ class Size(NamedTuple):
 SIZES = {
     "ml-20m": Size(136_677, 20_108, 10_000_000, 8),
     "large": Size(10_000_000, 2_000, 100_000_000, 25),
+    "small": Size(27_000, 20_108, 2_000_000, 4),
     "tiny": Size(600, 90, 9_000, 3),
 }
 N_COMPONENTS = 64

@@ -97,7 +97,7 @@ def table(tmp_path):
             "written_gb": 1e-6,
             "worker_gib": 1,
             "scheduler_gib": 0,
-            "seconds": 1,
+            "cpu_seconds": 1,
         }
         for job, speed in speeds.items()
     ]

@@ -21,7 +21,7 @@ from ._by_item import read_by_item, read_users, write_by_item
 from ._tasks import divided, run_tasks, sum_tasks
 
 # Products of two interactions of a user in a task, and groups of items that are solved in one.
-_PRODUCTS_OF_A_TASK = 2 * 10**8
+_PRODUCTS_OF_A_TASK = 5 * 10**7
 _GROUPS_OF_A_TASK = 16
 
 
