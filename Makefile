@@ -55,6 +55,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/neural.py
 	$(BIN)/python benchmarks/speed_neural.py
 	$(BIN)/python benchmarks/speed_neighbors.py
+	$(BIN)/python benchmarks/speed_service.py
 	$(BIN)/python benchmarks/memory_elsa.py
 	$(BIN)/python benchmarks/memory_evaluate.py
 

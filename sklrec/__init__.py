@@ -10,6 +10,7 @@ __all__ = [
     "datasets",
     "dummy",
     "ensemble",
+    "export",
     "factorization",
     "hybrid",
     "inspection",

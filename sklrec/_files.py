@@ -1,12 +1,14 @@
-"""Replacing a file as a whole."""
+"""Files that are replaced as a whole, and file objects."""
 
 from __future__ import annotations
 
+import io
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
 
 @contextmanager
@@ -56,3 +58,47 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     except BaseException:  # an interruption must not leave a partial file either
         part.unlink(missing_ok=True)
         raise
+
+
+def write_whole(data: bytes, file: str | os.PathLike | IO[bytes]) -> None:
+    """Write bytes to a path, which is replaced as a whole, or to a binary file object.
+
+    Parameters
+    ----------
+    data : bytes
+        What to write.
+    file : str, path-like or file object
+        Where to write it. An object is one with ``write``.
+
+    Raises
+    ------
+    TypeError
+        If the file object is one of text.
+    OSError
+        If not all could be written.
+    """
+    if not is_file_object(file, "write"):
+        with replacing(file) as part:  # type: ignore[arg-type]
+            part.write_bytes(data)
+        return
+    n_written = file.write(data)  # type: ignore[union-attr]
+    if isinstance(n_written, int) and n_written < len(data):  # no buffer, and a full disk
+        raise OSError(f"{file!r} could not be written: it took {n_written} of {len(data)} bytes.")
+
+
+def is_file_object(file: Any, method: str) -> bool:
+    """Return whether a file is an object with a method, ``read`` or ``write``, and not a path.
+
+    Raises
+    ------
+    TypeError
+        If it is a file of text, or neither.
+    """
+    if isinstance(file, (str, os.PathLike)):
+        return False
+    if isinstance(file, io.TextIOBase) or not hasattr(file, method):
+        raise TypeError(
+            f"A file must be a path, or a file object that is open in binary mode with {method}, "
+            f"got {file!r}."
+        )
+    return True

@@ -27,6 +27,9 @@ def test_recommender_of_the_docs_passes_all_checks(estimator, check):
 def test_examples_of_the_page_give_what_it_shows(page):
     for needed in ("pandas", "torch", "skorch", "safetensors"):
         pytest.importorskip(needed)
+    if "import onnxruntime" in page.read_text("utf-8"):
+        pytest.importorskip("onnx")
+        pytest.importorskip("onnxruntime")
     result = doctest.testfile(str(page), module_relative=False, optionflags=FLAGS, encoding="utf-8")
     assert result.attempted > 0
     assert result.failed == 0

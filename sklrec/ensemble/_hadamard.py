@@ -88,8 +88,7 @@ class HadamardEnsemble(_BaseComposition, BaseRecommender):
     errors, such as a linear and a deep model, improve most.
 
     If calibration users have interacted with all items, so that there are no others to compare
-    the hidden ones with, scores are only standardized. Use :func:`sklrec.persistence.save` on each
-    member to save an ensemble.
+    the hidden ones with, scores are only standardized.
 
     References
     ----------
