@@ -218,7 +218,14 @@ def as_text(found: list[Stage], data: Data) -> str:
         "   :header-rows: 1",
         "",
         *cells(
-            "stage", "tasks", "operations", "core hours", "read", "written", "of a task", "hours"
+            "stage",
+            "tasks",
+            "operations",
+            "core hours",
+            "read",
+            "written",
+            "memory of a task",
+            "time",
         ),
     ]
     for stage in found:
@@ -235,13 +242,19 @@ def as_text(found: list[Stage], data: Data) -> str:
             size(stage.read),
             size(stage.written),
             size(stage.memory),
-            f"{max(computing, moving) / 3600:,.1f}, {limit}",
+            f"{duration(max(computing, moving))}, {limit}",
         )
     return "\n".join(lines) + "\n"
 
 
 def cells(*texts: str) -> list[str]:
     return [f"   {'* -' if i == 0 else '  -'} {text}" for i, text in enumerate(texts)]
+
+
+def duration(seconds: float) -> str:
+    if seconds < 3600:
+        return f"{seconds / 60:,.0f} min"
+    return f"{seconds / 3600:,.0f} h"
 
 
 def size(n_bytes: float) -> str:
