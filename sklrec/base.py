@@ -34,6 +34,11 @@ __all__ = [
 ]
 
 
+# Attribute of a CSR array that predict_ranking has checked: the estimator that it ranks with. Of a
+# single row, a second check would take as long as some models need for the scores.
+_CHECKED_FOR = "_sklrec_checked_for"
+
+
 @dataclass(slots=True)
 class RecommenderTags:
     """Tags of a recommender, which determine the checks of :mod:`sklrec.utils.estimator_checks`.
@@ -119,11 +124,12 @@ class RecommenderMixin:
         MemoryError
             If the memory of the machine is too small for `k` ranks of each user.
         """
-        check_is_fitted(self)
+        _check_is_fitted(self)
         _check_k(k)
         seen = stored_entries(X)
         if sp.issparse(X):
             X = seen
+            setattr(seen, _CHECKED_FOR, self)  # which does not check it again
         elif not hasattr(X, "shape"):
             X = np.asarray(X)
         excluded = exclusions(
@@ -188,7 +194,7 @@ class BaseRecommender(CallbackSupportMixin, RecommenderMixin, BaseEstimator):
         float32 and float64 are kept, all other types are converted to float32. X is not changed.
         """
         if not reset:
-            check_is_fitted(self)
+            _check_is_fitted(self)
         return self._check_rows(X, "X", reset=reset)
 
     def _check_rows(self, X: MatrixLike, name: str, *, reset: bool) -> sp.csr_array:
@@ -196,7 +202,10 @@ class BaseRecommender(CallbackSupportMixin, RecommenderMixin, BaseEstimator):
         if isinstance(X, Unsliced):
             X = X.value
         is_plain = sp.issparse(X) and X.ndim == 2 and not hasattr(self, "feature_names_in_")
-        if reset or not is_plain or X.shape[1] != self.n_features_in_:
+        if not reset and is_plain and X.shape[1] == self.n_features_in_:
+            if getattr(X, _CHECKED_FOR, None) is self and X.dtype in FLOATS:
+                return X
+        else:
             X = validate_data(
                 self,
                 X,
@@ -224,8 +233,11 @@ class BaseRecommender(CallbackSupportMixin, RecommenderMixin, BaseEstimator):
 
     def _holds_nothing_known(self, X: sp.csr_array) -> np.ndarray:
         """Return whether each row of X has no item that is known to the model."""
-        known = np.concatenate([[0], np.cumsum(self._known_items()[X.indices])])[X.indptr]
-        return known[1:] == known[:-1]
+        known = self._known_items()[X.indices]
+        place = X.indptr
+        if not known.all():
+            place = np.concatenate([[0], np.cumsum(known)])[place]
+        return place[1:] == place[:-1]
 
     def _with_popularity(self, X: sp.csr_array, scores: np.ndarray) -> np.ndarray:
         """Replace scores in place by the popularity of the items if they have no information.
@@ -244,9 +256,13 @@ class BaseRecommender(CallbackSupportMixin, RecommenderMixin, BaseEstimator):
         scores : ndarray of shape (n_users, n_items)
             The same array.
         """
+        differ = scores[:, 0] != scores[:, -1]
+        if len(differ) == 1 and differ[0] and self._known_items()[X.indices].any():
+            return scores  # the usual case of one row, in a third of the time
         unknown = self._holds_nothing_known(X)
-        tied = np.flatnonzero((scores[:, 0] == scores[:, -1]) & ~unknown)  # usually few rows
-        unknown[tied] = (scores[tied] == scores[tied, :1]).all(axis=1)
+        if not differ.all():  # usually few rows
+            tied = np.flatnonzero(~differ & ~unknown)
+            unknown[tied] = (scores[tied] == scores[tied, :1]).all(axis=1)
         if unknown.any():
             scores[unknown] = self._popularity
         return scores
@@ -310,6 +326,13 @@ class SimilarItemsMixin:
             similarity = np.where(unknown[:, None], self._popularity, similarity)
         ranking, _ = top_k(similarity, int(k), excluded=Excluded(entries=itself))
         return ranking if items.ndim else ranking[0]
+
+
+def _check_is_fitted(estimator: Any) -> None:
+    """Raise a NotFittedError as scikit-learn does, whose check takes longer than to rank a row."""
+    is_fitted = getattr(estimator, "__sklearn_is_fitted__", None)
+    if is_fitted is None or not is_fitted():
+        check_is_fitted(estimator)
 
 
 def _check_k(k: int) -> None:

@@ -91,6 +91,21 @@ SMALL["MDCVAE"] = {
     "batch_size": 64,
     "learning_rate": 2e-2,
 }
+SMALL["DICER"] = {
+    "n_components": 8,
+    "lambda_u": 0.1,
+    "max_epochs": 40,
+    "batch_size": 8,
+    "learning_rate": 2e-2,
+}
+SMALL["DAVE"] = {
+    "n_components": 8,
+    "hidden_layer_sizes": (16,),
+    "pair_layer_sizes": (16, 8),
+    "max_epochs": 15,
+    "batch_size": 128,
+    "learning_rate": 1e-2,
+}
 SMALL["VASP"] = {**SMALL["FLVAE"], "max_epochs": 12, "lambda_": 1.0}
 SMALL["CTR"] = {"n_components": 8}
 SMALL["CDL"] = SMALL["CVAE"] = {
@@ -173,6 +188,7 @@ OBJECTIVES = {
     "LFM": [{"n_components": 3, "tol": 1e-3, "threshold": 3.5}],
     "CondVAE": [{"hidden_layer_sizes": (), "n_annealing_steps": 0}],
     "CoVAE": [{"alpha": 3.0, "dropout": 0.3, "hidden_layer_sizes": ()}],
+    "DICER": [{"hidden_layer_sizes": (16,), "beta_between": 0.0, "beta_within": 0.0}],
     "MDCVAE": [
         {
             "symmetric": True,

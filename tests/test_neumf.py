@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
-from written_out import Draws, LargestTensor, Recorder, adam, some_users, weights_of
+from written_out import (
+    Draws,
+    LargestTensor,
+    Recorder,
+    adam,
+    batches_of_pairs,
+    some_users,
+    weights_of,
+)
 
 torch = pytest.importorskip("torch")
 
@@ -71,23 +79,6 @@ def log_loss(w, model, p, item, negatives):
     """Return equation 7 for an interaction and its negatives."""
     loss = -torch.sigmoid(score(w, model, p, item)).log()
     return loss - sum((1 - torch.sigmoid(score(w, model, p, j))).log() for j in negatives)
-
-
-def batches_of_pairs(model, X, draws):
-    """Yield lists of a user, an item and negatives, with the random numbers of an epoch."""
-    seed = torch.randint(2**63 - 1, (), generator=draws.generator)
-    rng = np.random.default_rng(int(seed))
-    x = X.toarray()
-    pairs = [(user, item) for user, item in zip(*x.nonzero(), strict=True) if (x[user] == 0).any()]
-    order = np.arange(len(pairs))
-    rng.shuffle(order)
-    for start in range(0, len(pairs), model.batch_size):
-        batch = [pairs[i] for i in np.sort(order[start : start + model.batch_size])]
-        uniform = rng.random((len(batch), model.n_negatives))
-        yield [
-            (user, item, np.flatnonzero(x[user] == 0)[(row * (x[user] == 0).sum()).astype(int)])
-            for (user, item), row in zip(batch, uniform, strict=True)
-        ]
 
 
 def train_by_hand(start, model, X):

@@ -54,6 +54,27 @@ def test_equals_a_stable_sort_for_any_number_of_items(n_items):
         assert_array_equal(ranks(scores, k), by_stable_sort(scores, k))
 
 
+@pytest.mark.parametrize("k", [1, 10, 63])
+@pytest.mark.parametrize("n_values", [1, 3, 10**6])
+@pytest.mark.parametrize("n_items", [63, 64, 1000, 4099])
+def test_one_row_equals_a_stable_sort(n_items, n_values, k):
+    rng = np.random.default_rng(n_items + n_values)
+    scores = rng.integers(n_values, size=(1, n_items)).astype(np.float64)
+    scores[0, rng.random(n_items) < 0.1] = -np.inf
+    seen = sp.random_array((1, n_items), density=0.1, format="csr", rng=rng)
+    given = scores.copy()
+    assert_array_equal(ranks(scores, k, seen), by_stable_sort(scores, k, seen))
+    assert_array_equal(scores, given)
+
+
+@pytest.mark.parametrize("column", [0, 700, 998])
+def test_nan_of_one_row_is_an_error(column):
+    scores = np.zeros((1, 999))
+    scores[0, column] = np.nan
+    with pytest.raises(ValueError, match="must not be NaN, but row 0 has 1 NaN"):
+        top_k(scores, 10)
+
+
 def test_catalogue_sorted_by_score_is_ranked_exactly():
     """The best items all lie side by side: the worst case for bounds by groups."""
     scores = np.arange(5000, 0, -1)[None, :]

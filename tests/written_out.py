@@ -77,6 +77,27 @@ class Draws:
         return x - second, second
 
 
+def batches_of_pairs(model, X, draws, candidates=True):
+    """Yield lists of a user, an item and negatives, with the random numbers of an epoch.
+
+    Only items that are `candidates`, an array of bool, are negatives.
+    """
+    seed = torch.randint(2**63 - 1, (), generator=draws.generator)
+    rng = np.random.default_rng(int(seed))
+    x = X.toarray()
+    others = (x == 0) & candidates
+    pairs = [(user, item) for user, item in zip(*x.nonzero(), strict=True) if others[user].any()]
+    order = np.arange(len(pairs))
+    rng.shuffle(order)
+    for start in range(0, len(pairs), model.batch_size):
+        batch = [pairs[i] for i in np.sort(order[start : start + model.batch_size])]
+        uniform = rng.random((len(batch), model.n_negatives))
+        yield [
+            (user, item, np.flatnonzero(others[user])[(row * others[user].sum()).astype(int)])
+            for (user, item), row in zip(batch, uniform, strict=True)
+        ]
+
+
 # Terms of objectives, one number a user
 
 
@@ -240,6 +261,9 @@ class PassByHand:
         ``before(w)`` is called before the pass.
     data : Tensor of shape (n_rows, n_columns), float64, or None
         Rows to go through instead of the users.
+    batches : callable or None
+        ``batches(draws)`` yields batches of something else than rows, the arguments `given` and
+        `learnt` of the objective.
     """
 
     objective: Callable
@@ -247,6 +271,21 @@ class PassByHand:
     halved: bool = False
     before: Callable = lambda w: None
     data: torch.Tensor | None = None
+    batches: Callable | None = None
+
+    def steps(self, x, batch_size, draws):
+        """Yield what is given and what is learnt in each step."""
+        if self.batches is not None:
+            yield from self.batches(draws)
+            return
+        rows = x if self.data is None else self.data
+        for batch in draws.order(len(rows)).split(batch_size):
+            if self.halved:
+                first, second = draws.halves(rows[batch])
+                yield first, second
+                yield second, first
+            else:
+                yield rows[batch], rows[batch]
 
 
 class Recorder(Callback):
@@ -291,22 +330,21 @@ def train_by_hand(start, x, passes, *, random_state, n_epochs, batch_size, rule,
         draws.begin_epoch(epoch)
         for one in passes:
             one.before(w)
-            rows = x if one.data is None else one.data
-            for batch in draws.order(len(rows)).split(batch_size):
-                steps = [(rows[batch], rows[batch])]
-                if one.halved:
-                    first, second = draws.halves(rows[batch])
-                    steps = [(first, second), (second, first)]
-                for given, learnt in steps:
-                    loss = one.objective(w, given, learnt, draws)
-                    names = [name for name in w if name.startswith(one.part)]
-                    gradients = torch.autograd.grad(loss, [w[name] for name in names])
-                    for name, gradient in zip(names, gradients, strict=True):
-                        if penalty is not None:
-                            gradient = gradient + penalty(name) * w[name].detach()
-                        w[name].data -= lr * rule(gradient, states[name])
-                    losses.append(loss.item())
-                    weights.append({name: weight.detach().clone() for name, weight in w.items()})
+            for given, learnt in one.steps(x, batch_size, draws):
+                loss = one.objective(w, given, learnt, draws)
+                names = [name for name in w if name.startswith(one.part)]
+                unused = one.batches is not None  # then an objective may need a part of w only
+                gradients = torch.autograd.grad(
+                    loss, [w[name] for name in names], allow_unused=unused
+                )
+                for name, gradient in zip(names, gradients, strict=True):
+                    if gradient is None:
+                        continue
+                    if penalty is not None:
+                        gradient = gradient + penalty(name) * w[name].detach()
+                    w[name].data -= lr * rule(gradient, states[name])
+                losses.append(loss.item())
+                weights.append({name: weight.detach().clone() for name, weight in w.items()})
     return losses, weights
 
 

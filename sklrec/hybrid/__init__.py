@@ -12,6 +12,8 @@ _MODULES = {
     "CoVAE": "_covae",
     "CondVAE": "_cond_vae",
     "ContentELSA": "_content_elsa",
+    "DAVE": "_dave",
+    "DICER": "_dicer",
     "DeepMusic": "_deep_music",
     "FactorizationMachine": "_factorization_machine",
     "FactorsFromContent": "_factors_from_content",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -19,7 +19,7 @@ from ..neural._training._data import SparseRows
 from ..neural._training._net import Pass, TorchNet
 from ..neural._training._prediction import batch_of, outputs_of
 from ..neural._training._state import net_from_arrays, net_to_arrays
-from ._base_torch import BaseTorchHybrid
+from ._base_torch import BaseTorchHybrid, TrainedOnAllUsers
 from ._content_nets import adapt_to_content
 from ._features import check_not_empty
 from ._least_squares import PROBLEM, LeastSquares, initial_factors
@@ -29,28 +29,11 @@ from ._least_squares import PROBLEM, LeastSquares, initial_factors
 ACTIVE_VARIANCE = 0.01
 
 
-class BaseCollaborativeRecommender(BaseFactorRecommender, BaseTorchHybrid):
-    """Base class of models whose item factors are close to what a network makes of their content.
+class BaseTorchFactors(TrainedOnAllUsers, BaseFactorRecommender, BaseTorchHybrid):
+    """Base class of models whose item factors are made with a network.
 
-    An epoch trains the network in one pass over the items, with the item factors fixed, and then
-    solves for the factors of all users and of all items, with their content fixed. A subclass
-    implements ``_make_content_net(n_items, passes)``, whose module has the method
-    ``encode(batch)``, a layer ``first``, a vector ``feature_bias``, and a buffer ``item_factors``
-    without rows.
+    The factors of users are solved for, which a subclass implements as ``_ridge(X)``.
     """
-
-    # What is learnt of the items beside the network: buffers of the module, without rows except in
-    # training, and attributes of the model, with an underscore at the end.
-    _learnt: tuple[str, ...] = ("item_factors",)
-
-    n_components: int
-    n_pretraining_epochs: int
-    likelihood: str
-
-    @property
-    def partial_fit(self) -> NoReturn:  # type: ignore[override]
-        """Not available: item factors are solved for with all users."""
-        raise AttributeError(f"{type(self).__name__} learns from all users at once.")
 
     def decision_function(self, X: MatrixLike) -> np.ndarray:
         """Score all items for each user.
@@ -76,13 +59,47 @@ class BaseCollaborativeRecommender(BaseFactorRecommender, BaseTorchHybrid):
         U = torch.from_numpy(self._fold_in(X)).to(net.device)
         return U @ torch.from_numpy(self.components_).to(U)
 
-    def _problem(self) -> LeastSquares:
-        """Return the least-squares part of the objective, with the parameters of the last fit."""
-        params = vars(self) if self._is_training() else self._trained_with
-        return LeastSquares(*(params[name] for name in PROBLEM))
+    def _params_in_use(self) -> Mapping[str, Any]:
+        """Return the parameters in training, and afterwards those of the last fit."""
+        return vars(self) if self._is_training() else self._trained_with
 
     def _is_training(self) -> bool:
         return hasattr(self, "_given_features")
+
+    def _part_from_original(self) -> None:
+        """Copy the net of a copy, whose training must not train the model it was copied from."""
+        self.net_ = net_from_arrays(self._net_as_trained(), net_to_arrays(self.net_))
+        self.loss_curve_ = list(self.loss_curve_)
+        self.validation_scores_ = list(self.validation_scores_)
+
+    @property
+    def item_embeddings_(self) -> np.ndarray:
+        """The item factors, ndarray of shape (n_items, n_components)."""
+        return self.item_factors_
+
+
+class BaseCollaborativeRecommender(BaseTorchFactors):
+    """Base class of models whose item factors are close to what a network makes of their content.
+
+    An epoch trains the network in one pass over the items, with the item factors fixed, and then
+    solves for the factors of all users and of all items, with their content fixed. A subclass
+    implements ``_make_content_net(n_items, passes)``, whose module has the method
+    ``encode(batch)``, a layer ``first``, a vector ``feature_bias``, and a buffer ``item_factors``
+    without rows.
+    """
+
+    # What is learnt of the items beside the network: buffers of the module, without rows except in
+    # training, and attributes of the model, with an underscore at the end.
+    _learnt: tuple[str, ...] = ("item_factors",)
+
+    n_components: int
+    n_pretraining_epochs: int
+    likelihood: str
+
+    def _problem(self) -> LeastSquares:
+        """Return the least-squares part of the objective, with the parameters of the last fit."""
+        params = self._params_in_use()
+        return LeastSquares(*(params[name] for name in PROBLEM))
 
     def _ridge(self, X: sp.csr_array) -> RidgeRows:
         return self._problem().users(X, self.item_factors_, self._gram, self._has_users)
@@ -116,11 +133,6 @@ class BaseCollaborativeRecommender(BaseFactorRecommender, BaseTorchHybrid):
 
     def _known_items(self) -> np.ndarray:
         return super()._known_items() | self._described
-
-    @property
-    def item_embeddings_(self) -> np.ndarray:
-        """The item factors, ndarray of shape (n_items, n_components)."""
-        return self.item_factors_
 
     def _begin_fit(
         self, X: sp.csr_array, validation: tuple[sp.csr_array, sp.csr_array] | None, n_epochs: int
@@ -160,8 +172,7 @@ class BaseCollaborativeRecommender(BaseFactorRecommender, BaseTorchHybrid):
         if self._F is not None:
             self._begin_coupling(net)  # where training was interrupted before it
             theta = self._encoded(net, self._F)
-            n_active = int((theta.var(axis=0) > ACTIVE_VARIANCE).sum())
-            net.history.record("active_dimensions", n_active)
+            net.history.record("active_dimensions", n_active_dimensions(theta))
         elif not _has_rows(module):
             rng = check_random_state(self._seed)
             self._start(module, initial_factors(theta.shape, rng, X.dtype))
@@ -216,10 +227,7 @@ class BaseCollaborativeRecommender(BaseFactorRecommender, BaseTorchHybrid):
         theta = self._encoded(self.net_, sp.csr_array(F, dtype=V.dtype))
         self.item_factors_ = np.concatenate([V, theta])
         self._has_users = np.concatenate([self._has_users, np.zeros(len(theta), dtype=bool)])
-        # A copy that is trained further must not train the model it was copied from.
-        self.net_ = net_from_arrays(self._net_as_trained(), net_to_arrays(self.net_))
-        self.loss_curve_ = list(self.loss_curve_)
-        self.validation_scores_ = list(self.validation_scores_)
+        self._part_from_original()
 
     def _n_step_values(self, module: nn.Module, n_gradients: int) -> int:
         return 2 * self.batch_size * self.n_item_features_ + n_gradients
@@ -232,3 +240,8 @@ def _has_rows(module: Any) -> bool:
 def no_batches(dataset: Any, batch_size: int, **kwargs: Any) -> tuple[()]:
     """Return no batches, for a pass that takes no gradient step."""
     return ()
+
+
+def n_active_dimensions(means: np.ndarray) -> int:
+    """Return the number of active dimensions of latent means, of shape (n_items, n_components)."""
+    return int((means.var(axis=0) > ACTIVE_VARIANCE).sum())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import scipy.sparse as sp
@@ -154,3 +154,12 @@ class BaseTorchHybrid(ItemFeaturesMixin, BaseTorchContent):
     def _weights_of_new_items(self, F: sp.csr_array) -> dict[str, np.ndarray]:
         """Return by name the rows to append to weights of the module, one for each new item."""
         raise NotImplementedError
+
+
+class TrainedOnAllUsers:
+    """Mixin for models of items that are trained on all of their users at once."""
+
+    @property
+    def partial_fit(self) -> NoReturn:
+        """Not available: what is learnt of an item depends on all of its users."""
+        raise AttributeError(f"{type(self).__name__} learns from all users at once.")

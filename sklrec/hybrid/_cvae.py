@@ -244,8 +244,8 @@ class CVAE(BaseCollaborativeRecommender):
 
     @property
     def _learnt(self) -> tuple[str, ...]:  # type: ignore[override]
-        params = self.__dict__ if self._is_training() else self._trained_with
-        return ("item_factors", "item_covariances")[: 1 + (params["inference"] == "bayes")]
+        is_bayesian = self._params_in_use()["inference"] == "bayes"
+        return ("item_factors", "item_covariances")[: 1 + is_bayesian]
 
     @property
     def _normals(self) -> Normals:

@@ -29,6 +29,7 @@ from ._training._prediction import (
     outputs_of,
     rank_on_device,
     rows_in_memory,
+    scores_of_row,
     spare_threads_after_fork,
 )
 from ._training._state import net_from_arrays, net_to_arrays
@@ -390,7 +391,9 @@ class BaseTorchRecommender(BaseRecommender):
         return X[~chosen], RankingScorer(random_state=self._seed).hide(X[chosen])
 
     def _scores(self, net: TorchNet, X: sp.csr_array) -> np.ndarray:
-        scores = outputs_of(net, X, lambda rows: self._score_rows(net, rows), X.shape[1])
+        scores = scores_of_row(net, X)
+        if scores is None:
+            scores = outputs_of(net, X, lambda rows: self._score_rows(net, rows), X.shape[1])
         return self._with_popularity(X, scores)
 
     def _score_rows(self, net: TorchNet, X: sp.csr_array) -> torch.Tensor:

@@ -8,6 +8,7 @@ from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
 import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
@@ -19,7 +20,7 @@ from .._sklearn import Interval, StrOptions
 from ._base import BaseTorchRecommender
 from ._criteria import NegativeLogLikelihood, Output
 from ._embedding import EmbeddingMixin
-from ._modules import ItemLayer, SparseLinear
+from ._modules import ItemLayer, SparseLinear, normalized_row
 from ._training._data import SparseBatch
 from ._training._docs import with_training_docs
 from ._training._net import Pass, TorchNet
@@ -270,21 +271,30 @@ class CDAEModule(nn.Module):
         own = getattr(batch, "own", None)
         if self.solver is not None and not self.training:
             own = self._solved(a, batch, *self.solver)
-        return self._activated(a if own is None else a + own)[0]
+        return self._activated(a if own is None else a + own)
 
     def forward(self, batch: SparseBatch) -> Output:
         """Return the scores of all items."""
         return Output(self.item_layer(self.encode(batch)))
 
-    def _activated(self, a: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the activation and its derivative."""
+    def score_row(self, values: np.ndarray, items: np.ndarray) -> np.ndarray | None:
+        """Return the scores of all items for the entries of one row, by numpy."""
+        if self.solver is not None:
+            return None
+        a = self.first.of_row(normalized_row(values) if self.normalize else values, items)
+        z = np.tanh(a) if self.activation == "tanh" else self._activated(torch.from_numpy(a))
+        return self.item_layer.of_row(np.asarray(z))
+
+    def _activated(self, a: torch.Tensor) -> torch.Tensor:
         if self.activation == "tanh":
-            z = a.tanh()
-            return z, 1 - z.square()
-        if self.activation == "sigmoid":
-            z = a.sigmoid()
-            return z, z * (1 - z)
-        return a, torch.ones_like(a)
+            return a.tanh()
+        return a.sigmoid() if self.activation == "sigmoid" else a
+
+    def _slope(self, z: torch.Tensor) -> torch.Tensor:
+        """Return the derivative of the activation, from its value."""
+        if self.activation == "tanh":
+            return 1 - z.square()
+        return z * (1 - z) if self.activation == "sigmoid" else torch.ones_like(z)
 
     def _solved(
         self, a: torch.Tensor, batch: SparseBatch, loss: PointwiseLoss, lambda_: float
@@ -300,9 +310,9 @@ class CDAEModule(nn.Module):
         curvature = loss.curvature() * torch.linalg.eigvalsh(weight.T @ weight)[-1] + 2 * lambda_
         own = ahead = torch.zeros_like(a)
         for step in range(N_STEPS):
-            z, slope = self._activated(a + ahead)
+            z = self._activated(a + ahead)
             _, gradient = loss(self.item_layer(z).dense(), batch)  # of the mean over users
-            gradient = len(batch) * (gradient @ weight) * slope + 2 * lambda_ * ahead
+            gradient = len(batch) * (gradient @ weight) * self._slope(z) + 2 * lambda_ * ahead
             before, own = own, ahead - gradient / curvature
             ahead = own + step / (step + 3) * (own - before)
         return own

@@ -18,6 +18,7 @@ from ..base import ExplainMixin
 from ._base import BaseTorchRecommender
 from ._criteria import Output
 from ._embedding import EmbeddingMixin
+from ._losses import products_with_items
 from ._modules import sparse_product
 from ._training._data import SparseBatch
 from ._training._docs import with_training_docs
@@ -188,7 +189,7 @@ class OtherItemsScores:
 
     def dense(self) -> torch.Tensor:
         """Return the scores, of shape (n_rows, n_items)."""
-        scores = self.hidden @ self.vectors.T
+        scores = products_with_items(self.hidden, self.vectors)
         scores[self.batch.rows, self.batch.items] -= self.batch.values
         return scores
 

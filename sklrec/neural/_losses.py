@@ -21,6 +21,22 @@ from ._training._data import SparseBatch, row_sums
 Likelihood = Callable[[torch.Tensor, SparseBatch], tuple[torch.Tensor, torch.Tensor]]
 
 
+def products_with_items(
+    hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Return ``hidden @ weight.T + bias``, of shape (n_rows, n_items).
+
+    For a single row on a CPU, where there is no gradient, numpy computes it: the time is that of
+    reading the weights, and its BLAS reads them up to twice as fast as torch's.
+    """
+    if len(hidden) != 1 or hidden.device.type != "cpu" or torch.is_grad_enabled():
+        return F.linear(hidden, weight, bias)
+    scores = weight.detach().numpy() @ hidden.numpy()[0]
+    if bias is not None:
+        scores += bias.detach().numpy()
+    return torch.from_numpy(scores)[None]
+
+
 @dataclass(frozen=True)
 class ItemScores:
     """Scores ``hidden @ weight.T + bias`` of all items, kept as factors.
@@ -41,7 +57,7 @@ class ItemScores:
 
     def dense(self) -> torch.Tensor:
         """Return the scores, of shape (n_rows, n_items)."""
-        return F.linear(self.hidden, self.weight, self.bias)
+        return products_with_items(self.hidden, self.weight, self.bias)
 
     @torch.compiler.disable  # a custom autograd function
     def nll(self, batch: SparseBatch, likelihood: Likelihood) -> torch.Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from numbers import Integral, Real
 
+import numpy as np
 import torch
 from numpy.random import RandomState
 from scipy.stats import randint
@@ -15,7 +16,7 @@ from ._base import BaseTorchRecommender
 from ._criteria import NegativeLogLikelihood, Output
 from ._embedding import EmbeddingMixin
 from ._losses import likelihood_named
-from ._modules import ItemLayer, SparseEncoder, checked_sizes, hidden_layers
+from ._modules import ItemLayer, SparseEncoder, checked_sizes, hidden_layers, of_row
 from ._training._data import SparseBatch
 from ._training._docs import with_training_docs
 from ._training._net import TorchNet
@@ -166,3 +167,8 @@ class MultDAEModule(nn.Module):
     def forward(self, batch: SparseBatch) -> Output:
         """Return the scores of all items."""
         return Output(self.item_layer(self.decoder(self.encode(batch))))
+
+    def score_row(self, values: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Return the scores of all items for the entries of one row, by numpy."""
+        z = np.tanh(self.encoder.of_row(values, items))
+        return self.item_layer.of_row(of_row(self.decoder, z))

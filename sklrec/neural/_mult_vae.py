@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from numbers import Integral, Real
 
+import numpy as np
 import scipy.sparse as sp
 import torch
 from numpy.random import RandomState
@@ -24,6 +25,7 @@ from ._modules import (
     at_least_float32,
     checked_sizes,
     hidden_layers,
+    of_row,
     sample,
 )
 from ._training._data import SparseBatch
@@ -253,3 +255,8 @@ class MultVAEModule(nn.Module):
     def forward(self, batch: SparseBatch) -> Output:
         """Return the scores and the KL term."""
         return self.decode(*self.posterior(batch), batch)
+
+    def score_row(self, values: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Return the scores of all items for the entries of one row, by numpy."""
+        mu, _ = np.split(self.encoder.of_row(values, items), 2)
+        return self.item_layer.of_row(of_row(self.decoder, mu))

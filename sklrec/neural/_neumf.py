@@ -202,9 +202,7 @@ class NeuMF(UserVectorsMixin, EmbeddingMixin, BaseTorchRecommender):
         return trained["n_components"] * (2 if trained["model"] == "neumf" else 1)
 
     def _make_net(self, n_items: int) -> TorchNet:
-        sizes = checked_sizes(self.hidden_layer_sizes, "hidden_layer_sizes")
-        if not sizes:
-            raise ValueError("hidden_layer_sizes must hold at least one size, got none.")
+        sizes = checked_sizes(self.hidden_layer_sizes, "hidden_layer_sizes", at_least_one=True)
         if self.pretrain and self.model != "neumf":
             raise ValueError(f"pretrain=True needs model='neumf', got {self.model!r}.")
         solved = self.user_vector == "solve"

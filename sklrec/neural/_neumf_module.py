@@ -11,11 +11,12 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
-from sklearn.utils import gen_batches
 from torch import nn
 
+from .._linalg import blocks
 from .._pairs import NegativeSampler, uniform_by_row
 from ._criteria import Output
+from ._losses import products_with_items
 from ._modules import Dense, sparse_product
 from ._pair_batches import PairBatch
 from ._training._data import SparseBatch
@@ -32,8 +33,39 @@ BLOCK = 2**18
 BLOCK_ON_GPU = 2**26
 
 
-class NeuMFModule(nn.Module):
-    """GMF, MLP or both, and a last layer that makes a score of what they say of a pair.
+class NCF(nn.Module):
+    """GMF, MLP or both, and a last layer that makes a score of what they say of a pair."""
+
+    def __init__(self, gmf: GMF | None, mlp: MLP | None) -> None:
+        super().__init__()
+        self.gmf = gmf
+        self.mlp = mlp
+        self.last = Dense(sum(part.n_outputs for part in parts_of(self)), 1)
+
+    def score_vectors(
+        self, users: Sequence[torch.Tensor], items: Sequence[torch.Tensor]
+    ) -> torch.Tensor:
+        """Return the scores of pairs.
+
+        Parameters
+        ----------
+        users : sequence of Tensor of shape (n_pairs, n_components)
+            Vectors of users, one tensor for each of the two networks.
+        items : sequence of Tensor of shape (n_pairs, n_candidates, n_components)
+            Vectors of items for each of them.
+
+        Returns
+        -------
+        scores : Tensor of shape (n_pairs, n_candidates)
+        """
+        vectors = zip(parts_of(self), users, items, strict=True)
+        outputs = [part.outputs(p, q) for part, p, q in vectors]
+        scores: torch.Tensor = self.last(torch.cat(outputs, dim=-1)).squeeze(-1)
+        return scores
+
+
+class NeuMFModule(NCF):
+    """GMF, MLP or both, with vectors of items.
 
     Parameters
     ----------
@@ -54,11 +86,11 @@ class NeuMFModule(nn.Module):
         model: str,
         n_negatives: int | None,
     ) -> None:
-        super().__init__()
         sizes = (n_items, n_components, n_negatives is None)
-        self.gmf = None if model == "mlp" else GMF(*sizes)
-        self.mlp = None if model == "gmf" else MLP(*sizes, hidden_layer_sizes)
-        self.last = Dense(sum(part.n_outputs for part in parts_of(self)), 1)
+        super().__init__(
+            gmf=None if model == "mlp" else GMF(*sizes),
+            mlp=None if model == "gmf" else MLP(*sizes, hidden_layer_sizes),
+        )
         self.n_negatives = n_negatives
 
     def encode(self, batch: SparseBatch) -> torch.Tensor:
@@ -70,7 +102,10 @@ class NeuMFModule(nn.Module):
     def forward(self, batch: SparseBatch | PairBatch) -> Output:
         """Return the scores of all items, or in training those of pairs as a tensor."""
         if not isinstance(batch, PairBatch):
-            return Output(ScoresOfAllPairs(self, self.encode(batch), batch.n_entries > 0))
+            parts = parts_of(self)
+            users = self.encode(batch).chunk(len(parts), dim=1)
+            items = [part.items.weight for part in parts]
+            return Output(ScoresOfAllPairs(self, users, items, batch.n_entries > 0))
         if self.n_negatives is None:
             vectors = [part.without_item(batch) for part in parts_of(self)]
             return Output(self.score(torch.cat(vectors, dim=1), batch.items))
@@ -91,11 +126,10 @@ class NeuMFModule(nn.Module):
         scores : Tensor of shape (n_pairs, n_candidates)
         """
         parts = parts_of(self)
-        vectors = users.chunk(len(parts), dim=1)
         items = items.clamp(min=0)
-        outputs = [part.outputs(p, items) for part, p in zip(parts, vectors, strict=True)]
-        scores: torch.Tensor = self.last(torch.cat(outputs, dim=-1)).squeeze(-1)
-        return scores
+        return self.score_vectors(
+            users.chunk(len(parts), dim=1), [part.items(items) for part in parts]
+        )
 
     def fuse(self, gmf: NeuMFModule, mlp: NeuMFModule, alpha: float) -> None:
         """Take over the weights of two modules, of which the last layers are weighted."""
@@ -163,14 +197,14 @@ class Part(nn.Module):
     """What GMF and MLP share: vectors of items, and vectors of users made of others.
 
     A user's vector is the sum of the vectors of the user's items, divided by the root of their
-    number.
+    number. With 0 items there are no vectors, and all are from elsewhere.
     """
 
     n_outputs: int
 
     def __init__(self, n_items: int, n_components: int, has_members: bool) -> None:
         super().__init__()
-        self.items = ItemVectors(n_items, n_components)
+        self.items = ItemVectors(n_items, n_components) if n_items else None
         self.members = ItemVectors(n_items, n_components) if has_members else None
 
     def of_rows(self, batch: SparseBatch) -> torch.Tensor:
@@ -199,11 +233,13 @@ class GMF(Part):
 
     def outputs(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
         """Return what is known of pairs, of shape (n_pairs, n_candidates, n_outputs)."""
-        return users[:, None] * self.items(items)
+        return users[:, None] * items
 
-    def scores(self, users: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    def scores(
+        self, users: torch.Tensor, items: torch.Tensor, weight: torch.Tensor
+    ) -> torch.Tensor:
         """Return the weighted outputs for all items, of shape (n_rows, n_items)."""
-        return (users * weight) @ self.items.weight.T
+        return products_with_items(users * weight, items)
 
 
 class MLP(Part):
@@ -224,22 +260,27 @@ class MLP(Part):
 
     def outputs(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
         """Return what is known of pairs, of shape (n_pairs, n_candidates, n_outputs)."""
-        return self._after_first(self.of_user(users)[:, None] + self.of_item(self.items(items)))
+        return self._after_first(self.of_user(users)[:, None] + self.of_item(items))
 
-    def scores(self, users: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    def scores(
+        self, users: torch.Tensor, items: torch.Tensor, weight: torch.Tensor
+    ) -> torch.Tensor:
         """Return the weighted outputs for all items, of shape (n_rows, n_items).
 
         They are computed in blocks of users and items.
         """
-        of_user, of_item = self.of_user(users), self.of_item(self.items.weight)
+        of_user, of_item = self.of_user(users), self.of_item(items)
         widest = max(layer.out_features for layer in [self.of_user, *self.hidden])
         n_pairs = max(1, (BLOCK if users.device.type == "cpu" else BLOCK_ON_GPU) // widest)
         n_items = min(len(of_item), n_pairs)
         scores = users.new_empty(len(users), len(of_item))
-        for items in gen_batches(len(of_item), n_items):
-            for rows in gen_batches(len(users), max(1, n_pairs // n_items)):
-                first = of_user[rows, None] + of_item[items]
-                scores[rows, items] = self._after_first(first) @ weight
+        for columns in blocks(len(of_item), n_items):
+            for rows in blocks(len(users), max(1, n_pairs // n_items)):
+                if len(users) == 1:  # in place, which saves a fifth of the time
+                    first = of_item[columns].add_(of_user)
+                else:
+                    first = of_user[rows, None] + of_item[columns]
+                scores[rows, columns] = self._after_first(first) @ weight
         return scores
 
     def _after_first(self, h: torch.Tensor) -> torch.Tensor:
@@ -255,33 +296,37 @@ class ScoresOfAllPairs:
 
     Parameters
     ----------
-    module : NeuMFModule
+    module : NCF
         The network.
-    users : Tensor of shape (n_rows, n_vector)
-        Vectors of the users.
+    users : sequence of Tensor of shape (n_rows, n_components)
+        Vectors of the users, one tensor for each of the two networks.
+    items : sequence of Tensor of shape (n_items, n_components)
+        Vectors of the items.
     has_items : Tensor of shape (n_rows,), bool
         Whether there are items of a user. The scores of all others are 0: they include the rows to
         which a batch is filled up.
     """
 
-    module: NeuMFModule
-    users: torch.Tensor
+    module: NCF
+    users: Sequence[torch.Tensor]
+    items: Sequence[torch.Tensor]
     has_items: torch.Tensor
 
     def dense(self) -> torch.Tensor:
         """Return the scores, of shape (n_rows, n_items)."""
         parts = parts_of(self.module)
         last = self.module.last
-        scores = self.users.new_zeros(len(self.users), len(parts[0].items.weight))
-        if not self.has_items.any():
-            return scores
         weights = last.weight[0].split([part.n_outputs for part in parts])
-        vectors = self.users[self.has_items].chunk(len(parts), dim=1)
-        found = sum(
-            part.scores(users, weight)
-            for part, users, weight in zip(parts, vectors, weights, strict=True)
-        )
-        scores[self.has_items] = found + last.bias
+
+        def of(vectors: Sequence[torch.Tensor]) -> torch.Tensor:
+            of_parts = zip(parts, vectors, self.items, weights, strict=True)
+            return sum(part.scores(*found) for part, *found in of_parts) + last.bias
+
+        if self.has_items.all():
+            return of(self.users)
+        scores = self.users[0].new_zeros(len(self.users[0]), len(self.items[0]))
+        if self.has_items.any():
+            scores[self.has_items] = of([users[self.has_items] for users in self.users])
         return scores
 
 

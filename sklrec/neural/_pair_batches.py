@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -24,6 +24,8 @@ class UserPairs(UserRows):
         As those of :class:`UserRows`.
     n_negatives : int
         Number of items to draw for each interaction, of those that its user does not have.
+    weights : ndarray of int64 of shape (n_items,) or None, default=None
+        Weights of the items with which they are drawn, see :class:`NegativeSampler`.
     """
 
     def __init__(
@@ -32,10 +34,11 @@ class UserPairs(UserRows):
         device: torch.device,
         vectors: UserVectors | None,
         n_negatives: int,
+        weights: np.ndarray | None = None,
     ) -> None:
         super().__init__(X, device, vectors)
         self.X = X
-        self.pair_sampler = NegativeSampler(X)
+        self.pair_sampler = NegativeSampler(X, weights)
         self.n_pair_negatives = n_negatives
 
 
@@ -107,6 +110,7 @@ class PairBatches:
     def _batch(self, users: np.ndarray, items: np.ndarray, negatives: np.ndarray) -> PairBatch:
         unique, user = np.unique(users, return_inverse=True)
         rows = self.dataset[torch.from_numpy(unique)].to(self.device)
+        rows = replace(rows, generator=self.generators.device)
         items = np.concatenate([items[:, None].astype(np.int64), negatives], axis=1)
         return PairBatch(
             rows=with_own(cast(UserBatch, rows)),

@@ -312,12 +312,16 @@ def check_precision_follows_X(estimator: BaseEstimator) -> None:
 
 
 def check_score_is_independent_of_the_batch(estimator: BaseEstimator) -> None:
-    """Check that a user's scores are the same alone, with other users and in another order."""
+    """Check that a user's scores and ranking do not depend on the other users or their order."""
     model, X = fitted(estimator)
     scores = model.decision_function(X)
     alone = np.vstack([model.decision_function(X[[user]]) for user in range(10)])
     size = np.abs(scores).max()  # float32 has seven digits
     assert_allclose(alone, scores[:10], rtol=1e-5, atol=1e-5 * size)
+    for user, ranking in enumerate(model.predict_ranking(X[:10], k=5)):
+        of_one = model.predict_ranking(X[[user]], k=5)[0]
+        # Rounding may swap items whose scores are the same but for it.
+        assert_allclose(scores[user][of_one], scores[user][ranking], rtol=1e-5, atol=1e-5 * size)
     backwards = np.arange(X.shape[0])[::-1]
     assert_allclose(
         model.decision_function(X[backwards]), scores[::-1], rtol=1e-5, atol=1e-5 * size

@@ -89,6 +89,26 @@ class SparseBatch:
     generator: torch.Generator | None = None
     index: torch.Tensor | None = None
 
+    @classmethod
+    def of(cls, X: sp.csr_array) -> SparseBatch:
+        """Return all rows of a CSR array as one batch on the CPU, whose memory it may share."""
+        indptr = X.indptr.astype(np.int64)
+        offsets = indptr[:-1]
+        n_entries = indptr[1:] - offsets
+        total = _sums_of_rows(X.data, offsets, n_entries)
+        norm = np.sqrt(_sums_of_rows(np.square(X.data), offsets, n_entries))
+        norm[norm == 0] = 1
+        return cls(
+            values=torch.from_numpy(_writable(X.data.astype(np.float32, copy=False))),
+            items=torch.from_numpy(X.indices.astype(np.int64)),
+            offsets=torch.from_numpy(offsets),
+            n_entries=torch.from_numpy(n_entries),
+            total=torch.from_numpy(total.astype(np.float32, copy=False)),
+            norm=torch.from_numpy(norm.astype(np.float32, copy=False)),
+            n_items=X.shape[1],
+            n_in_halves=None,
+        )
+
     def __len__(self) -> int:
         return self.offsets.shape[0]
 
@@ -98,9 +118,14 @@ class SparseBatch:
         rows = torch.arange(len(self), device=self.items.device)
         return rows.repeat_interleave(self.n_entries, output_size=self.items.shape[0])
 
-    @torch.compiler.disable  # sizes differ from batch to batch
     def normalized(self) -> SparseBatch:
         """Return the rows divided by their Euclidean norms."""
+        if len(self) == 1 and not torch.is_grad_enabled():
+            return replace(self, values=self.values / self.norm)
+        return self._normalized()
+
+    @torch.compiler.disable  # sizes differ from batch to batch
+    def _normalized(self) -> SparseBatch:
         return replace(self, values=self.values / self.norm[self.rows])
 
     def halved(self) -> tuple[SparseBatch, SparseBatch]:
@@ -142,11 +167,12 @@ class SparseBatch:
             n_in_halves=None,
         )
 
-    @torch.compiler.disable
     def dropout(self, p: float, *, training: bool) -> SparseBatch:
         """Drop each entry with probability `p`, and divide the others by 1 - p."""
-        if not (p and training):
-            return self
+        return self._dropped(p) if p and training else self
+
+    @torch.compiler.disable
+    def _dropped(self, p: float) -> SparseBatch:
         kept = torch.empty_like(self.values).bernoulli_(1 - p, generator=self.generator)
         return replace(self, values=self.values * kept.div_(1 - p))
 
@@ -177,6 +203,16 @@ class SparseBatch:
             if isinstance(value, torch.Tensor)
         }
         return replace(self, **tensors)
+
+
+def _sums_of_rows(values: np.ndarray, offsets: np.ndarray, n_entries: np.ndarray) -> np.ndarray:
+    """Return the sum of each row's entries, which depends on the row alone; 0 without entries."""
+    if n_entries.all():
+        return np.add.reduceat(values, offsets)
+    sums = np.zeros(n_entries.size, dtype=values.dtype)
+    filled = np.flatnonzero(n_entries)
+    sums[filled] = np.add.reduceat(values, offsets[filled]) if filled.size else 0
+    return sums
 
 
 def row_sums(values: torch.Tensor, n_entries: torch.Tensor) -> torch.Tensor:

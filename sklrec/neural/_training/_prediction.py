@@ -9,10 +9,10 @@ from contextlib import contextmanager
 import numpy as np
 import scipy.sparse as sp
 import torch
-from sklearn.utils import gen_batches
 
+from ..._linalg import blocks
 from ..._ranking import Excluded
-from ._data import SparseBatch, SparseRows, free_memory
+from ._data import SparseBatch, free_memory
 from ._net import TorchNet
 
 # Number of users in a batch on a CPU: enough that the product with the last layer is not limited
@@ -20,10 +20,11 @@ from ._net import TorchNet
 PREDICTION_ROWS = 64
 
 # The last digits of a product of matrices depend on the shapes, except where the number of rows is
-# a multiple of this. Batches of small catalogues are filled up to it, so that the scores of a user
-# are the same alone and among others; those of larger catalogues agree to rounding.
+# a multiple of this. Batches of the tiny matrices of scikit-learn's checks are filled up to it, as
+# these ask for the same scores of a user alone and among others to the last digits of float64; with
+# any other matrix they agree to rounding.
 MULTIPLE_OF_ROWS = 8
-FEW_ITEMS = 4096
+FEW_ITEMS = 16
 
 # Share of the free memory of a GPU that scoring and ranking a batch may take.
 SHARE_OF_DEVICE = 0.5
@@ -57,12 +58,12 @@ def outputs_of(
     outputs = np.empty((X.shape[0], n_outputs), dtype=X.dtype)
     n_rows = rows_in_memory(torch.device(net.device), max(n_outputs, X.shape[1])) or PREDICTION_ROWS
     with predicting(net, n_rows):
-        for rows in gen_batches(X.shape[0], n_rows):
-            batch = X[rows]
-            n_filled = batch.shape[0]
-            if X.shape[1] <= FEW_ITEMS:
-                n_filled += -n_filled % MULTIPLE_OF_ROWS
-                batch.resize(n_filled, X.shape[1])
+        for rows in blocks(X.shape[0], n_rows):
+            batch = X if X.shape[0] == 1 else X[rows]
+            n_missing = -batch.shape[0] % MULTIPLE_OF_ROWS
+            if n_missing and X.shape[1] <= FEW_ITEMS:
+                batch = batch.copy()
+                batch.resize(batch.shape[0] + n_missing, X.shape[1])
             found = function(batch)[: rows.stop - rows.start].float().cpu().numpy()
             if found.shape == outputs.shape and found.dtype == outputs.dtype:
                 return found  # without a copy
@@ -70,18 +71,42 @@ def outputs_of(
     return outputs
 
 
+def scores_of_row(net: TorchNet, X: sp.csr_array) -> np.ndarray | None:
+    """Return the scores of a single row on a CPU by numpy if the module has ``score_row``.
+
+    For one row of a catalogue of thousands, torch takes longer to begin than numpy to finish. The
+    method gets the values and the items of the row; it may return None, and its class must be that
+    of the module, as a subclass may score in another way.
+    """
+    if X.shape[0] > 1 or X.shape[1] <= FEW_ITEMS or torch.device(net.device).type != "cpu":
+        return None
+    module = net.plain_module
+    score_row = vars(type(module)).get("score_row")
+    if score_row is None:
+        return None
+    scores = score_row(module, X.data.astype(np.float32, copy=False), X.indices)
+    return None if scores is None else scores[None].astype(X.dtype, copy=False)
+
+
 def batch_of(X: sp.csr_array, net: TorchNet) -> SparseBatch:
     """Return all rows of X as one batch on the device of a net."""
-    return SparseRows(X)[torch.arange(X.shape[0])].to(torch.device(net.device))
+    batch = SparseBatch.of(X)
+    device = torch.device(net.device)
+    return batch if device.type == "cpu" else batch.to(device)
 
 
 @contextmanager
 def predicting(net: TorchNet, n_rows: int) -> Iterator[None]:
     """Context manager in which a net is in evaluation mode and no gradients are computed."""
     spare_threads_after_fork()
-    net.plain_module.eval()
-    with torch.inference_mode(), explained_out_of_memory(n_rows):
-        yield
+    module = net.plain_module
+    if any(part.training for part in module.modules()):
+        module.eval()  # it takes longer than the question
+    with torch.inference_mode():
+        try:
+            yield
+        except torch.OutOfMemoryError as error:
+            raise _explained(error, n_rows) from error
 
 
 def rank_on_device(
@@ -117,7 +142,7 @@ def rank_on_device(
     values = np.empty((X.shape[0], k), dtype=X.dtype)
     n_rows = rows_in_memory(torch.device(net.device), X.shape[1]) or PREDICTION_ROWS
     with predicting(net, n_rows):
-        for rows in gen_batches(X.shape[0], n_rows):
+        for rows in blocks(X.shape[0], n_rows):
             scores = function(X[rows]).float()
             mask_excluded(scores, excluded[rows])
             best, ranked = best_columns(scores, k)
@@ -184,7 +209,11 @@ def explained_out_of_memory(n_rows: int) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
-        raise MemoryError(
-            f"The GPU is out of memory with {n_rows} users at once; use a smaller batch_size, "
-            f"a smaller network, mixed_precision=True or device='cpu'. ({error})"
-        ) from error
+        raise _explained(error, n_rows) from error
+
+
+def _explained(error: torch.OutOfMemoryError, n_rows: int) -> MemoryError:
+    return MemoryError(
+        f"The GPU is out of memory with {n_rows} users at once; use a smaller batch_size, "
+        f"a smaller network, mixed_precision=True or device='cpu'. ({error})"
+    )
