@@ -61,6 +61,12 @@ def load_citeulike(folder: str | os.PathLike, variant: str) -> Bunch:
     return bunch
 
 
+def citeulike_titles(folder: Path) -> sp.csr_array:
+    """Return the words in the titles of citeulike-a, of ``citeulike-a-titles.npz``."""
+    with np.load(folder / "citeulike-a-titles.npz", allow_pickle=False) as packed:
+        return _csr(packed, "title_bow")
+
+
 def load_gowalla(folder: str | os.PathLike) -> Bunch:
     """Load ``gowalla.npz``: all check-ins, and its published ``train``, ``valid``, ``test``."""
     with np.load(Path(folder) / "gowalla.npz", allow_pickle=False) as packed:

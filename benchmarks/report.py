@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from _compare import holm
+from _content_tables import content_tables
 from _metrics import BEYOND, METRICS, TESTED
 from _plot import METRIC, Panels, Point, draw, is_current
 from _table import Table
@@ -52,7 +53,7 @@ class Report:
     Parameters
     ----------
     results : Path
-        Folder with ``accuracy.csv``, ``settings_found.csv``, ``ablations.csv`` and others.
+        Folder with ``accuracy.csv``, ``settings_found.csv``, ``ablations.csv``, ``content.csv``...
     published : Path
         The published figures.
     """
@@ -63,6 +64,7 @@ class Report:
         self.candidates = read(results / "settings_found.csv")
         self.ablations = read(results / "ablations.csv")
         self.published = read(published)
+        self.content = content_tables(read(results / "content.csv"), self.accuracy)
 
     def names(self) -> list[str]:
         """Return the names of all tables that there are results for."""
@@ -77,7 +79,7 @@ class Report:
             **{f"ablation, {r['group']}": [r] for r in self.ablations if not r["split"].isdigit()},
             "settings": shown,
         }
-        return [name for name in rows if rows[name]]
+        return [*(name for name in rows if rows[name]), *self.content]
 
     def of(self, name: str) -> list[dict]:
         """Return the rows of ``DATA SET, SPLIT``."""
@@ -87,6 +89,8 @@ class Report:
         """Return a table: ``readme``, ``DATA SET, SPLIT``, ``ablation, GROUP`` and others."""
         if name not in self.names():
             raise ValueError(f"There is no table {name!r}, only {'; '.join(self.names())}.")
+        if name in self.content:
+            return self.content[name]
         if name == "readme":
             return self._readme()
         if name == "choosing":

@@ -75,6 +75,24 @@ def users_posterior(w, x, symmetric):
     return linear(w, "users.rest.2", h).chunk(2, dim=1)
 
 
+@torch.no_grad()
+def adapt_items(w, features, nll):
+    """Set the weights of the items' autoencoder that depend on the features."""
+    n_items, n_features = features.shape
+    count = (features != 0).sum(dim=0)
+    if "items.encoder.first.weight" in w:
+        first = w["items.encoder.first.weight"]
+        n_outputs = first.shape[1]
+        first *= ((n_features + n_outputs) / (count.sum() / n_items + n_outputs)) ** 0.5
+    bias = w["items.item_layer.bias"]
+    if nll is logistic_nll:
+        bias[:] = ((count + 0.5) / (n_items - count + 0.5)).log()
+    elif nll is multinomial_nll:
+        bias[:] = ((features.sum(dim=0) + 0.5) / (features.sum() + 1)).log()
+    else:
+        bias[:] = features.mean(dim=0)
+
+
 def by_hand(
     X,
     F,
@@ -84,7 +102,7 @@ def by_hand(
     coupled=None,
     nll=logistic_nll,
     beta=lambda n: min(n / 5000, 0.2),
-    item_beta=lambda n: min(n / 5000, 0.1),
+    item_beta=lambda n: 0.1,
     item_dropout=0.0,
 ):
     """Return the passes of an epoch: equations 10 and 11, turned around, for means over batches.
@@ -101,6 +119,8 @@ def by_hand(
 
     def fix_content(w):
         nonlocal content
+        if content is None:  # before the first step
+            adapt_items(w, features, nll)
         mu, _ = encoder(w, "items.encoder", unit_rows(features)).chunk(2, dim=1)
         content = mu.detach()
 

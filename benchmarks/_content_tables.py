@@ -1,0 +1,95 @@
+"""Tables of the benchmark of item content, from its committed results."""
+
+from __future__ import annotations
+
+from _table import Table
+
+RANKINGS = [
+    # Heading, ranking, metric.
+    ("new among new, Recall@20", "new among new", "recall@20"),
+    ("NDCG@100", "new among new", "ndcg@100"),
+    ("old among old, NDCG@100", "old among old", "ndcg@100"),
+    ("all, NDCG@100", "all among all", "ndcg@100"),
+    ("new among all, Recall@20", "new among all", "recall@20"),
+]
+AUTHORS = ("P=1", "P=10")
+WITHOUT_CONTENT = ("EASE", "Mult-VAE")
+
+
+def content_tables(rows: list[dict], accuracy: list[dict]) -> dict[str, Table]:
+    """Return the tables by name, for those there are results for.
+
+    Parameters
+    ----------
+    rows, accuracy : list of dict
+        Rows of ``content.csv`` and of ``accuracy.csv``, of which some models without content go
+        beside those with content.
+    """
+    datasets = list(dict.fromkeys(row["dataset"] for row in rows))
+    tables = {f"content, {name}, new items": _new_items(rows, name) for name in datasets}
+    tables["content, old items"] = _old_items(rows, accuracy, datasets)
+    tables["content, splits of Li & She"] = _of_authors(rows, datasets)
+    return {name: table for name, table in tables.items() if table.rows}
+
+
+def _new_items(rows: list[dict], dataset: str) -> Table:
+    rows = [row for row in rows if (row["dataset"], row["split"]) == (dataset, "new items")]
+    lines = {}
+    for row in rows:
+        lines.setdefault(row["model"], {})[row["ranking"]] = row
+    columns = []
+    for _, ranking, metric in RANKINGS:
+        columns.append(_column([found.get(ranking) for found in lines.values()], metric))
+    users = [int(row["n_users"]) for row in rows if row["ranking"] == "new among new"]
+    caption = f"Mean ± standard error over {users[0]:,} test users with new items." if users else ""
+    header = ["model", *(heading for heading, _, _ in RANKINGS)]
+    return _table(header, list(lines), columns, caption)
+
+
+def _old_items(rows: list[dict], accuracy: list[dict], datasets: list[str]) -> Table:
+    """Return the NDCG@100 of the canonical splits."""
+    rows = [row for row in rows if row["split"] == "canonical"]
+    beside = [r for r in accuracy if r["split"] == "canonical" and r["model"] in WITHOUT_CONTENT]
+    found = {(r["model"], r["dataset"]): r for r in [*beside, *rows]} if rows else {}
+    models = list(dict.fromkeys(model for model, _ in found))
+    columns = [_column([found.get((m, d)) for m in models], "ndcg@100") for d in datasets]
+    caption = (
+        "NDCG@100, mean ± standard error over the test users of the canonical splits. "
+        f"{' and '.join(WITHOUT_CONTENT)} read no content."
+    )
+    return _table(["model", *datasets], models, columns, caption)
+
+
+def _of_authors(rows: list[dict], datasets: list[str]) -> Table:
+    found = {(r["model"], r["dataset"], r["split"]): r for r in rows if r["split"] in AUTHORS}
+    models = list(dict.fromkeys(model for model, _, _ in found))
+    places = [(d, s) for d in datasets for s in AUTHORS if any(key[1:] == (d, s) for key in found)]
+    header, columns = ["model"], []
+    for dataset, split in places:
+        for metric in ("recall@50", "recall@300"):
+            header.append(f"{dataset}, {split}, {metric.capitalize()}")
+            columns.append(_column([found.get((m, dataset, split)) for m in models], metric, False))
+    caption = "Share of all items to find; the training items are not ranked."
+    return _table(header, models, columns, caption)
+
+
+def _column(found: list[dict | None], metric: str, error: bool = True) -> list[str]:
+    """Return the figures of one column, the best in bold."""
+    values = [float(row[metric]) if row else float("-inf") for row in found]
+    cells = []
+    for row, value in zip(found, values, strict=True):
+        if row is None:
+            cells.append("")
+            continue
+        mark = "**" if value == max(values) else ""
+        cell = f"{mark}{_short(row[metric])}{mark}"
+        cells.append(f"{cell} ± {_short(row[f'{metric}_se'])}" if error else cell)
+    return cells
+
+
+def _table(header: list[str], names: list[str], columns: list[list[str]], caption: str) -> Table:
+    return Table(header, [list(line) for line in zip(names, *columns, strict=True)], caption)
+
+
+def _short(number: str) -> str:
+    return f"{float(number):.3f}".replace("0.", ".", 1)

@@ -1,0 +1,247 @@
+"""The table of the benchmark of item content: data sets and models with their settings.
+
+Rows are as in ``settings.py``, with the form of the features besides. A range for a data set and
+split, such as "citeulike-a, new items", goes before the range for all. The authors' splits have no
+validation users, and settings there are those of the canonical split, or one point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import _data
+import settings
+from _content import AUTHORS, CANONICAL, NEW_ITEMS, ContentDataset, plots_and_attributes, words
+from _runs import Model, check_range
+from sklearn.base import clone
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import ParameterGrid
+
+from sklrec.dummy import PopularityRecommender
+from sklrec.factorization import WMF
+from sklrec.hybrid import (
+    CDL,
+    CTR,
+    CVAE,
+    DAVE,
+    DICER,
+    MDCVAE,
+    AddEASE,
+    CollectiveEASE,
+    CondVAE,
+    ContentELSA,
+    CoVAE,
+    DeepMusic,
+    FactorizationMachine,
+    FactorsFromContent,
+)
+from sklrec.linear import EASE
+from sklrec.neighbors import ItemKNN
+from sklrec.neural import MultVAE
+
+_BY_NAME = {dataset.name: dataset for dataset in settings.DATASETS}
+DATASETS = [
+    # Tags were given by users who have the article, test users among them: titles alone.
+    ContentDataset(_BY_NAME["citeulike-a"], "titles", _data.citeulike_titles, "a"),
+    ContentDataset(_BY_NAME["citeulike-t"], "words", words, "t"),
+    ContentDataset(_BY_NAME["ml-1m"], "plots and attributes", plots_and_attributes),
+]
+A, T, ML = (dataset.name for dataset in DATASETS)
+NEW, OLD, ALL = "new among new", "old among old", "all among all"
+
+
+@dataclass(frozen=True)
+class ContentModel(Model):
+    """A row of the table of settings, with the form of the features.
+
+    Parameters
+    ----------
+    form : str
+        Form of the features, "none" for a model that reads none.
+    form_on : mapping of str to str
+        Another form on a data set.
+    chosen_for : tuple of str
+        Settings for new items are chosen by the mean NDCG@100 of these.
+    """
+
+    form: str = "none"
+    form_on: Mapping[str, str] = field(default_factory=dict)
+    chosen_for: tuple[str, ...] = (NEW,)
+
+    def at(self, dataset: str, split: str) -> list[Any]:
+        """Return the estimators to choose from: one where there is no choice, or none."""
+        place = f"{dataset}, {split}"
+        if not {dataset, split, place}.isdisjoint(self.skip):
+            return []
+        grid = {} if split in AUTHORS else self.search
+        for name in (dataset, split, place):
+            grid = self.search_on.get(name, grid)
+        base = clone(self.estimator)
+        for name in (dataset, split, place):
+            base.set_params(**self.adapted.get(name, {}))
+        check_range(base, grid)
+        return [clone(base).set_params(**point) for point in ParameterGrid(grid)]
+
+    def form_at(self, dataset: str) -> str:
+        """Return the form of the features on a data set."""
+        return self.form_on.get(dataset, self.form)
+
+
+LINEAR = {"form": "tf-idf", "form_on": {ML: "svd"}}
+# Those of ``settings.py``.
+LAMBDA = {A: {"lambda_": 50}, T: {"lambda_": 50}, ML: {"lambda_": 500}}
+OF_WMF = {
+    A: {"recommender": WMF(256, lambda_=1e-4, unobserved_weight=0.1)},
+    T: {"recommender": WMF(256, lambda_=1e-4, unobserved_weight=0.1)},
+    ML: {"recommender": WMF(256, lambda_=0.01, unobserved_weight=0.15)},
+}
+
+# Few epochs, which are enough with this rate.
+OF_VAE = {"learning_rate": 3e-3, "max_epochs": 25, "batch_size": 250, "n_annealing_steps": 1_500}
+SIZES: dict = {ML: {"hidden_layer_sizes": (100,), "n_components": 50, "max_epochs": 40}}
+# Item vectors that stay close to the content, and small batches, in which they grow fast.
+STRONG = {
+    "lambda_v": 116,
+    "learning_rate": 5e-3,
+    "batch_size": 200,
+    "n_annealing_steps": 1_000,
+    "n_item_annealing_steps": 0,
+}
+
+MODELS = [
+    ContentModel("Popularity", PopularityRecommender()),
+    ContentModel("EASE", EASE(), paper="Steck 2019", adapted=LAMBDA),
+    ContentModel(
+        "Content neighbours",
+        ItemKNN(1000),
+        paper="Lops et al. 2011",
+        **LINEAR,
+        search_on={ML: {"n_neighbors": [100, 1000]}},
+    ),
+    ContentModel(
+        "CollectiveEASE",
+        CollectiveEASE(content_weight=4),
+        paper="Jeunen et al. 2020",
+        **LINEAR,
+        adapted=LAMBDA,
+        search_on={ML: {"content_weight": [1, 4, 16, 64]}},
+    ),
+    ContentModel(
+        "AddEASE",
+        AddEASE(),
+        paper="Jeunen et al. 2020",
+        **LINEAR,
+        adapted=LAMBDA,
+        search_on={ML: {"content_share": [0.1, 0.3, 0.5]}},
+        skip=(T,),
+    ),
+    ContentModel(
+        "Ridge to factors of WMF",
+        FactorsFromContent(regressor=Ridge(alpha=1)),
+        paper="van den Oord et al. 2013",
+        **LINEAR,
+        adapted=OF_WMF,
+        # Items with users keep their factors.
+        search_on={f"{ML}, new items": {"regressor__alpha": [1, 4]}},
+    ),
+    ContentModel(
+        "ContentELSA",
+        ContentELSA(max_epochs=12),
+        paper="Vančura et al. 2024",
+        **LINEAR,
+        adapted={NEW_ITEMS: {"max_epochs": 4}},
+        chosen_for=(NEW, OLD),
+        search_on={
+            f"{ML}, new items": {"max_epochs": [5, 10, 20]},
+        },
+    ),
+    ContentModel(
+        "ContentELSA, no free part",
+        ContentELSA(free_part=False, max_epochs=3),
+        paper="Vančura et al. 2024",
+        **LINEAR,
+        search_on={
+            f"{ML}, new items": {"max_epochs": [3, 5, 10]},
+        },
+        adapted={CANONICAL: {"max_epochs": 12}},
+    ),
+    ContentModel(
+        "Factorization machine",
+        FactorizationMachine(learning_rate=3e-3, max_epochs=25),
+        paper="Rendle 2010",
+        **LINEAR,
+        adapted={NEW_ITEMS: {"max_epochs": 15}},
+    ),
+    ContentModel("CTR", CTR(n_topic_iter=5), paper="Wang & Blei 2011", form="counts", skip=(T,)),
+    ContentModel(
+        "CDL",
+        CDL(n_pretraining_epochs=10, max_epochs=15),
+        paper="Wang et al. 2015",
+        form="binary",
+        skip=(T,),
+    ),
+    ContentModel(
+        "CVAE",
+        CVAE(learning_rate=3e-3, n_pretraining_epochs=10, max_epochs=15),
+        paper="Li & She 2017",
+        form="binary",
+        skip=(f"{T}, canonical", f"{T}, new items"),
+    ),
+    ContentModel(
+        "DeepMusic",
+        DeepMusic(lambda_=1e-3, unobserved_weight=0.1, max_epochs=15),
+        paper="van den Oord et al. 2013",
+        **LINEAR,
+        skip=(T,),
+    ),
+    ContentModel(
+        "Mult-VAE",
+        MultVAE(150, hidden_layer_sizes=(), **OF_VAE),
+        paper="Liang et al. 2018",
+        adapted=SIZES,
+        skip=(NEW_ITEMS, *AUTHORS),
+    ),
+    ContentModel(
+        "MD-CVAE",
+        MDCVAE(150, **OF_VAE),
+        paper="Zhu & Chen 2022",
+        form="binary",
+        adapted=SIZES,
+        skip=(NEW_ITEMS, *AUTHORS),
+    ),
+    ContentModel(
+        "MDsym-CVAE",
+        MDCVAE(150, symmetric=True, **OF_VAE),
+        paper="Zhu & Chen 2022",
+        form="binary",
+        adapted={**SIZES, NEW_ITEMS: STRONG, f"{ML}, new items": STRONG | SIZES[ML]},
+        skip=(T, *AUTHORS),
+    ),
+    ContentModel(
+        "CoVAE",
+        CoVAE(n_feature_epochs=10, max_epochs=15),
+        paper="Chen & de Rijke 2018",
+        form="binary",
+        skip=(T, NEW_ITEMS, *AUTHORS),
+    ),
+    ContentModel(
+        "CondVAE",
+        CondVAE(150, hidden_layer_sizes=(), **OF_VAE),
+        paper="Pang et al. 2019",
+        form="binary",
+        adapted=SIZES,
+        skip=(T, NEW_ITEMS, *AUTHORS),
+    ),
+    ContentModel(
+        "DICER",
+        DICER(max_epochs=10),
+        paper="Zhang et al. 2020",
+        form="binary",
+        skip=(T, *AUTHORS),
+    ),
+    ContentModel(
+        "DAVE", DAVE(max_epochs=10), paper="Yi et al. 2021", form="binary", skip=(T, *AUTHORS)
+    ),
+]

@@ -1,0 +1,224 @@
+"""The benchmark of item content: its tasks, its features, its choices, its rows."""
+
+import csv
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from numpy.testing import assert_allclose, assert_array_equal
+
+pytest.importorskip("torch")
+
+import content
+import settings_content
+from _content import CANONICAL, NEW_ITEMS, ContentDataset, Task
+from _content_tables import content_tables
+from _runs import Dataset
+from settings_content import ContentModel
+
+from sklrec.datasets import make_interactions
+from sklrec.dummy import PopularityRecommender
+from sklrec.hybrid import CollectiveEASE, CondVAE
+from sklrec.linear import EASE
+from sklrec.metrics import evaluate_new_items
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Return a folder with interactions, words and one split of the authors."""
+    X = make_interactions(150, 40, n_interactions=2400, activity_sigma=0.3, random_state=0).data
+    sp.save_npz(tmp_path / "X.npz", sp.csr_matrix(X))
+    rng = np.random.default_rng(0)
+    sp.save_npz(tmp_path / "F.npz", sp.csr_matrix(rng.poisson(0.5, (40, 12)).astype(np.float32)))
+    users, items = X.nonzero()
+    train = rng.random(len(users)) < 0.5
+    pairs = {
+        f"a_{part}_1_{name}": values[chosen]
+        for part, chosen in (("train", train), ("test", ~train))
+        for name, values in (("user", users), ("item", items))
+    }
+    np.savez(tmp_path / "citeulike-splits.npz", **pairs)
+    return tmp_path
+
+
+@pytest.fixture
+def small():
+    def load(name):
+        return lambda folder: sp.csr_array(sp.load_npz(folder / f"{name}.npz"))
+
+    return ContentDataset(
+        Dataset("small", load("X"), 20, {"canonical": 1}), "words", load("F"), "a"
+    )
+
+
+def test_candidates_meet_neither_the_new_items_nor_the_test_users(small, data):
+    tasks = small.tasks(NEW_ITEMS, data)
+    X, F = (sp.csr_array(sp.load_npz(data / f"{name}.npz")) for name in "XF")
+    final, candidate = tasks["final"], tasks["candidate"]
+    assert not final.train[:, final.new_items].nnz
+    assert not final.fold_in[:, final.new_items].nnz
+    assert candidate.train.shape[1] == len(final.old_items) == 36
+    assert_array_equal(candidate.counts.toarray(), F[final.old_items].toarray())
+    assert not candidate.train[:, candidate.new_items].nnz
+    assert candidate.held_out[:, candidate.new_items].nnz
+    # The held-out rows of the two tasks are those of different users.
+    rows = {tuple(row) for row in X[:, final.old_items].toarray()}
+    of_candidates = (candidate.fold_in + candidate.held_out).toarray()
+    of_test = (final.fold_in + final.held_out)[:, final.old_items].toarray()
+    assert {tuple(row) for row in of_candidates} <= rows
+    assert not {tuple(row) for row in of_candidates} & {tuple(row) for row in of_test}
+
+
+def test_features_are_learnt_from_the_old_items():
+    counts = sp.csr_array(
+        np.array([[2, 1, 0], [1, 0, 0], [1, 1, 1], [3, 1, 0], [1, 1, 0], [0, 9, 9]])
+    )
+    X = sp.csr_array(np.ones((2, 6)))
+    task = Task(X, X, X, counts, new_items=np.array([5]))
+    assert task.features("none") is None
+    assert_array_equal(task.features("counts").toarray(), counts.toarray())
+    # The last word is in one old item, the second one in four; five are wanted.
+    assert_array_equal(task.features("binary").toarray(), [[1], [1], [1], [1], [1], [0]])
+    assert_allclose(task.features("tf-idf").toarray(), [[1], [1], [1], [1], [1], [0]])
+
+
+def test_new_items_are_met_after_the_fit_where_the_model_can(small, data):
+    task = small.tasks(NEW_ITEMS, data)["final"]
+    old, new, F = task.old_items, task.new_items, task.features("counts")
+    model, order = content.fitted(CollectiveEASE(20), task, "counts")
+    assert_array_equal(order, [*old, *new])
+    expected = CollectiveEASE(20).fit(task.train[:, old], item_features=F[old]).with_items(F[new])
+    scores = expected.decision_function(task.fold_in[:, order])
+    assert_allclose(model.decision_function(task.fold_in[:, order]), scores)
+    found = content.per_user(model, task, order)
+    # A fit that knows the new items without interactions gives the same.
+    offline = CollectiveEASE(20).fit(task.train, item_features=F)
+    expected = evaluate_new_items(
+        offline, task.fold_in, task.held_out, content.METRICS, new_items=task.new_items
+    )
+    for ranking, values in found.items():
+        for metric, value in values.items():
+            assert_allclose(
+                value, expected[ranking].per_user[metric], err_msg=f"{ranking} {metric}"
+            )
+    small_vae = CondVAE(2, hidden_layer_sizes=(), max_epochs=1, random_state=0)
+    _, order = content.fitted(small_vae, task, "counts")
+    assert_array_equal(order, np.arange(40))
+
+
+def test_recall_of_the_authors_is_over_all_targets(small, data):
+    task = small.tasks("P=1", data)["final"]
+    model = PopularityRecommender().fit(task.train)
+    found = content.per_user(model, task, np.arange(40))["all among all"]
+    # All other items of 40 are among the first 50.
+    has = np.diff(task.held_out.indptr) > 0
+    assert_allclose(found["recall@50"][has], 1)
+    assert np.isnan(found["recall@50"][~has]).all()
+    ranking = model.predict_ranking(task.fold_in, k=5)
+    short = content.recall_over_targets(model, task.fold_in, task.held_out, ks=(5,))["recall@5"]
+    for user in np.flatnonzero(has)[:20]:
+        targets = set(task.held_out[[user]].indices.tolist())
+        assert_allclose(short[user], len(targets & set(ranking[user].tolist())) / len(targets))
+
+
+def test_settings_are_chosen_without_test_users_and_kept(small, data, tmp_path, monkeypatch):
+    models = [
+        ContentModel("EASE", EASE(20)),
+        ContentModel(
+            "CollectiveEASE",
+            CollectiveEASE(20),
+            form="counts",
+            search={"content_weight": [0.1, 100]},
+            search_on={"P=1": {"content_weight": [1]}},
+        ),
+    ]
+    monkeypatch.setattr(settings_content, "DATASETS", [small])
+    monkeypatch.setattr(settings_content, "MODELS", models)
+    folders = {"data": data, "runs": tmp_path / "runs", "threads": 1}
+    rows = []
+    for split in (CANONICAL, NEW_ITEMS, "P=1"):
+        benchmark = content.Benchmark(small, split, **folders)
+        assert benchmark.rows(models[1]) == []
+        for model in models:
+            benchmark.run(model)
+            rows += benchmark.rows(model)
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*.json")}
+    assert len(kept) == 6 + 2 * 2
+    for split in (CANONICAL, NEW_ITEMS, "P=1"):
+        benchmark = content.Benchmark(small, split, **folders)
+        benchmark.run(models[1])
+    assert kept == {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*.json")}
+
+    chosen = [row for row in rows if row["model"] == "CollectiveEASE"]
+    assert [row["n_candidates"] for row in chosen] == [2, 2, 2, 2, 2, 1]
+    assert [row["ranking"] for row in chosen[1:5]] == [
+        *("new among new", "old among old", "all among all", "new among all")
+    ]
+    task = small.tasks(NEW_ITEMS, data)["candidate"]
+    values = []
+    for weight in (0.1, 100):
+        model, order = content.fitted(CollectiveEASE(20, content_weight=weight), task, "counts")
+        values.append(np.nanmean(content.per_user(model, task, order)["new among new"]["ndcg@100"]))
+    weight = (0.1, 100)[int(np.argmax(values))]
+    assert f"content_weight={weight}" in chosen[1]["settings"]
+    assert_allclose(float(chosen[1]["valid_ndcg@100"]), max(values), atol=1e-4)
+
+    # Rows of a table are replaced by those of the same name, and others stay.
+    table = tmp_path / "content.csv"
+    with table.open("w", newline="") as file:
+        writer = csv.DictWriter(file, content.COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows[:3])
+    merged = content.merged(table, rows[2:])
+    assert [content._name(row) for row in merged] == [content._name(row) for row in rows]
+
+
+@pytest.mark.parametrize("model", settings_content.MODELS, ids=lambda model: model.name)
+def test_settings_are_parameters_within_their_constraints(model):
+    for dataset in settings_content.DATASETS:
+        for split in dataset.splits:
+            for estimator in model.at(dataset.name, split):
+                estimator._validate_params()
+
+
+def test_a_split_that_there_is_not_is_named(small, data):
+    with pytest.raises(ValueError, match=r"small has no split 'P=2', only canonical, new items"):
+        small.tasks("P=2", data)
+
+
+def test_tables_have_the_best_in_bold_and_models_without_content_beside():
+    def row(model, dataset, split, ranking="all among all", **figures):
+        empty = dict.fromkeys(content.COLUMNS, "")
+        return {
+            **empty,
+            **{f"{name}_se": "0.0100" for name in figures},
+            **{name: f"{value:.4f}" for name, value in figures.items()},
+            **{"model": model, "dataset": dataset, "split": split, "ranking": ranking},
+            "n_users": "555",
+        }
+
+    accuracy = [row("EASE", "a", "canonical", **{"ndcg@100": 0.325})]
+    accuracy += [row("RecVAE", "a", "canonical", **{"ndcg@100": 0.5})]
+    rows = [row("CollectiveEASE", "a", "canonical", **{"ndcg@100": 0.346})]
+    all_three = {"recall@20": 0.4, "recall@40": 0.5, "ndcg@100": 0.3}
+    for ranking in ("new among new", "old among old", "all among all", "new among all"):
+        rows.append(row("ContentELSA", "a", "new items", ranking, **all_three))
+    rows.append(row("ContentELSA", "a", "P=1", **{"recall@50": 0.1, "recall@300": 0.25}))
+    tables = content_tables(rows, accuracy)
+    assert list(tables) == [
+        "content, a, new items",
+        "content, old items",
+        "content, splits of Li & She",
+    ]
+    assert tables["content, old items"].rows == [
+        ["EASE", ".325 ± .010"],
+        ["CollectiveEASE", "**.346** ± .010"],
+    ]
+    cells = [f"**{value}** ± .010" for value in (".400", ".300", ".300", ".300", ".400")]
+    assert tables["content, a, new items"].rows == [["ContentELSA", *cells]]
+    assert tables["content, splits of Li & She"].header[1:] == [
+        "a, P=1, Recall@50",
+        "a, P=1, Recall@300",
+    ]
+    assert tables["content, splits of Li & She"].rows == [["ContentELSA", "**.100**", "**.250**"]]
+    assert content_tables([], accuracy) == {}
