@@ -74,7 +74,7 @@ $(BIN)/python:
 
 $(VENV)/.demo: EXTRAS = test
 $(VENV)/.test: EXTRAS = test,neural,bench,distributed
-$(VENV)/.docs: EXTRAS = docs,neural
+$(VENV)/.docs: EXTRAS = docs,neural,distributed
 $(VENV)/.bench: EXTRAS = bench,neural
 $(VENV)/.demo $(VENV)/.test $(VENV)/.docs $(VENV)/.bench: $(BIN)/python $(SETUP)
 	$(INSTALL) -e ".[$(EXTRAS)]"

@@ -25,6 +25,8 @@ from sklrec.hybrid import (
     CDL,
     CTR,
     CVAE,
+    DAVE,
+    DICER,
     MDCVAE,
     AddEASE,
     CollectiveEASE,
@@ -231,5 +233,15 @@ MODELS = [
         form="binary",
         adapted=SIZES,
         skip=(T, NEW_ITEMS, *AUTHORS),
+    ),
+    ContentModel(
+        "DICER",
+        DICER(max_epochs=10),
+        paper="Zhang et al. 2020",
+        form="binary",
+        skip=(T, *AUTHORS),
+    ),
+    ContentModel(
+        "DAVE", DAVE(max_epochs=10), paper="Yi et al. 2021", form="binary", skip=(T, *AUTHORS)
     ),
 ]

@@ -26,6 +26,7 @@ from sklrec.distributed import (
     rank_to_parquet,
     split_blocks,
 )
+from sklrec.distributed._by_item import read_by_item, read_users, write_by_item
 from sklrec.distributed._tasks import run_tasks
 from sklrec.dummy import PopularityRecommender, RandomRecommender
 from sklrec.factorization import WMF
@@ -53,11 +54,13 @@ def as_text(numbers):
     return [f"é{number}" * (1 + number % 3) for number in numbers.tolist()]
 
 
-def write(folder, users, items, values=None, n_files=3, row_group_size=500):
+def write(folder, users, items, values=None, times=None, n_files=3, row_group_size=500):
     folder.mkdir(parents=True, exist_ok=True)
     columns = {"user": users, "item": items}
     if values is not None:
         columns["rating"] = values
+    if times is not None:
+        columns["when"] = times
     for i in range(n_files):
         part = {name: pa.array(column[i::n_files]) for name, column in columns.items()}
         pq.write_table(pa.table(part), folder / f"{i}.parquet", row_group_size=row_group_size)
@@ -69,6 +72,13 @@ def whole(blocks):
     ids = np.concatenate([blocks.user_ids(i) for i in range(len(blocks))])
     order = np.argsort(ids)
     return ids[order], sp.csr_array(sp.vstack(list(blocks)))[order]
+
+
+def whole_times(blocks):
+    """Return the times of all rows of the blocks, in the order of the ids."""
+    ids = np.concatenate([blocks.user_ids(i) for i in range(len(blocks))])
+    times = [blocks.times(i) for i in range(len(blocks))]
+    return sp.csr_array(sp.vstack(times))[np.argsort(ids)]
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +111,7 @@ def a_worker_dies(client, when):
         os.kill(next(iter(pids)), signal.SIGKILL)
         killed.append(True)
 
-    client.wait_for_workers(2, timeout=60)
+    client.wait_for_workers(2, timeout=300)
     pids = client.run(os.getpid).values()
     killed = []
     thread = Thread(target=kill)
@@ -109,7 +119,7 @@ def a_worker_dies(client, when):
     yield
     thread.join()
     assert killed
-    client.wait_for_workers(2, timeout=60)
+    client.wait_for_workers(2, timeout=300)
 
 
 def some_files(folder, pattern, n=1):
@@ -157,6 +167,72 @@ def test_values_and_duplicates_are_those_of_the_encoder(duplicates, tmp_path):
     assert_array_equal(whole(blocks)[1].toarray(), expected.toarray())
 
 
+def files_in_order(table):
+    """Return the columns of a table as it is read: files in the order of their names."""
+    found = pa.concat_tables([pq.read_table(path) for path in sorted(table.glob("*.parquet"))])
+    return tuple(found[name].to_numpy(zero_copy_only=False) for name in found.column_names)
+
+
+@pytest.mark.parametrize(
+    ("kind", "duplicates"),
+    [("int64", "sum"), ("float64", "last"), ("datetime64[s]", "last"), ("datetime64[D]", "sum")],
+)
+def test_times_are_those_of_the_encoder(kind, duplicates, tmp_path):
+    users, items = interactions()
+    rng = np.random.default_rng(1)
+    values = rng.integers(1, 6, users.size)
+    times = rng.integers(-50, 50, users.size).astype(kind)  # many are equal, some zero
+    table = write(tmp_path / "table", users, items, values, times)
+    expected, latest = InteractionEncoder(
+        value="rating", time="when", duplicates=duplicates
+    ).fit_transform(files_in_order(table), return_time=True)
+    blocks = encode_parquet(
+        table, tmp_path / "b", value="rating", time="when", duplicates=duplicates, n_blocks=3
+    )
+    X, found = whole(blocks)[1], whole_times(blocks)
+    assert_array_equal(X.toarray(), expected.toarray())
+    for name in ("data", "indices", "indptr"):
+        assert_array_equal(getattr(found, name), getattr(latest, name))
+    assert found.dtype == latest.dtype
+    assert blocks.time_range == (latest.data.min(), latest.data.max())
+    assert Blocks(blocks.path).time_range == blocks.time_range
+
+
+def test_without_times_the_last_of_duplicates_is_that_of_the_last_row(tmp_path):
+    users, items = interactions()
+    values = np.arange(1, users.size + 1)
+    table = write(tmp_path / "table", users, items, values)
+    expected = InteractionEncoder(duplicates="last").fit_transform(files_in_order(table))
+    blocks = encode_parquet(
+        table, tmp_path / "blocks", value="rating", duplicates="last", n_blocks=3
+    )
+    assert_array_equal(whole(blocks)[1].toarray(), expected.toarray())
+    assert blocks.time_range is None
+    with pytest.raises(ValueError, match="has no times: pass `time` to encode_parquet"):
+        blocks.times(0)
+
+
+def test_a_dataframe_of_dask_is_read_in_the_order_of_its_partitions(tmp_path):
+    frames = pytest.importorskip("dask.dataframe")
+    pd = pytest.importorskip("pandas")
+    rows = pd.DataFrame({"user": 1, "item": np.arange(24) % 2, "rating": np.arange(24) + 1.0})
+    blocks = encode_parquet(
+        frames.from_pandas(rows, npartitions=12),  # 10 follows 9, not 1
+        tmp_path / "blocks",
+        value="rating",
+        duplicates="last",
+        n_blocks=1,
+    )
+    assert_array_equal(blocks[0].toarray(), [[23, 24]])
+
+
+def test_times_with_a_time_zone_are_in_utc(tmp_path):
+    when = pa.array([0, 1], pa.timestamp("s", tz="America/New_York"))  # of an instant in UTC
+    pq.write_table(pa.table({"user": [1, 2], "item": [1, 2], "when": when}), tmp_path / "t.parquet")
+    blocks = encode_parquet(tmp_path / "t.parquet", tmp_path / "b", time="when", n_blocks=1)
+    assert blocks.time_range == (0, 10**9)
+
+
 def test_users_are_spread_over_blocks(tmp_path):
     for kind, users in (("numbers", np.arange(4000)), ("texts", as_text(np.arange(4000)))):
         table = write(tmp_path / kind, users, np.zeros(4000, dtype=int))
@@ -201,6 +277,9 @@ def test_the_encoder_of_the_blocks_encodes_new_tables(tmp_path):
         ({"user": [1, 2], "item": [1, 2], "rating": [1, np.nan]}, "values must be finite"),
         ({"user": [1, 2], "item": [1, 2], "rating": [1, None]}, "has missing values"),
         ({"user": [], "item": [], "rating": []}, "has no rows"),
+        ({"user": [1], "item": [1], "when": [None]}, "Column 'when' of .* has missing values"),
+        ({"user": [1], "item": [1], "when": ["2020"]}, "times must be numbers or datetimes"),
+        ({"user": [1], "item": [1], "when": [np.inf]}, "Column 'when' of .* times must be finite"),
     ],
 )
 def test_a_bad_table_is_an_error(columns, message, tmp_path):
@@ -210,14 +289,24 @@ def test_a_bad_table_is_an_error(columns, message, tmp_path):
         encode_parquet(
             tmp_path / "table.parquet", tmp_path / "blocks", n_blocks=1,
             value="rating" if "rating" in columns and "item" in columns else None,
+            time="when" if "when" in columns else None,
         )  # fmt: skip
 
 
-def test_ids_of_two_kinds_are_an_error(tmp_path):
-    for i, users in enumerate(([1], ["1"])):
-        pq.write_table(pa.table({"user": users, "item": [1]}), tmp_path / f"{i}.parquet")
-    with pytest.raises(ValueError, match="'user' must have ids of one kind in all files"):
-        encode_parquet(tmp_path, tmp_path / "blocks", n_blocks=1)
+@pytest.mark.parametrize(
+    ("name", "first", "second", "message"),
+    [
+        ("user", [1], ["1"], "'user' must be of one kind in all files, .* has integers and .*"),
+        ("when", [1], [0.5], "'when' must be .* has integers and .* has floats"),
+        ("when", [1], [np.datetime64("2020", "s")], "'when' must be .* has datetimes"),
+    ],
+)
+def test_columns_of_two_kinds_are_an_error(name, first, second, message, tmp_path):
+    for i, column in enumerate((first, second)):
+        columns = {"user": [1], "item": [1], "when": [1]} | {name: column}
+        pq.write_table(pa.table(columns), tmp_path / f"{i}.parquet")
+    with pytest.raises(ValueError, match=message):
+        encode_parquet(tmp_path, tmp_path / "blocks", time="when", n_blocks=1)
 
 
 def test_what_is_no_parquet_file_is_an_error(tmp_path):
@@ -227,7 +316,7 @@ def test_what_is_no_parquet_file_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "parameters", [{"duplicates": "last"}, {"n_blocks": 0}, {"n_blocks": True}]
+    "parameters", [{"duplicates": "first"}, {"n_blocks": 0}, {"n_blocks": True}]
 )
 def test_bad_parameters_are_an_error(parameters, tmp_path):
     with pytest.raises(ValueError, match=f"{next(iter(parameters))} must be"):
@@ -250,11 +339,11 @@ def test_a_second_call_does_what_is_missing(tmp_path, monkeypatch):
     table = write(tmp_path / "table", *interactions())
     full, written = _encode.write_block, []
 
-    def disk_full_after_two(folder, i, X, ids):
+    def disk_full_after_two(folder, i, *arguments):
         if len(written) == 2:
             raise OSError(28, "No space left on device")
         written.append(i)
-        return full(folder, i, X, ids)
+        return full(folder, i, *arguments)
 
     monkeypatch.setattr(_encode, "write_block", disk_full_after_two)
     with pytest.raises(OSError, match="No space left"):
@@ -292,6 +381,35 @@ def test_without_pyarrow_the_error_says_what_to_install(tmp_path, blocks, monkey
             function()
 
 
+# Parts of a block
+
+
+@pytest.mark.parametrize("wanted", [[0, 3, 4, 49], [7], [], list(range(50))])
+def test_interactions_of_some_items_are_those_of_the_block(wanted, blocks, tmp_path):
+    wanted = np.array(wanted, dtype=int)
+    X = blocks[2]
+    write_by_item(tmp_path, 2, X)
+    users, found = read_by_item(tmp_path, 2, wanted)
+    expected = X[:, wanted].toarray()
+    assert_array_equal(users, np.flatnonzero(expected.any(axis=1)))
+    assert_array_equal(found.toarray(), expected[users].T)
+
+
+@pytest.mark.parametrize("wanted", [[0, 5, 6], [79], [], list(range(80))])
+def test_interactions_of_some_users_are_those_of_the_block(wanted, blocks):
+    wanted = np.array([user for user in wanted if user < blocks.users_of_blocks[2]], dtype=int)
+    found = read_users(blocks, 2, wanted)
+    assert_array_equal(found.toarray(), blocks[2][wanted].toarray())
+    assert found.dtype == np.float32
+
+
+def test_a_block_without_interactions_has_no_users_of_any_item(tmp_path):
+    write_by_item(tmp_path, 0, sp.csr_array((3, 5), dtype=np.float32))
+    users, found = read_by_item(tmp_path, 0, np.arange(5))
+    assert users.size == 0
+    assert found.shape == (5, 0)
+
+
 # Fits
 
 
@@ -300,6 +418,7 @@ def test_EASE_is_that_of_all_rows(strip, blocks, monkeypatch):
     from sklrec.distributed import _fit
 
     monkeypatch.setattr(_fit, "_BYTES_OF_A_STRIP", strip)
+    monkeypatch.setattr(_fit, "_INTERACTIONS_AT_ONCE", 2000)  # two of the five blocks
     X = whole(blocks)[1]
     found = fit(EASE(lambda_=10.0, dropout=0.3), blocks)
     expected = EASE(lambda_=10.0, dropout=0.3).fit(X)
@@ -406,6 +525,17 @@ def test_a_bad_parameter_of_the_model_is_an_error(blocks):
 # Rankings and metrics
 
 
+class FromMemory(Blocks):
+    """Blocks of a folder with other interactions."""
+
+    def __init__(self, blocks, parts):
+        super().__init__(blocks.path)
+        self.parts = parts
+
+    def __getitem__(self, i):
+        return self.parts[i]
+
+
 def read_rankings(folder):
     table = pq.read_table(folder).to_pydict()
     order = np.lexsort((table["rank"], table["user"]))
@@ -483,11 +613,115 @@ def test_each_block_is_split_by_a_generator_of_its_own(blocks, tmp_path):
     assert first[0].nnz == share
 
 
-@pytest.mark.parametrize("metric", ["gini@5", "catalogue_coverage@5"])
-def test_a_metric_of_all_users_together_is_an_error(metric, blocks):
+BEYOND = [
+    "gini@5",
+    "neg_gini@3",
+    "catalogue_coverage@5",
+    "novelty@5",
+    "average_popularity@4",
+    "neg_average_popularity@4",
+    "intra_list_diversity@5",
+    "intra_list_diversity/users@5",
+]
+
+
+def test_metrics_beyond_accuracy_are_those_of_all_rows(blocks, tmp_path):
+    model = fit(EASE(lambda_=10.0), blocks)
+    fold_in, held_out = split_blocks(blocks, tmp_path / "split")
+    # Users of a block in which nothing is held out count beyond accuracy.
+    parts = list(held_out)
+    parts[2] = sp.csr_array(parts[2].shape, dtype=np.float32)
+    held_out = FromMemory(held_out, parts)
+    features = sp.random_array((50, 7), density=0.3, rng=np.random.default_rng(0))
+    found = evaluate(
+        model, fold_in, held_out, ["ndcg@10", *BEYOND], interactions=blocks, item_features=features
+    )
+    rows = [sp.csr_array(sp.vstack(side)) for side in (list(fold_in), parts, list(blocks))]
+    expected = metrics.evaluate(
+        model, *rows[:2], ["ndcg@10", *BEYOND], interactions=rows[2], item_features=features
+    )
+    assert list(found.mean) == list(expected.mean)
+    for name in found.per_user:
+        assert_allclose(found.per_user[name], expected.per_user[name], rtol=1e-12)
+    for name in found.together:
+        assert found.together[name] == expected.together[name]
+
+
+def test_held_out_items_of_a_few_blocks_are_enough(blocks, tmp_path):
     model = fit(PopularityRecommender(), blocks)
-    with pytest.raises(ValueError, match="one value for all users together"):
-        evaluate(model, blocks, blocks, metric)
+    fold_in, held_out = split_blocks(blocks, tmp_path / "split")
+    target = held_out[3].indices[0]  # of no user of some blocks
+    found = evaluate(model, fold_in, held_out, "recall@5", targets=[target])
+    rows = [sp.csr_array(sp.vstack(list(side))) for side in (fold_in, held_out)]
+    expected = metrics.evaluate(model, *rows, "recall@5", targets=[target])
+    assert_array_equal(found.per_user["recall@5"], expected.per_user["recall@5"])
+
+
+@pytest.mark.parametrize(
+    ("metric", "given", "message"),
+    [
+        ("novelty@5", {}, "novelty@5 needs interactions, got None"),
+        ("novelty@5", {"interactions": np.ones((2, 50))}, "interactions must be Blocks of the 50"),
+        ("intra_list_diversity@5", {}, "needs item_features, got None"),
+        (
+            "intra_list_diversity@5",
+            {"item_features": np.ones((49, 2))},
+            "item_features must have 50 rows, got shape",
+        ),
+        ("speed@5", {}, "A metric is one of"),
+    ],
+)
+def test_a_metric_without_what_it_needs_is_an_error(metric, given, message, blocks):
+    model = fit(PopularityRecommender(), blocks)
+    with pytest.raises(ValueError, match=message):
+        evaluate(model, blocks, blocks, metric, **given)
+
+
+# Splits by time
+
+
+@pytest.fixture(scope="module")
+def timed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("timed")
+    users, items = interactions()
+    seconds = np.random.default_rng(2).integers(0, 10**6, users.size)
+    table = write(folder / "table", users, items, times=seconds.astype("datetime64[s]"))
+    return encode_parquet(table, folder / "blocks", time="when", n_blocks=5)
+
+
+@pytest.mark.parametrize(
+    ("here", "there"),
+    [
+        ({"latest": True, "test_size": 2}, {"test_size": 2}),
+        ({"cutoff": "1970-01-06"}, {"cutoff": "1970-01-06"}),
+        ({"cutoff": 5 * 10**14, "threshold": 1.0}, {"cutoff": 5 * 10**14, "threshold": 1.0}),
+    ],
+)
+def test_splits_by_time_are_those_of_all_rows(here, there, timed, tmp_path):
+    found = split_blocks(timed, tmp_path / "split", **here)
+    expected = split_interactions(whole(timed)[1], time=whole_times(timed), **there)
+    for side, expected_side in zip(found, expected, strict=True):
+        assert_array_equal(whole(side)[1].toarray(), expected_side.toarray())
+        at = expected_side.toarray() != 0
+        assert_array_equal(whole_times(side).toarray()[at], whole_times(timed).toarray()[at])
+    again = split_blocks(found[0], tmp_path / "again", latest=True)  # the sides have times
+    assert again[1].time_range[1] <= timed.time_range[1]
+
+
+def test_a_date_without_interactions_before_or_after_it_is_an_error(timed, blocks, tmp_path):
+    for cutoff in ("1960-01-01", "2000-01-01", timed.time_range[0]):
+        with pytest.raises(ValueError, match="must have interactions before it and after it"):
+            split_blocks(timed, tmp_path / "split", cutoff=cutoff)
+    split_blocks(timed, tmp_path / "split", cutoff=timed.time_range[1])
+    for parameters in ({"cutoff": "2000-01-01"}, {"latest": True}):
+        with pytest.raises(ValueError, match=r"need times, but .* has none"):
+            split_blocks(blocks, tmp_path / "other", **parameters)
+
+
+def test_a_folder_of_another_split_is_refused(blocks, tmp_path):
+    split_blocks(blocks, tmp_path / "split", 1)
+    with pytest.raises(ValueError, match="has a split of other blocks or parameters"):
+        split_blocks(blocks, tmp_path / "split", 2)
 
 
 def test_blocks_of_other_users_or_with_nothing_held_out_are_an_error(blocks, tmp_path):
@@ -502,6 +736,20 @@ def test_blocks_of_other_users_or_with_nothing_held_out_are_an_error(blocks, tmp
 
 
 # On a cluster
+
+
+def test_sums_are_added_by_the_workers(client, blocks, monkeypatch):
+    from sklrec.distributed import _tasks
+
+    monkeypatch.setattr(_tasks, "_SUMMED_AT_ONCE", 2)
+    gathered = []
+    gather = client.gather
+    monkeypatch.setattr(
+        client, "gather", lambda futures: gathered.append(futures) or gather(futures)
+    )
+    found = fit(PopularityRecommender(), blocks, client=client)
+    assert [len(futures) for futures in gathered] == [1]
+    assert_array_equal(found.popularity_, fit(PopularityRecommender(), blocks).popularity_)
 
 
 class DiesOnce(BaseRecommender):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -36,6 +36,8 @@ class Blocks:
         The folder.
     n_users, n_items, n_interactions : int
         Size of the matrix of all users.
+    time_range : tuple of two numbers or None
+        The earliest and the latest time; None without times.
 
     Raises
     ------
@@ -57,6 +59,11 @@ class Blocks:
         self.n_users: int = sum(index["n_users"])
         self.n_items: int = index["n_items"]
         self.n_interactions: int = sum(index["n_interactions"])
+        self.time_range: tuple[float, float] | None = None
+        ranges = [of_block for of_block in index.get("times", []) if of_block is not None]
+        if ranges:
+            earliest, latest = zip(*ranges, strict=True)
+            self.time_range = min(earliest), max(latest)
 
     def __len__(self) -> int:
         """Return the number of blocks."""
@@ -73,6 +80,31 @@ class Blocks:
         with np.load(block_path(self.path, i), allow_pickle=False) as arrays:
             parts = arrays["data"], arrays["indices"], arrays["indptr"]
         return sp.csr_array(parts, shape=(self.users_of_blocks[i], self.n_items))
+
+    def times(self, i: int) -> sp.csr_array:
+        """Read the latest time of each interaction of a block.
+
+        Parameters
+        ----------
+        i : int
+            Number of the block.
+
+        Returns
+        -------
+        times : csr_array of shape (n_users, n_items)
+            Integers are int64, datetimes are int64 in nanoseconds since 1970 (UTC), and floats are
+            float64. It has the sparsity structure of ``blocks[i]``, and a time may be zero.
+
+        Raises
+        ------
+        ValueError
+            If the blocks have no times.
+        """
+        if self.time_range is None:
+            raise ValueError(f"{self.path} has no times: pass `time` to encode_parquet.")
+        X = self[i]
+        with np.load(block_path(self.path, i), allow_pickle=False) as arrays:
+            return sp.csr_array((arrays["times"], X.indices, X.indptr), shape=X.shape)
 
     def __repr__(self) -> str:
         return (
@@ -114,31 +146,54 @@ def block_path(folder: Path, i: int) -> Path:
     return folder / f"{i:05d}.npz"
 
 
-def write_block(folder: Path, i: int, X: sp.csr_array, user_ids: np.ndarray) -> tuple[int, int]:
-    """Write a block and return its numbers of users and of interactions."""
+class Size(NamedTuple):
+    """What the index of a folder has of each block."""
+
+    n_users: int
+    n_interactions: int
+    times: tuple[float, float] | None  # the earliest and the latest
+
+
+def write_block(
+    folder: Path, i: int, X: sp.csr_array, user_ids: np.ndarray, times: np.ndarray | None = None
+) -> Size:
+    """Write a block, with the time of each stored entry or None, and return its size."""
+    arrays = {
+        "data": X.data,
+        "indices": X.indices,
+        "indptr": X.indptr,
+        "user_ids": _plain(user_ids),
+    }
+    if times is not None:
+        arrays["times"] = times
     with replacing(block_path(folder, i)) as part, open(part, "wb") as file:
-        np.savez(file, data=X.data, indices=X.indices, indptr=X.indptr, user_ids=_plain(user_ids))
-    return X.shape[0], X.nnz
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+    return _size(arrays)
 
 
-def size_of_block(folder: Path, i: int) -> tuple[int, int] | None:
-    """Return the numbers of users and of interactions of a block, None if it is not complete."""
+def size_of_block(folder: Path, i: int) -> Size | None:
+    """Return the size of a block, None if it is not complete."""
     if not block_path(folder, i).exists():
         return None
     with np.load(block_path(folder, i), allow_pickle=False) as arrays:
-        return len(arrays["indptr"]) - 1, len(arrays["indices"])
+        return _size(arrays)
 
 
-def write_index(folder: Path, sizes: list[tuple[int, int]], item_ids: np.ndarray) -> Blocks:
+def _size(arrays: Mapping[str, np.ndarray]) -> Size:
+    times = arrays["times"] if "times" in arrays else np.empty(0)
+    return Size(
+        len(arrays["indptr"]) - 1,
+        len(arrays["indices"]),
+        (times.min().item(), times.max().item()) if times.size else None,
+    )
+
+
+def write_index(folder: Path, sizes: list[Size], item_ids: np.ndarray) -> Blocks:
     """Complete a folder, all blocks of which are written."""
     with replacing(folder / _ITEMS) as part, open(part, "wb") as file:
         np.save(file, _plain(item_ids))
-    n_users, n_interactions = map(list, zip(*sizes, strict=True))
-    index = {
-        "format": _FORMAT,
-        "n_items": len(item_ids),
-        "n_users": n_users,
-        "n_interactions": n_interactions,
+    index = {"format": _FORMAT, "n_items": len(item_ids)} | {
+        name: [getattr(size, name) for size in sizes] for name in Size._fields
     }
     with replacing(folder / _INDEX) as part:
         part.write_text(json.dumps(index), "utf-8")

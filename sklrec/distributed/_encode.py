@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from .._files import replacing
+from .._times import as_times
 from ..preprocessing._table import as_values, assemble
-from ._blocks import Blocks, size_of_block, write_block, write_index
+from ._blocks import Blocks, Size, size_of_block, write_block, write_index
 from ._tasks import check_goes_on, check_pyarrow, new_folder, run_tasks
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 _ROWS_OF_A_TASK = 4_000_000
 _INTERACTIONS_OF_A_BLOCK = 8_000_000
 _WORK = "part"  # subfolder of files that only the encoding needs
+_ITEMS = "items.parquet"
+
+Columns = tuple[str, str, str | None, str | None]  # of users, items, values and times
 
 
 def encode_parquet(
@@ -30,7 +34,8 @@ def encode_parquet(
     user: str = "user",
     item: str = "item",
     value: str | None = None,
-    duplicates: Literal["sum", "binary"] = "sum",
+    time: str | None = None,
+    duplicates: Literal["sum", "last", "binary"] = "sum",
     n_blocks: int | None = None,
     client: Any = None,
 ) -> Blocks:
@@ -55,9 +60,14 @@ def encode_parquet(
     value : str or None, default=None
         Name of the column of values, such as ratings, which must be finite and non-negative. If
         None, each row has the value 1.
-    duplicates : {"sum", "binary"}, default="sum"
-        What to store if a user has several interactions with an item: the sum of the values, or 1,
-        also for single interactions.
+    time : str or None, default=None
+        Name of the column of times: finite numbers or datetimes, which are taken to be in UTC if
+        they have no time zone. The latest time of each interaction is kept,
+        :meth:`Blocks.times`.
+    duplicates : {"sum", "last", "binary"}, default="sum"
+        What to store if a user has several interactions with an item: the sum of the values; the
+        value with the latest time (if times are equal or there are none, the value of the last
+        row, of files in the order of their names); or 1, also for single interactions.
     n_blocks : int or None, default=None
         Number of blocks, by default one for 8 million rows of the table. A task has one block in
         memory at a time.
@@ -73,7 +83,8 @@ def encode_parquet(
     ------
     ValueError
         If a column is missing, ids are neither integers nor strings or are missing, values are not
-        finite and non-negative, `target` has blocks of another table, or there are no rows.
+        finite and non-negative, times are neither finite numbers nor datetimes, `target` has blocks
+        of another table, or there are no rows.
     OSError
         If a file cannot be read or written, for example because the disk is full.
 
@@ -94,8 +105,8 @@ def encode_parquet(
     (array(['jam', 'tea'], dtype=object), array(['ann', 'bob'], dtype=object), array([[0., 1.],
            [1., 1.]], dtype=float32))
     """
-    if duplicates not in ("sum", "binary"):
-        raise ValueError(f"duplicates must be 'sum' or 'binary', got {duplicates!r}.")
+    if duplicates not in ("sum", "last", "binary"):
+        raise ValueError(f"duplicates must be 'sum', 'last' or 'binary', got {duplicates!r}.")
     if n_blocks is not None and (isinstance(n_blocks, bool) or not 1 <= n_blocks <= 65_536):
         raise ValueError(f"n_blocks must be from 1 to 65,536, got {n_blocks!r}.")
     check_pyarrow()
@@ -103,47 +114,48 @@ def encode_parquet(
     work = target / _WORK
     new_folder(work)
     if hasattr(source, "to_parquet"):  # a DataFrame of Dask, whose partitions become files
-        columns = [name for name in (user, item, value) if name is not None]
-        source[columns].to_parquet(work / "table", write_index=False, overwrite=True)
+        names = [name for name in (user, item, value, time) if name is not None]
+        source[names].to_parquet(
+            work / "table",
+            write_index=False,
+            overwrite=True,
+            name_function="{:08d}.parquet".format,  # in the order of the partitions
+        )
         source = work / "table"
-    parts, n_rows = _parts(Path(source).absolute(), [user, item, value])
+    columns = user, item, value, time
+    parts, n_rows = _parts(Path(source).absolute(), columns)
     n_blocks = n_blocks or -(-n_rows // _INTERACTIONS_OF_A_BLOCK)
     check_goes_on(
         target / "source.json",
-        [str(source), parts, user, item, value, duplicates, n_blocks],
+        [str(source), parts, *columns, duplicates, n_blocks],
         "blocks of another table or of other parameters",
     )
-    scattered = [work / f"rows-{i:05d}.parquet" for i in range(len(parts))]
     run_tasks(
         client,
         _scatter,
-        [
-            (file, groups, (user, item, value), n_blocks, out)
-            for (file, groups), out in zip(parts, scattered, strict=True)
-        ],
+        [(file, groups, columns, n_blocks, work, i) for i, (file, groups) in enumerate(parts)],
         "sorting rows by block",
     )
-    items = work / "items.parquet"
-    run_tasks(client, _merge_items, [(scattered, items)], "merging the items")
+    run_tasks(client, _merge_items, [(work, len(parts))], "merging the items")
     sizes = run_tasks(
         client,
         _assemble,
-        [(target, i, scattered, items, duplicates) for i in range(n_blocks)],
+        [(target, i, work, len(parts), duplicates) for i in range(n_blocks)],
         "assembling blocks",
     )
-    blocks = write_index(target, sizes, _to_numpy(_read(items)["item"]))
+    blocks = write_index(target, sizes, _to_numpy(_read(work / _ITEMS)["item"]))
     shutil.rmtree(work)
     return blocks
 
 
-def _parts(source: Path, columns: list[str | None]) -> tuple[list[tuple[str, list[int]]], int]:
+def _parts(source: Path, columns: Columns) -> tuple[list[tuple[str, list[int]]], int]:
     """Divide a table into row groups of files of about as many rows as a task reads."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     files = sorted(source.rglob("*.parquet")) if source.is_dir() else [source]
     parts: list[tuple[str, list[int]]] = []
-    kinds: dict[str | None, tuple[bool, Path]] = {}
+    kinds: dict[str | None, tuple[str, Path]] = {}
     total = 0
     for file in files:
         try:
@@ -156,12 +168,16 @@ def _parts(source: Path, columns: list[str | None]) -> tuple[list[tuple[str, lis
                 f"{file} has no column {min(missing)!r}, it has {metadata.schema.names}."
             )
         schema = metadata.schema.to_arrow_schema()
-        for name in columns[:2]:
-            kinds.setdefault(name, (pa.types.is_integer(schema.field(name).type), file))
-            if kinds[name][0] != pa.types.is_integer(schema.field(name).type):
+        user, item, _, time = columns
+        for name in (user, item, time):
+            if name is None:
+                continue
+            kind = _kind(schema.field(name).type)
+            first, where = kinds.setdefault(name, (kind, file))
+            if kind != first:
                 raise ValueError(
-                    f"Column {name!r} must have ids of one kind in all files, but only one of "
-                    f"{kinds[name][1]} and {file} has integers."
+                    f"Column {name!r} must be of one kind in all files, but {where} has {first} "
+                    f"and {file} has {kind}."
                 )
         groups: list[int] = []
         n_rows = 0
@@ -179,7 +195,23 @@ def _parts(source: Path, columns: list[str | None]) -> tuple[list[tuple[str, lis
     return parts, total
 
 
-def _scatter(file: str, groups: list[int], columns: tuple, n_blocks: int, out: Path) -> None:
+def _kind(of_column: pa.DataType) -> str:
+    import pyarrow as pa
+
+    if pa.types.is_integer(of_column):
+        return "integers"
+    if pa.types.is_floating(of_column):
+        return "floats"
+    return "datetimes" if pa.types.is_temporal(of_column) else "strings"
+
+
+def _rows_file(work: Path, part: int) -> Path:
+    return work / f"rows-{part:05d}.parquet"
+
+
+def _scatter(
+    file: str, groups: list[int], columns: Columns, n_blocks: int, work: Path, part: int
+) -> None:
     """Write the rows of a part of the table with a row group for each block.
 
     The items that occur in the part are written beside it.
@@ -188,50 +220,51 @@ def _scatter(file: str, groups: list[int], columns: tuple, n_blocks: int, out: P
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
+    out = _rows_file(work, part)
     if out.exists():
         return
-    user, item, value = columns
+    user, item, value, time = columns
     names = [name for name in columns if name is not None]
     table = pq.ParquetFile(file).read_row_groups(groups, columns=names)
     users, items = (_ids(table[name], name, file) for name in (user, item))
     taken = {"user": users, "item": items}
-    if value is not None:
-        values = table[value]
-        if values.null_count:
-            raise ValueError(f"Column {value!r} of {file} has missing values.")
+    for column, name, check in (("value", value, as_values), ("time", time, as_times)):
+        if name is None:
+            continue
+        if table[name].null_count:
+            raise ValueError(f"Column {name!r} of {file} has missing values.")
         try:
-            taken["value"] = pa.array(as_values(values.to_numpy()))
+            taken[column] = pa.array(check(table[name].to_numpy()))
         except ValueError as error:
-            raise ValueError(f"Column {value!r} of {file}: {error}") from error
+            raise ValueError(f"Column {name!r} of {file}: {error}") from error
     block = block_of(users, n_blocks)
     order = np.argsort(block, kind="stable")
     rows = pa.table(taken).take(pa.array(order))
     ends = np.searchsorted(block[order], np.arange(n_blocks + 1))
-    with replacing(out.with_suffix(".items")) as part:
-        pq.write_table(pa.table({"item": pc.unique(items)}), part)
-    with replacing(out) as part, pq.ParquetWriter(part, rows.schema) as writer:
+    with replacing(out.with_suffix(".items")) as file_of_items:
+        pq.write_table(pa.table({"item": pc.unique(items)}), file_of_items)
+    with replacing(out) as file_of_rows, pq.ParquetWriter(file_of_rows, rows.schema) as writer:
         for start, end in pairwise(ends):
             # A row group each, also of no rows; larger than any block, so that it is not divided.
             writer.write_table(rows.slice(start, end - start), row_group_size=max(1, end - start))
 
 
-def _merge_items(scattered: list[Path], out: Path) -> None:
+def _merge_items(work: Path, n_parts: int) -> None:
     """Write the sorted ids of all items."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
+    out = work / _ITEMS
     if out.exists():
         return
-    parts = [_read(path.with_suffix(".items")) for path in scattered]
+    parts = [_read(_rows_file(work, part).with_suffix(".items")) for part in range(n_parts)]
     items = pc.unique(pa.concat_tables(parts)["item"])
-    with replacing(out) as part:
-        pq.write_table(pa.table({"item": items.take(pc.array_sort_indices(items))}), part)
+    with replacing(out) as file:
+        pq.write_table(pa.table({"item": items.take(pc.array_sort_indices(items))}), file)
 
 
-def _assemble(
-    target: Path, i: int, scattered: list[Path], items: Path, duplicates: str
-) -> tuple[int, int]:
+def _assemble(target: Path, i: int, work: Path, n_parts: int, duplicates: str) -> Size:
     """Write a block from its rows of all parts, and return its size."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -240,20 +273,25 @@ def _assemble(
     size = size_of_block(target, i)
     if size is not None:
         return size
-    vocabulary = _read(items)["item"]
-    rows = pa.concat_tables([pq.ParquetFile(path).read_row_group(i) for path in scattered])
+    vocabulary = _read(work / _ITEMS)["item"]
+    rows = pa.concat_tables(
+        [pq.ParquetFile(_rows_file(work, part)).read_row_group(i) for part in range(n_parts)]
+    )
     user_ids = pc.unique(rows["user"])
     user_ids = user_ids.take(pc.array_sort_indices(user_ids))
-    X, _ = assemble(
+    values, times = (
+        rows[name].to_numpy() if name in rows.column_names else None for name in ("value", "time")
+    )
+    X, latest = assemble(
         pc.index_in(rows["user"], value_set=user_ids).to_numpy().astype(np.int64),
         pc.index_in(rows["item"], value_set=vocabulary).to_numpy().astype(np.int64),
-        rows["value"].to_numpy() if "value" in rows.column_names else None,
-        None,
+        values,
+        times,
         shape=(len(user_ids), len(vocabulary)),
         duplicates=duplicates,
         dtype=np.float32,
     )
-    return write_block(target, i, X, _to_numpy(user_ids))
+    return write_block(target, i, X, _to_numpy(user_ids), None if latest is None else latest.data)
 
 
 def block_of(users: pa.Array, n_blocks: int) -> np.ndarray:

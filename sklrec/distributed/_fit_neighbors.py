@@ -13,14 +13,15 @@ import scipy.sparse as sp
 
 from .._nearest import largest_of_block, stacked
 from ..linear import SparseEASE
-from ..linear._sparse_ease import union_of, with_penalty
+from ..linear._sparse_ease import gram, union_of, with_penalty
 from ..neighbors import ItemKNN, RP3beta
 from ..neighbors._similarity import Similarity
 from ._blocks import Blocks
-from ._tasks import divided, run_tasks
+from ._by_item import read_by_item, read_users, write_by_item
+from ._tasks import divided, run_tasks, sum_tasks
 
 # Products of two interactions of a user in a task, and groups of items that are solved in one.
-_PRODUCTS_OF_A_TASK = 2 * 10**8
+_PRODUCTS_OF_A_TASK = 5 * 10**7
 _GROUPS_OF_A_TASK = 16
 
 
@@ -37,27 +38,26 @@ class Statistics(NamedTuple):
 Factors = Callable[[sp.csr_array], tuple[sp.csr_array, sp.csr_array]]
 
 
-def statistics(blocks: Blocks, client: Any) -> Statistics:
-    """Sum over the users of all blocks."""
-    parts = run_tasks(client, _of_block, [(blocks, i) for i in range(len(blocks))], "counting")
-    return Statistics(*(np.sum(of_blocks, axis=0) for of_blocks in zip(*parts, strict=True)))
+def statistics(blocks: Blocks, client: Any, folder: Path) -> Statistics:
+    """Sum over the users of all blocks, and write the interactions by item."""
+    arguments = [(blocks, i, folder) for i in range(len(blocks))]
+    return Statistics(*sum_tasks(client, _of_block, arguments, "counting"))
 
 
-def _of_block(blocks: Blocks, i: int) -> Statistics:
+def _of_block(blocks: Blocks, i: int, folder: Path) -> tuple[np.ndarray, ...]:
     X = blocks[i]
+    write_by_item(folder, i, X)
     n_of_user = np.repeat(np.diff(X.indptr), np.diff(X.indptr)).astype(np.float64)
     x = X.data.astype(np.float64)
-    return Statistics(
-        *(
-            np.bincount(X.indices, weights=weights, minlength=blocks.n_items)
-            for weights in (x, x**2, np.ones(x.size), n_of_user)
-        )
+    return tuple(
+        np.bincount(X.indices, weights=weights, minlength=blocks.n_items)
+        for weights in (x, x**2, np.ones(x.size), n_of_user)
     )
 
 
 def fit_item_knn(model: ItemKNN, blocks: Blocks, client: Any, folder: Path) -> ItemKNN:
     """Find the nearest items by cosine or another similarity."""
-    of_items = statistics(blocks, client)
+    of_items = statistics(blocks, client, folder)
     similarity = Similarity(model.metric, model.alpha, model.shrinkage)
     sizes = similarity.sizes_from(of_items.squares, of_items.counts, np.dtype(np.float32))
     nearest = _nearest(
@@ -89,7 +89,7 @@ def _divide(
 
 def fit_rp3beta(model: RP3beta, blocks: Blocks, client: Any, folder: Path) -> RP3beta:
     """Find the items with the most probable walks."""
-    of_items = statistics(blocks, client)
+    of_items = statistics(blocks, client, folder)
     nearest = _nearest(
         blocks,
         client,
@@ -103,7 +103,7 @@ def fit_rp3beta(model: RP3beta, blocks: Blocks, client: Any, folder: Path) -> RP
 
 def fit_sparse_ease(model: SparseEASE, blocks: Blocks, client: Any, folder: Path) -> SparseEASE:
     """Find the nearest items, and solve for their weights in groups of items."""
-    of_items = statistics(blocks, client)
+    of_items = statistics(blocks, client, folder)
     norm = np.sqrt(of_items.squares)
     scale = np.divide(1, norm, out=np.zeros_like(norm), where=norm > 0).astype(np.float32)
     k = min(model.n_neighbors, blocks.n_items)
@@ -135,11 +135,9 @@ def _solve_groups(blocks: Blocks, file: Path, start: int, out: Path) -> None:
     groups = groups[start : start + _GROUPS_OF_A_TASK]
     unions = [union_of(nearest, items) for items in groups]
     grams = [np.zeros((union.size, union.size), dtype=np.float32) for union in unions]
-    for X in blocks:
-        columns = X.tocsc()
+    for i in range(len(blocks)):
         for union, G in zip(unions, grams, strict=True):
-            part = columns[:, union]
-            G += (part.T @ part).toarray()
+            G += gram(read_by_item(file.parent, i, union)[1])
     for items, union, G in zip(groups, unions, grams, strict=True):
         model._solve_group(nearest, items, union, with_penalty(G, penalty[union]))
     places = np.concatenate(
@@ -183,8 +181,10 @@ def _nearest_of_strip(blocks: Blocks, start: int, end: int, k: int, work: Path, 
     """Write the largest entries of the rows from `start` to `end`."""
     factors, finish = joblib.load(work)
     product = sp.csr_array((end - start, blocks.n_items), dtype=np.float32)
-    for X in blocks:
-        left, right = factors(X)
+    items = np.arange(start, end)
+    for i in range(len(blocks)):
+        users, _ = read_by_item(work.parent, i, items)
+        left, right = factors(read_users(blocks, i, users))
         product += left[:, start:end].T.tocsr() @ right
     product.sort_indices()
     counts, columns, values = largest_of_block(product, start, k, finish, diagonal=False)

@@ -14,7 +14,8 @@ from ..factorization._conjugate_gradients import RidgeSteps
 from ..factorization._ridge import RidgeRows
 from ..factorization._wmf_solvers import eigenbasis, in_eigenbasis, of_solutions
 from ._blocks import Blocks
-from ._tasks import divided, run_tasks
+from ._by_item import read_by_item, write_by_item
+from ._tasks import divided, run_tasks, sum_tasks
 
 # Bytes of the factors of users that a task gathers for its items.
 _BYTES_OF_A_TASK = 2**28
@@ -45,10 +46,9 @@ def fit_wmf(model: WMF, blocks: Blocks, client: Any, folder: Path) -> WMF:
     the factors of the users of its items from all blocks.
     """
     objective = model._begin()
-    counted = run_tasks(
-        client, _count, [(model, blocks, i) for i in range(len(blocks))], "counting"
+    popularity, counts, constant = sum_tasks(
+        client, _count, [(model, blocks, i, folder) for i in range(len(blocks))], "counting"
     )
-    popularity, counts, constant = (sum(of_blocks) for of_blocks in zip(*counted, strict=True))
     strips = divided(counts * model.n_components * 4, _BYTES_OF_A_TASK)
     gram, H, _ = in_eigenbasis(model._start(blocks.n_items, np.dtype(np.float32)), objective)
     rotation = np.eye(model.n_components)
@@ -95,9 +95,15 @@ def _users_file(folder: Path, i: int, iteration: int) -> Path:
     return folder / f"users-{i}-{iteration}.npy"
 
 
-def _count(model: WMF, blocks: Blocks, i: int) -> tuple[np.ndarray, np.ndarray, float]:
-    """Return the confidences and the numbers of users of all items, and the constant loss."""
+def _count(
+    model: WMF, blocks: Blocks, i: int, folder: Path
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return the confidences and the numbers of users of all items, and the constant loss.
+
+    The confidences are also written by item.
+    """
     X = model._confidences(blocks[i])
+    write_by_item(folder, i, X)
     popularity = np.bincount(X.indices, weights=X.data, minlength=blocks.n_items)
     counts = np.bincount(X.indices, minlength=blocks.n_items)
     return popularity, counts, model._objective.constant(X)
@@ -128,10 +134,9 @@ def _solve_items(
     model, H, gram, average, rotation = joblib.load(file)
     objective = model._objective
     parts, factors = [], []
-    for i, X in enumerate(blocks):
-        part = model._confidences(X)[:, start:end]
-        users = np.flatnonzero(np.diff(part.indptr))
-        parts.append(part[users].T)
+    for i in range(len(blocks)):
+        users, part = read_by_item(folder, i, np.arange(start, end))
+        parts.append(part)
         factors.append(np.load(_users_file(folder, i, iteration), mmap_mode="r")[users])
     C = sp.csr_array(sp.hstack(parts, format="csr"))  # (n_items, n_users)
     W = np.concatenate(factors) @ rotation.astype(H.dtype)

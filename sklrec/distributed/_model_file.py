@@ -13,11 +13,11 @@ import joblib
 
 
 @contextmanager
-def model_file(estimator: Any, folder: Path) -> Iterator[Path]:
-    """Write an estimator to a file of a folder, and delete it at the end of the block."""
+def model_file(content: Any, folder: Path) -> Iterator[Path]:
+    """Write an estimator and parameters to a file, and delete it at the end of the block."""
     path = folder / f"_model-{secrets.token_hex(8)}.joblib"  # never read from a worker's cache
     try:
-        joblib.dump(estimator, path)
+        joblib.dump(content, path)
         yield path
     finally:
         path.unlink(missing_ok=True)
@@ -25,5 +25,5 @@ def model_file(estimator: Any, folder: Path) -> Iterator[Path]:
 
 @lru_cache(maxsize=1)
 def read_model(path: Path) -> Any:
-    """Read a model once a worker; the workers of a machine share its arrays, which are mapped."""
+    """Read a file once a worker; the workers of a machine share its arrays, which are mapped."""
     return joblib.load(path, mmap_mode="r")

@@ -82,23 +82,24 @@ def rank_to_parquet(
         [joblib.hash(estimator), str(blocks.path), joblib.hash(params)],
         "rankings of another model or with other parameters",
     )
-    with model_file(estimator, target) as model:
+    with model_file((estimator, params), target) as file:
         run_tasks(
             client,
             _rank_block,
-            [(model, blocks, i, target / f"{i:05d}.parquet", params) for i in range(len(blocks))],
+            [(file, blocks, i, target / f"{i:05d}.parquet") for i in range(len(blocks))],
             "ranking",
         )
     return target
 
 
-def _rank_block(model: Path, blocks: Blocks, i: int, out: Path, params: dict) -> None:
+def _rank_block(file: Path, blocks: Blocks, i: int, out: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     if out.exists():
         return
-    ranking, scores = read_model(model).predict_ranking(blocks[i], return_scores=True, **params)
+    model, params = read_model(file)
+    ranking, scores = model.predict_ranking(blocks[i], return_scores=True, **params)
     row, rank = np.nonzero(ranking >= 0)
     table = {
         "user": pa.array(blocks.user_ids(i)).take(pa.array(row)),

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .._files import replacing
+
+_SUMMED_AT_ONCE = 8
 
 
 def run_tasks(
@@ -38,14 +42,46 @@ def run_tasks(
     """
     if client is None:
         return [function(*each) for each in arguments]
+    with _futures(client, what) as futures:
+        futures += (client.submit(function, *each, pure=False) for each in arguments)
+        return client.gather(futures)
+
+
+def sum_tasks(
+    client: Any, function: Callable[..., tuple], arguments: Iterable[tuple], what: str
+) -> tuple:
+    """Return the sums of the results of a function, tuples of arrays, as :func:`run_tasks`.
+
+    Results are added by the workers, a few at a time, so that there is one to send at the end.
+    """
+    if client is None:
+        return reduce(_sum, (function(*each) for each in arguments))
+    with _futures(client, what) as futures:
+        level = [client.submit(function, *each, pure=False) for each in arguments]
+        while len(level) > 1:
+            level = [
+                client.submit(_sum, *level[i : i + _SUMMED_AT_ONCE], pure=False)
+                for i in range(0, len(level), _SUMMED_AT_ONCE)
+            ]
+        futures += level  # of the others, the scheduler deletes what has been added
+        return client.gather(futures)[0]
+
+
+def _sum(*parts: tuple) -> tuple:
+    """Return sums in new arrays, as a part may be added again if a worker is lost."""
+    return tuple(sum(of_parts[1:], start=of_parts[0]) for of_parts in zip(*parts, strict=True))
+
+
+@contextmanager
+def _futures(client: Any, what: str) -> Iterator[list[Any]]:
+    """Yield a list for futures, which are cancelled if there is an error."""
     from concurrent.futures import CancelledError
 
     from distributed.comm.core import CommClosedError
 
     futures: list[Any] = []
     try:
-        futures += (client.submit(function, *each, pure=False) for each in arguments)
-        return client.gather(futures)
+        yield futures
     except BaseException as error:
         lost = isinstance(error, CancelledError | CommClosedError | TimeoutError)
         if not lost and client.status == "running":

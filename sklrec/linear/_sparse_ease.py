@@ -176,7 +176,7 @@ class SparseEASE(BaseItemWeights):
         n_items = Xt.shape[0]
         whole = None
         if n_items <= MOST_OF_UNION:  # small enough to compute it once for all groups
-            whole = with_penalty(_gram(Xt), penalty)
+            whole = with_penalty(gram(Xt), penalty)
 
         def solve(number: slice) -> None:
             items = groups[number.start]
@@ -184,7 +184,7 @@ class SparseEASE(BaseItemWeights):
                 self._solve_group(nearest, items, np.arange(n_items), whole)
                 return
             union = union_of(nearest, items)
-            self._solve_group(nearest, items, union, with_penalty(_gram(Xt[union]), penalty[union]))
+            self._solve_group(nearest, items, union, with_penalty(gram(Xt[union]), penalty[union]))
 
         with single_threaded_blas():
             in_threads(
@@ -293,7 +293,7 @@ def _groups(nearest: sp.csr_array, size: int) -> Iterator[np.ndarray]:
         yield np.array(group)
 
 
-def _gram(A: sp.csr_array) -> np.ndarray:
+def gram(A: sp.csr_array) -> np.ndarray:
     """Return ``A @ A.T`` as a dense array, from the columns of A that are not empty."""
     n_items, n_users = A.shape
     if A.nnz < n_users:  # so that time does not grow with the number of all users

@@ -5,8 +5,9 @@ They do not depend on held-out items, so all users with a ranking are included.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from numbers import Integral
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -56,7 +57,7 @@ def catalogue_coverage_at_k(ranking: ArrayLike, n_items: int, *, k: int | None =
     >>> catalogue_coverage_at_k([[0, 1], [0, 2]], n_items=4)
     0.75
     """
-    return float(np.count_nonzero(_times_ranked(ranking, n_items, k)) / n_items)
+    return coverage_of(times_ranked(ranking, n_items, k))
 
 
 def gini_at_k(ranking: ArrayLike, n_items: int, *, k: int | None = None) -> float:
@@ -97,13 +98,7 @@ def gini_at_k(ranking: ArrayLike, n_items: int, *, k: int | None = None) -> floa
     >>> gini_at_k([[0, 1], [2, 3]], n_items=4)
     0.0
     """
-    times = np.sort(_times_ranked(ranking, n_items, k))
-    if n_items < 2:
-        raise ValueError(f"A Gini coefficient needs n_items of at least 2, got {n_items}.")
-    if not times.any():
-        return float("nan")
-    weight = 2 * np.arange(1, n_items + 1) - n_items - 1
-    return float(weight @ times / times.sum() / (n_items - 1))
+    return gini_of(times_ranked(ranking, n_items, k))
 
 
 def novelty_at_k(
@@ -158,9 +153,8 @@ def novelty_at_k(
     >>> novelty_at_k([[0, 1]], interactions=[[1, 1], [1, 0], [1, 0], [1, 0]])
     1.0
     """
-    interactions = check_matrix(interactions, "interactions", dtype="numeric")
-    n_users_of_item = np.maximum(_popularity(interactions), 1)
-    return _mean_of_items(-np.log2(n_users_of_item / interactions.shape[0]), ranking, k, average)
+    information = OtherUsers.of(interactions).self_information
+    return _mean_of_items(information, ranking, k, average)
 
 
 def average_popularity_at_k(
@@ -201,8 +195,7 @@ def average_popularity_at_k(
     >>> average_popularity_at_k([[0, 1]], interactions=[[1, 1], [1, 0], [1, 0], [1, 0]])
     0.625
     """
-    interactions = check_matrix(interactions, "interactions", dtype="numeric")
-    return _mean_of_items(_popularity(interactions) / interactions.shape[0], ranking, k, average)
+    return _mean_of_items(OtherUsers.of(interactions).popularity, ranking, k, average)
 
 
 def intra_list_diversity_at_k(
@@ -262,30 +255,98 @@ def intra_list_diversity_at_k(
     array([0., 1.])
     """
     features = check_matrix(item_features, "item_features", dtype=FEATURES, signed=True)
-    ranking = check_ranking(ranking, k, n_items=features.shape[0])
+    L, items = _lists(ranking, k, features.shape[0])
+    if not items.size:  # scikit-learn does not normalize empty matrices
+        return _diversity(L, np.zeros(L.shape[0]), average)
+    U = normalize(features[items], copy=False)
+    if sp.issparse(U):
+        U = sp.csr_array(U)
+    return _diversity(L, _squared_sums(L, U) - L @ _squared_length(U), average)
+
+
+class OtherUsers(NamedTuple):
+    """What the metrics of a ranking need to know of the interactions of other users.
+
+    Parameters
+    ----------
+    n_users : int
+        Number of users.
+    users_of_item : ndarray of shape (n_items,)
+        Number of users of each item.
+    parts : iterable of CSR arrays of shape (n_users_of_part, n_items)
+        The interactions, nonzero where there is one. They are read for the co-occurrence only.
+    """
+
+    n_users: int
+    users_of_item: np.ndarray
+    parts: Iterable[sp.csr_array]
+
+    @classmethod
+    def of(cls, interactions: Any) -> OtherUsers:
+        """Check a matrix of shape (n_users, n_items)."""
+        X = check_matrix(interactions, "interactions", dtype="numeric")
+        return cls(X.shape[0], np.bincount(X.indices, minlength=X.shape[1]), [X])
+
+    @property
+    def popularity(self) -> np.ndarray:
+        """Share of users of each item."""
+        return self.users_of_item / self.n_users
+
+    @property
+    def self_information(self) -> np.ndarray:
+        """Bits of each item; an item without users is treated as if it had one."""
+        return -np.log2(np.maximum(self.users_of_item, 1) / self.n_users)
+
+
+def novelty(ranking: ArrayLike, interactions: OtherUsers, k: int) -> np.ndarray:
+    """Return :func:`novelty_at_k` of each user."""
+    return _mean_of_items(interactions.self_information, ranking, k, None)  # type: ignore[return-value]
+
+
+def average_popularity(ranking: ArrayLike, interactions: OtherUsers, k: int) -> np.ndarray:
+    """Return :func:`average_popularity_at_k` of each user."""
+    return _mean_of_items(interactions.popularity, ranking, k, None)  # type: ignore[return-value]
+
+
+def co_occurrence_diversity(ranking: ArrayLike, interactions: OtherUsers, k: int) -> np.ndarray:
+    """Return :func:`intra_list_diversity_at_k` of each user, the features of an item are its users.
+
+    The squared norm of a sum of unit vectors is the sum of those of its parts.
+    """
+    count = interactions.users_of_item
+    L, items = _lists(ranking, k, count.size)
+    scale = 1 / np.sqrt(np.maximum(count[items], 1))  # of the unit vector of each item
+    cosines = -(L @ np.sign(count[items]))
+    for X in interactions.parts if items.size else ():
+        U = sp.csr_array(X[:, items].T)
+        U.data = np.repeat(scale, np.diff(U.indptr))
+        cosines += _squared_sums(L, U)
+    return _diversity(L, cosines, None)  # type: ignore[return-value]
+
+
+def _lists(ranking: ArrayLike, k: int | None, n_items: int) -> tuple[sp.csr_array, np.ndarray]:
+    """Return the items of each user's list as ones, and the item of each column."""
+    ranking = check_ranking(ranking, k, n_items=n_items)
     if ranking.shape[1] < 2:
         raise ValueError("Diversity is defined for pairs of items: k must be at least 2, got 1.")
     is_item = ranking >= 0
     items, position = np.unique(ranking[is_item], return_inverse=True)
-    n_listed = is_item.sum(axis=1)
-    indptr = np.concatenate([[0], np.cumsum(n_listed)])
+    indptr = np.concatenate([[0], np.cumsum(is_item.sum(axis=1))])
     L = sp.csr_array((np.ones(position.size), position, indptr), shape=(len(ranking), items.size))
+    return L, items
+
+
+def _diversity(L: sp.csr_array, cosines: np.ndarray, average: str | None) -> float | np.ndarray:
+    """Return one minus the mean cosine, from the sum over all ordered pairs of each list."""
+    n_listed = np.diff(L.indptr)
     n_pairs = n_listed * (n_listed - 1)
     # Rounding must not turn the diversity of equal items negative.
-    distance = np.maximum(n_pairs - _sum_of_cosines(L, features[items]), 0)
-    return per_user(distance, n_pairs, average)
+    return per_user(np.maximum(n_pairs - cosines, 0), n_pairs, average)
 
 
-def _sum_of_cosines(L: sp.csr_array, F: Any) -> np.ndarray:
-    """Return the sum of the cosines of all ordered pairs of rows of F in each row of L.
-
-    L and F are ndarrays or CSR matrices of shapes (n_users, n_items) and (n_items, n_features).
-    """
-    if not F.shape[0]:  # no user has an item, and scikit-learn does not normalize empty matrices
-        return np.zeros(L.shape[0])
-    U = normalize(F, copy=False)
+def _squared_sums(L: sp.csr_array, U: Any) -> np.ndarray:
+    """Return the squared norm of the sum of the rows of U, ndarray or CSR array, in each list."""
     if sp.issparse(U):
-        U = sp.csr_array(U)
         size = np.minimum(L @ np.diff(U.indptr), U.shape[1])
     else:
         size = np.full(L.shape[0], U.shape[1])
@@ -296,7 +357,7 @@ def _sum_of_cosines(L: sp.csr_array, F: Any) -> np.ndarray:
     ends = np.searchsorted(np.cumsum(size), np.arange(limit, size.sum(), limit))
     for users in np.split(np.arange(L.shape[0]), np.unique(ends)):
         total[users] = _squared_length(in_list[users] @ U)
-    return total - L @ _squared_length(U)
+    return total
 
 
 def _squared_length(A: Any) -> np.ndarray:
@@ -307,7 +368,7 @@ def _squared_length(A: Any) -> np.ndarray:
     return np.einsum("ij,ij->i", A, A, dtype=np.float64)
 
 
-def _times_ranked(ranking: ArrayLike, n_items: int, k: int | None) -> np.ndarray:
+def times_ranked(ranking: ArrayLike, n_items: int, k: int | None) -> np.ndarray:
     """Return the number of users with each item in the first k ranks."""
     if not isinstance(n_items, Integral) or n_items < 1:
         raise ValueError(f"n_items must be a positive integer, got {n_items!r}.")
@@ -315,9 +376,20 @@ def _times_ranked(ranking: ArrayLike, n_items: int, k: int | None) -> np.ndarray
     return np.bincount(ranking[ranking >= 0], minlength=int(n_items))
 
 
-def _popularity(interactions: sp.csr_array) -> np.ndarray:
-    """Return the number of users of each item."""
-    return np.bincount(interactions.indices, minlength=interactions.shape[1])
+def coverage_of(times: np.ndarray) -> float:
+    """Return the catalogue coverage, from the number of users that each item is ranked for."""
+    return float(np.count_nonzero(times) / times.size)
+
+
+def gini_of(times: np.ndarray) -> float:
+    """Return the Gini coefficient, from the number of users that each item is ranked for."""
+    n_items = times.size
+    if n_items < 2:
+        raise ValueError(f"A Gini coefficient needs n_items of at least 2, got {n_items}.")
+    if not times.any():
+        return float("nan")
+    weight = 2 * np.arange(1, n_items + 1) - n_items - 1
+    return float(weight @ np.sort(times) / times.sum() / (n_items - 1))
 
 
 def _mean_of_items(

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 from scipy.stats import sem, t
 from sklearn.utils import Bunch
 
 from .._matrix import check_matrix, stored_entries
-from .._ranking import exclusions, only_targets, rank_like
+from .._ranking import Excluded, exclusions, only_targets, rank_like
 from ._names import measure, parse_metrics
 from ._ranking import mean_over_users
 
@@ -165,20 +166,10 @@ def evaluate(
     gini@5: 0.35...
     """
     parsed = parse_metrics(metrics)
-    given, fold_in = fold_in, stored_entries(fold_in, "fold_in")
-    held_out = check_matrix(held_out, "held_out", dtype="numeric")
-    if fold_in.shape != held_out.shape:
-        raise ValueError(
-            f"fold_in and held_out must have one shape, got {fold_in.shape} and {held_out.shape}."
-        )
-    overlap = (fold_in != 0).multiply(held_out != 0).nnz
-    if overlap and exclude_seen:
-        raise ValueError(
-            f"{overlap} held-out interactions are in the fold-in too, which is not ranked; use "
-            "exclude_seen=False to evaluate interactions that users repeat."
-        )
-    excluded = exclusions(fold_in.shape, seen=fold_in if exclude_seen else None, items=items)
-    held_out = only_targets(excluded.among_candidates(held_out), targets)
+    given = fold_in
+    fold_in, held_out, excluded = check_sides(
+        fold_in, held_out, items=items, targets=targets, exclude_seen=exclude_seen
+    )
     if not held_out.nnz:
         among = "" if items is None else " among the candidates"
         among += "" if targets is None else " among the targets"
@@ -192,10 +183,39 @@ def evaluate(
         interactions=interactions,
         item_features=item_features,
     )
+    return evaluation_of(values)
+
+
+def evaluation_of(values: Mapping[str, np.ndarray | float]) -> RankingEvaluation:
+    """Return the evaluation with the values of each user, and those of all users together."""
     return RankingEvaluation(
         {name: value for name, value in values.items() if isinstance(value, np.ndarray)},
         {name: value for name, value in values.items() if not isinstance(value, np.ndarray)},
     )
+
+
+def check_sides(
+    fold_in: Any, held_out: Any, *, items: Any, targets: Any, exclude_seen: bool
+) -> tuple[sp.csr_array, sp.csr_array, Excluded]:
+    """Return the fold-in, the held-out entries that count, and what must not be ranked.
+
+    Parameters are those of :func:`evaluate`.
+    """
+    fold_in = stored_entries(fold_in, "fold_in")
+    held_out = check_matrix(held_out, "held_out", dtype="numeric")
+    if fold_in.shape != held_out.shape:
+        raise ValueError(
+            f"fold_in and held_out must have one shape, got {fold_in.shape} and {held_out.shape}."
+        )
+    overlap = (fold_in != 0).multiply(held_out != 0).nnz
+    if overlap and exclude_seen:
+        raise ValueError(
+            f"{overlap} held-out interactions are in the fold-in too, which is not ranked; use "
+            "exclude_seen=False to evaluate interactions that users repeat."
+        )
+    excluded = exclusions(fold_in.shape, seen=fold_in if exclude_seen else None, items=items)
+    held_out = only_targets(excluded.among_candidates(held_out), targets)
+    return fold_in, held_out, excluded
 
 
 def _counting(value: np.ndarray) -> np.ndarray:

@@ -13,11 +13,14 @@ from numpy.typing import ArrayLike
 from .._matrix import check_matrix
 from ._beyond_accuracy import (
     FEATURES,
-    average_popularity_at_k,
-    catalogue_coverage_at_k,
-    gini_at_k,
+    OtherUsers,
+    average_popularity,
+    co_occurrence_diversity,
+    coverage_of,
+    gini_of,
     intra_list_diversity_at_k,
-    novelty_at_k,
+    novelty,
+    times_ranked,
 )
 from ._ranking import (
     average_precision,
@@ -38,9 +41,10 @@ class Metric(NamedTuple):
     ----------
     function : callable
         Called with ``ranking``, ``k`` and the input that it needs. Returns an ndarray of shape
-        (n_users,) or a single float for all users. A function that needs "held_out" is called with
-        hits and the numbers of held-out items instead, see :mod:`._ranking`.
-    needs : {"held_out", "n_items", "interactions", "item_features"}
+        (n_users,). A function that needs "held_out" is called with hits and the numbers of held-out
+        items instead, see :mod:`._ranking`; one that needs "all_users" with the number of users
+        that each item is ranked for, and returns a float.
+    needs : {"held_out", "all_users", "interactions", "item_features"}
         Input besides the ranking.
     lower_is_better : bool, default=False
         Whether lower values are better.
@@ -58,26 +62,12 @@ def _of_hits(function: Callable[..., Any], **options: Any) -> Metric:
     return Metric(partial(function, **options), "held_out")
 
 
-def _each_user(function: Callable[..., Any], needs: str) -> Metric:
-    return Metric(partial(function, average=None), needs)
-
-
-def _co_occurrence_diversity(ranking: ArrayLike, interactions: Any, k: int) -> np.ndarray:
-    """Return the diversity where the features of an item are its users."""
-    users_of_items = sp.csr_array(
-        (check_matrix(interactions, "interactions", dtype="numeric") != 0).T
-    )
-    return intra_list_diversity_at_k(  # type: ignore[return-value]
-        ranking, users_of_items, k=k, average=None
-    )
-
-
 def _negative(metric: Metric) -> Metric:
-    return Metric(lambda **given: -metric.function(**given), metric.needs)
+    return Metric(lambda *given, **named: -metric.function(*given, **named), metric.needs)
 
 
-_GINI = Metric(gini_at_k, "n_items", lower_is_better=True)
-_POPULARITY = _each_user(average_popularity_at_k, "interactions")._replace(lower_is_better=True)
+_GINI = Metric(gini_of, "all_users", lower_is_better=True)
+_POPULARITY = Metric(average_popularity, "interactions", lower_is_better=True)
 
 # "recall@20" has the default denominator, "recall/n@20" the other one.
 METRICS: dict[str, Metric] = {
@@ -89,16 +79,16 @@ METRICS: dict[str, Metric] = {
     "average_precision/n": _of_hits(average_precision, denominator="n"),
     "reciprocal_rank": _of_hits(reciprocal_rank),
     "hit_rate": _of_hits(hit_rate),
-    "catalogue_coverage": Metric(catalogue_coverage_at_k, "n_items"),
+    "catalogue_coverage": Metric(coverage_of, "all_users"),
     "gini": _GINI,
     "neg_gini": _negative(_GINI),
-    "novelty": _each_user(novelty_at_k, "interactions"),
+    "novelty": Metric(novelty, "interactions"),
     "average_popularity": _POPULARITY,
     "neg_average_popularity": _negative(_POPULARITY),
-    "intra_list_diversity": _each_user(intra_list_diversity_at_k, "item_features")._replace(
-        smallest_k=2
+    "intra_list_diversity": Metric(
+        partial(intra_list_diversity_at_k, average=None), "item_features", smallest_k=2
     ),
-    "intra_list_diversity/users": Metric(_co_occurrence_diversity, "interactions", smallest_k=2),
+    "intra_list_diversity/users": Metric(co_occurrence_diversity, "interactions", smallest_k=2),
 }
 
 
@@ -217,23 +207,51 @@ def measure(
     ValueError
         If a metric needs a matrix that is None or has another number of items.
     """
-    n_items = held_out.shape[1]
-    inputs: dict[str, Any] = {
-        "held_out": held_out,
-        "n_items": n_items,
-        "interactions": interactions,
-        "item_features": item_features,
-    }
+    inputs = {"interactions": interactions, "item_features": item_features}
     check_needs(parsed, inputs)
-    for name in ("interactions", "item_features"):
+    for name in inputs:
         if inputs[name] is not None:
-            inputs[name] = _checked(inputs, name, n_items=n_items)
+            inputs[name] = _checked(inputs, name, n_items=held_out.shape[1])
+    if interactions is not None:
+        inputs["interactions"] = OtherUsers.of(inputs["interactions"])
+    return of_all_users(parsed, measure_part(parsed, ranking, held_out=held_out, **inputs))
+
+
+def measure_part(
+    parsed: Mapping[str, tuple[Metric, int]],
+    ranking: np.ndarray,
+    *,
+    held_out: sp.csr_array,
+    interactions: OtherUsers | None,
+    item_features: Any,
+) -> dict[str, np.ndarray]:
+    """Return what :func:`of_all_users` needs of some of the users.
+
+    Parameters are those of :func:`measure`, checked. An array is of shape (n_users,), or, for a
+    metric of all users together, has the number of users that each item is ranked for, whose sums
+    over all parts are needed.
+    """
+    inputs = {"interactions": interactions, "item_features": item_features}
     largest = [k for metric, k in parsed.values() if metric.needs == "held_out"]
     if largest:
         hits, n_held_out = found(held_out, ranking, max(largest))
+    values: dict[str, np.ndarray] = {}
+    for name, (metric, k) in parsed.items():
+        if metric.needs == "held_out":
+            values[name] = _value_of_each(metric, hits[:, :k], n_held_out)
+        elif metric.needs == "all_users":
+            values[name] = times_ranked(ranking, held_out.shape[1], k)
+        else:
+            given = {metric.needs: inputs[metric.needs]}
+            values[name] = metric.function(ranking=ranking, k=k, **given)
+    return values
+
+
+def of_all_users(
+    parsed: Mapping[str, tuple[Metric, int]], values: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray | float]:
+    """Return the value of each metric for each user, or a single one for all users."""
     return {
-        name: _value_of_each(metric, hits[:, :k], n_held_out)
-        if metric.needs == "held_out"
-        else metric.function(ranking=ranking, k=k, **{metric.needs: inputs[metric.needs]})
-        for name, (metric, k) in parsed.items()
+        name: metric.function(values[name]) if metric.needs == "all_users" else values[name]
+        for name, (metric, _) in parsed.items()
     }
