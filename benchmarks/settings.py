@@ -283,11 +283,14 @@ MODELS = [
         search={"unobserved_weight": [0.1, 0.3, 1], "lambda_": [1e-4, 1e-3]},
         search_on={
             "ml-1m": {"unobserved_weight": [0.3], "lambda_": [1e-3]},
-            "citeulike-a": {"unobserved_weight": [0.1], "lambda_": [1e-3]},
+            **{
+                key: {"unobserved_weight": [0.1], "lambda_": [1e-3]}
+                for key in ("citeulike-a", "gowalla")
+            },
         },
         adapted={
             key: {"learning_rate": 3e-3, "max_epochs": 14, "callbacks": [FallingRate(14)]}
-            for key in CITEULIKE
+            for key in (*CITEULIKE, "gowalla")
         },
     ),
     Model(
