@@ -194,19 +194,18 @@ def speeds_as_text(rows: list[dict]) -> str:
         "   :header-rows: 1",
         "",
         *cells(
-            "job", "interactions", "CPU seconds", "ratio", "a core-second", "worker", "scheduler"
+            "job", "millions", "CPU s", "ratio", "a core-second", "worker, GiB", "scheduler, GiB"
         ),
     ]
     for row in rows:
-        against = f"{float(row['cpu_ratio']):.2f} to {row['compared_with']}" if row["ratio"] else ""
         lines += cells(
             row["job"],
-            f"{int(row['n_interactions']):,}",
-            row["cpu_seconds"],
-            against,
+            f"{int(row['n_interactions']) / 1e6:g}",
+            f"{float(row['cpu_seconds']):.1f}",
+            f"{float(row['cpu_ratio']):.2f}" if row["ratio"] else "",
             f"{float(row['work_per_core_second']):.2g} {row['unit']}",
-            f"{float(row['worker_gib']):.2f} GiB",
-            f"{float(row['scheduler_gib']):.2f} GiB" if float(row["scheduler_gib"]) else "",
+            f"{float(row['worker_gib']):.2f}",
+            f"{float(row['scheduler_gib']):.2f}" if float(row["scheduler_gib"]) else "",
         )
     return "\n".join(lines) + "\n"
 
@@ -224,14 +223,15 @@ def as_text(found: list[Stage], data: Data) -> str:
             "core hours",
             "read",
             "written",
-            "memory of a task",
+            "memory",
             "time",
+            "limit",
         ),
     ]
     for stage in found:
         computing = stage.core_seconds / min(data.cores, stage.tasks)
         moving = (stage.read + stage.written) / data.disk
-        limit = "computing" if computing > moving else "reading and writing"
+        limit = "cores" if computing > moving else "files"
         if stage.memory > data.worker:
             limit = "memory"
         lines += cells(
@@ -242,7 +242,8 @@ def as_text(found: list[Stage], data: Data) -> str:
             size(stage.read),
             size(stage.written),
             size(stage.memory),
-            f"{duration(max(computing, moving))}, {limit}",
+            duration(max(computing, moving)),
+            limit,
         )
     return "\n".join(lines) + "\n"
 
@@ -252,6 +253,8 @@ def cells(*texts: str) -> list[str]:
 
 
 def duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:,.0f} s"
     if seconds < 3600:
         return f"{seconds / 60:,.0f} min"
     return f"{seconds / 3600:,.0f} h"
