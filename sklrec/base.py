@@ -132,6 +132,12 @@ class RecommenderMixin:
             setattr(seen, _CHECKED_FOR, self)  # which does not check it again
         elif not hasattr(X, "shape"):
             X = np.asarray(X)
+        n_items = getattr(self, "n_features_in_", seen.shape[1])
+        if seen.shape[1] != n_items:  # before items that X does not have are refused
+            raise ValueError(
+                f"X has {seen.shape[1]} features, but {type(self).__name__} is expecting "
+                f"{n_items} features as input."
+            )
         excluded = exclusions(
             seen.shape, seen=seen if exclude_seen else None, items=items, exclude=exclude
         )

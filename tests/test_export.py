@@ -17,6 +17,7 @@ from sklrec.ensemble import HadamardEnsemble
 from sklrec.export import to_onnx
 from sklrec.export._to_onnx import _BUILDERS
 from sklrec.factorization import BPR, LFM, WMF
+from sklrec.hybrid import DAVE
 from sklrec.linear import EASE
 from sklrec.neighbors import ItemKNN, UserKNN
 from sklrec.pipeline import make_pipeline
@@ -48,6 +49,7 @@ PATHS = {
     ],
     "CondVAE": [{"hidden_layer_sizes": ()}],
     "ContentELSA": [{"free_part": False}],
+    "DICER": [{"item_dropout": 0.0}],
     "FLVAE": [{"n_decoder_layers": 2}],
     "HVampVAE": [{"prior": "vamp", "gated": False}, {"hidden_layer_sizes": ()}],
     "ItemKNN": [{"n_neighbors": 1}],  # sparse in the file
@@ -63,7 +65,7 @@ PATHS = {
         {"binary": True, "zeros": "unobserved"},
     ],
 }
-REFUSED = (BPR, UserKNN, RandomRecommender)
+REFUSED = (BPR, DAVE, UserKNN, RandomRecommender)
 
 
 def models():

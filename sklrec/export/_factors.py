@@ -79,7 +79,7 @@ def _weighted(graph: Graph, model: Any, x: str) -> str:
     weight = graph.op("Add", graph.reduce("ReduceSum", stored), n_others)
     power = graph.op("Pow", weight, np.float64(objective.frequency_exponent))
     penalty = graph.op("Mul", power, np.float64(objective.lambda_))
-    return _solved(graph, met, c, ct, model.item_factors_, penalty, model._gram)
+    return _solved(graph, met, c, ct, [(1.0, model.item_factors_)], penalty, model._gram)
 
 
 def _biased(graph: Graph, model: Any, x: str) -> str:
@@ -96,7 +96,7 @@ def _biased(graph: Graph, model: Any, x: str) -> str:
     ct = graph.op("Mul", stored, target)
     V = np.insert(model.item_factors_.astype(np.float64), 0, 1, axis=1)
     penalty = graph.constant(np.float64(model._lambda))
-    return _solved(graph, met, stored, ct, V, penalty, np.zeros(V.shape[1]))
+    return _solved(graph, met, stored, ct, [(1.0, V)], penalty, np.zeros(V.shape[1]))
 
 
 def _without_bias(graph: Graph, found: str) -> str:
@@ -104,7 +104,7 @@ def _without_bias(graph: Graph, found: str) -> str:
 
 
 def _around_content(graph: Graph, model: Any, x: str) -> str:
-    """Return the factors of users of CTR, CDL and CVAE."""
+    """Return the factors of users of CTR, CDL, CVAE and DICER."""
     if hasattr(model, "item_covariances_") and model._is_bayesian():
         raise TypeError(
             f"{graph.model_name} can be exported with inference='map' alone, got 'bayes'."
@@ -120,7 +120,10 @@ def _around_content(graph: Graph, model: Any, x: str) -> str:
     in_gram = graph.op("Gather", b * known.astype(np.float64), met)
     c = graph.op("Sub", ct, graph.op("Mul", stored, in_gram))
     penalty = graph.constant(np.float64(problem.lambda_u))
-    return _solved(graph, met, c, ct, model.item_factors_, penalty, model._gram)
+    parts = [(1.0, model.item_factors_)]
+    if hasattr(model, "_shares_of_factors"):  # DICER has items as they are, and as new ones
+        parts = model._shares_of_factors()
+    return _solved(graph, met, c, ct, parts, penalty, model._gram)
 
 
 def _problem_of(model: Any) -> tuple[Any, np.ndarray]:
@@ -133,7 +136,13 @@ def _problem_of(model: Any) -> tuple[Any, np.ndarray]:
 
 
 def _solved(
-    graph: Graph, met: str, c: str, ct: str, V: np.ndarray, penalty: str, gram: np.ndarray
+    graph: Graph,
+    met: str,
+    c: str,
+    ct: str,
+    parts: list[tuple[float, np.ndarray]],
+    penalty: str,
+    gram: np.ndarray,
 ) -> str:
     """Solve ``(V' C V + G + penalty I) w = V' C t`` for each user by conjugate gradients.
 
@@ -145,8 +154,9 @@ def _solved(
         The items in the rows.
     c, ct : str
         Confidences of the entries, and their products with the targets, in these columns.
-    V : ndarray of shape (n_items, n_components)
-        Factors of all items, which are in the file in their precision.
+    parts : list of (float, ndarray of shape (n_items, n_components))
+        Factors of all items, which are in the file in their precision. If there are several, each
+        entry counts with all of them, with their shares of its confidence.
     penalty : str
         Penalty of all users or of each, of shape (n_users, 1).
     gram : ndarray of shape (n_components, n_components) or (n_components,)
@@ -158,7 +168,12 @@ def _solved(
         Of shape (n_users, n_components), in float64.
     """
     op, add = graph.op, lambda *parts: graph.op("Sum", *parts)
-    features = graph.float64(op("Gather", graph.constant(V), met))  # (n_met, n_components)
+    found = [graph.float64(op("Gather", graph.constant(V), met)) for _, V in parts]
+    features = op("Concat", *found, axis=0)  # (n_met, n_components), for each of the parts
+    c, ct = (
+        op("Concat", *(op("Mul", weights, np.float64(share)) for share, _ in parts), axis=1)
+        for weights in (c, ct)
+    )
     transposed = op("Transpose", features)
     gram = gram.astype(np.float64)
     full = graph.constant(gram) if gram.ndim == 2 else None
@@ -194,5 +209,5 @@ def _solved(
         return goes_on, [w, r, p, rz]
 
     start = op("Mul", r, np.float64(0))
-    n_steps = 100 + STEPS_FOR_EACH_UNKNOWN * V.shape[1]
+    n_steps = 100 + STEPS_FOR_EACH_UNKNOWN * len(gram)
     return graph.loop(n_steps, [start, r, z, rz], step, np.float64)[0]

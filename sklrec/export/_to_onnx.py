@@ -32,6 +32,7 @@ _BUILDERS = {
     "CollectiveEASE": ("_items", "weighted_items"),
     "CondVAE": ("_networks", "cond_vae"),
     "ContentELSA": ("_networks", "elsa"),
+    "DICER": ("_factors", "factors"),
     "DeepMusic": ("_factors", "factors_from_content"),
     "EASE": ("_items", "weighted_items"),
     "ELSA": ("_networks", "elsa"),
@@ -70,8 +71,9 @@ def to_onnx(model: BaseEstimator, file: str | os.PathLike | IO[bytes]) -> None:
     ----------
     model : estimator
         A fitted recommender of sklrec: any but :class:`~sklrec.neighbors.UserKNN`,
-        :class:`~sklrec.factorization.BPR` and :class:`~sklrec.dummy.RandomRecommender`. For a
-        pipeline, export its last step, and apply the others to the rows.
+        :class:`~sklrec.factorization.BPR`, :class:`~sklrec.hybrid.DAVE` and
+        :class:`~sklrec.dummy.RandomRecommender`. For a pipeline, export its last step, and apply
+        the others to the rows.
     file : str, path-like or binary file object
         Path of the file, usually with the suffix ``.onnx``, or an object with ``write``. A file
         with this path is replaced as a whole.
