@@ -342,7 +342,7 @@ def full_disk(path, data):
     raise OSError(28, "No space left on device")
 
 
-@pytest.mark.parametrize("file", [StringIO(), None, 3], ids=repr)
+@pytest.mark.parametrize("file", [StringIO(), None, 3], ids=["text", "None", "number"])
 def test_what_is_no_binary_file_is_an_error(file, ratings):
     with pytest.raises(
         TypeError, match="A file must be a path, or a file object that is open in b"

@@ -519,7 +519,7 @@ def test_an_object_that_takes_a_part_is_an_error(X):
         save(EASE().fit(X), Full())
 
 
-@pytest.mark.parametrize("file", [StringIO(), None, 3], ids=repr)
+@pytest.mark.parametrize("file", [StringIO(), None, 3], ids=["text", "None", "number"])
 def test_what_is_no_binary_file_is_an_error(file, X):
     message = "A file must be a path, or a file object that is open in binary mode with "
     for action in (lambda: save(EASE().fit(X), file), lambda: load(file)):
