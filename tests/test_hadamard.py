@@ -19,7 +19,6 @@ from sklrec.factorization import LFM
 from sklrec.linear import EASE
 from sklrec.metrics import RankingScorer
 from sklrec.model_selection import StrongGeneralizationSplit
-from sklrec.persistence import save
 from sklrec.pipeline import Pipeline
 from sklrec.utils.estimator_checks import parametrize_with_checks
 
@@ -297,10 +296,3 @@ def test_calibration_takes_its_share_of_the_users_with_something_to_hide():
     X[::5, 1:] = np.tri(20, 4, 1)
     model = HadamardEnsemble([("ease", EASE())], validation_fraction=0.2, random_state=0).fit(X)
     assert model.named_estimators_.ease.n_samples_seen_ == 96  # of 20, not of 100, a fifth
-
-
-def test_saving_says_to_save_the_members(X, tmp_path):
-    pytest.importorskip("safetensors")
-    model = HadamardEnsemble([("ease", EASE())], random_state=0).fit(X)
-    with pytest.raises(TypeError, match="pickle it, or save its estimators_"):
-        save(model, tmp_path / "ensemble")
