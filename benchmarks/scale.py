@@ -216,17 +216,7 @@ def as_text(found: list[Stage], data: Data) -> str:
         ".. list-table::",
         "   :header-rows: 1",
         "",
-        *cells(
-            "stage",
-            "tasks",
-            "operations",
-            "core hours",
-            "read",
-            "written",
-            "memory",
-            "time",
-            "limit",
-        ),
+        *cells(*("stage", "time", "limit", "core hours", "operations", "moved", "memory", "tasks")),
     ]
     for stage in found:
         computing = stage.core_seconds / min(data.cores, stage.tasks)
@@ -236,14 +226,13 @@ def as_text(found: list[Stage], data: Data) -> str:
             limit = "memory"
         lines += cells(
             stage.name,
-            f"{stage.tasks:,.0f}",
-            f"{stage.work:.1e}",
-            f"{stage.core_seconds / 3600:,.1f}",
-            size(stage.read),
-            size(stage.written),
-            size(stage.memory),
             duration(max(computing, moving)),
             limit,
+            f"{stage.core_seconds / 3600:,.0f}",
+            f"{stage.work:.0e}",
+            size(stage.read + stage.written),
+            size(stage.memory),
+            f"{stage.tasks:,.0f}",
         )
     return "\n".join(lines) + "\n"
 
