@@ -166,11 +166,16 @@ def bpr(n_users: int, n_items: int) -> Ways:
     """Score by factors after some steps of gradient descent."""
     X = interactions(n_users, n_items, per_user=70)
     model = BPR(64, max_epochs=1, random_state=0).fit(X)
+    return one_user(model, bare_bpr(model), X)
+
+
+def bare_bpr(model: BPR) -> Callable[[sp.csr_array], np.ndarray]:
+    """Return a function that scores a row as a fitted BPR does."""
     H, b, n_steps = model.item_factors_, model.item_bias_, model.n_fold_in_steps
 
     def score(row: sp.csr_array) -> np.ndarray:
         own, n = row.indices, row.nnz
-        numbers = (uniform_by_row(row, n_steps, 0).T * (n_items - n)).astype(np.int64)
+        numbers = (uniform_by_row(row, n_steps, 0).T * (len(H) - n)).astype(np.int64)
         negatives = numbers + np.searchsorted(own - np.arange(n), numbers, side="right")
         mine, bias = H[own], b[own]
         u = mine.mean(axis=0)
@@ -180,7 +185,7 @@ def bpr(n_users: int, n_items: int) -> Ways:
             u = (u + weight @ difference / n) / (1 + model.lambda_)
         return H @ u + b
 
-    return one_user(model, score, X)
+    return score
 
 
 def neural(model: Any, n_users: int, n_items: int) -> tuple[sp.csr_array, dict[str, np.ndarray]]:

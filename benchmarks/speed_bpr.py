@@ -145,33 +145,23 @@ def one_user(X: object, n_components: int) -> dict:
     """Return the median CPU seconds of `predict_ranking` and of bare numpy, turn by turn."""
     import numpy as np
     import scipy.sparse as sp
-    from scipy.special import expit
+    from ranking_worker import bare_bpr
 
-    from sklrec._pairs import uniform_by_row
     from sklrec.factorization import BPR
 
     X = sp.csr_array(X)
     X.sort_indices()
     model = BPR(n_components, lambda_=LAMBDA, max_epochs=3, random_state=0).fit(X)
-    H, b, n_items = model.item_factors_, model.item_bias_, X.shape[1]
+    score = bare_bpr(model)
 
     def bare(row: sp.csr_array) -> np.ndarray:
-        own, n = row.indices, row.nnz
-        numbers = (uniform_by_row(row, 30, 0).T * (n_items - n)).astype(np.int64)
-        negatives = numbers + np.searchsorted(own - np.arange(n), numbers, side="right")
-        mine, bias = H[own], b[own]
-        u = mine.mean(axis=0)
-        for j in negatives:
-            difference = mine - H[j]
-            weight = expit(-(difference @ u + bias - b[j]))
-            u = (u + weight @ difference / n) / (1 + LAMBDA)
-        scores = H @ u + b
-        scores[own] = -np.inf
+        scores = score(row)
+        scores[row.indices] = -np.inf
         best = np.argpartition(-scores, 10)[:10]
         return best[np.argsort(-scores[best])]
 
     times: dict[str, list[float]] = {"sklrec": [], "numpy": []}
-    some = np.flatnonzero((np.diff(X.indptr) > 0) & (np.diff(X.indptr) < n_items))[:300]
+    some = np.flatnonzero((np.diff(X.indptr) > 0) & (np.diff(X.indptr) < X.shape[1]))[:300]
     for user in some:
         row = X[[user]]
         start = time.process_time()
