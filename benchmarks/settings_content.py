@@ -19,7 +19,7 @@ from sklearn.base import clone
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import ParameterGrid
 
-from sklrec.dummy import PopularityRecommender
+from sklrec.dummy import PopularityRecommender, RandomRecommender
 from sklrec.factorization import WMF
 from sklrec.hybrid import (
     CDL,
@@ -44,7 +44,7 @@ from sklrec.neural import MultVAE
 _BY_NAME = {dataset.name: dataset for dataset in settings.DATASETS}
 DATASETS = [
     # Tags were given by users who have the article, test users among them: titles alone.
-    ContentDataset(_BY_NAME["citeulike-a"], "titles", _data.citeulike_titles, "a"),
+    ContentDataset(_BY_NAME["citeulike-a"], "titles", _data.citeulike_titles, "a", 4),
     ContentDataset(_BY_NAME["citeulike-t"], "words", words, "t"),
     ContentDataset(_BY_NAME["ml-1m"], "plots and attributes", plots_and_attributes),
 ]
@@ -64,11 +64,14 @@ class ContentModel(Model):
         Another form on a data set.
     chosen_for : tuple of str
         Settings for new items are chosen by the mean NDCG@100 of these.
+    on_all_splits : bool
+        Whether to fit it on all splits with new items, not on the first one alone.
     """
 
     form: str = "none"
     form_on: Mapping[str, str] = field(default_factory=dict)
     chosen_for: tuple[str, ...] = (NEW,)
+    on_all_splits: bool = False
 
     def at(self, dataset: str, split: str) -> list[Any]:
         """Return the estimators to choose from: one where there is no choice, or none."""
@@ -111,6 +114,7 @@ STRONG = {
 }
 
 MODELS = [
+    ContentModel("Random", RandomRecommender(), on_all_splits=True),
     ContentModel("Popularity", PopularityRecommender()),
     ContentModel("EASE", EASE(), paper="Steck 2019", adapted=LAMBDA),
     ContentModel(
@@ -119,6 +123,7 @@ MODELS = [
         paper="Lops et al. 2011",
         **LINEAR,
         search_on={ML: {"n_neighbors": [100, 1000]}},
+        on_all_splits=True,
     ),
     ContentModel(
         "CollectiveEASE",
@@ -127,6 +132,7 @@ MODELS = [
         **LINEAR,
         adapted=LAMBDA,
         search_on={ML: {"content_weight": [1, 4, 16, 64]}},
+        on_all_splits=True,
     ),
     ContentModel(
         "AddEASE",
@@ -145,6 +151,7 @@ MODELS = [
         adapted=OF_WMF,
         # Items with users keep their factors.
         search_on={f"{ML}, new items": {"regressor__alpha": [1, 4]}},
+        on_all_splits=True,
     ),
     ContentModel(
         "ContentELSA",
@@ -156,6 +163,7 @@ MODELS = [
         search_on={
             f"{ML}, new items": {"max_epochs": [5, 10, 20]},
         },
+        on_all_splits=True,
     ),
     ContentModel(
         "ContentELSA, no free part",
@@ -166,6 +174,7 @@ MODELS = [
             f"{ML}, new items": {"max_epochs": [3, 5, 10]},
         },
         adapted={CANONICAL: {"max_epochs": 12}},
+        on_all_splits=True,
     ),
     ContentModel(
         "Factorization machine",
@@ -188,6 +197,7 @@ MODELS = [
         paper="Li & She 2017",
         form="binary",
         skip=(f"{T}, canonical", f"{T}, new items"),
+        on_all_splits=True,
     ),
     ContentModel(
         "DeepMusic",
@@ -218,6 +228,7 @@ MODELS = [
         form="binary",
         adapted={**SIZES, NEW_ITEMS: STRONG, f"{ML}, new items": STRONG | SIZES[ML]},
         skip=(T, *AUTHORS),
+        on_all_splits=True,
     ),
     ContentModel(
         "CoVAE",
