@@ -158,12 +158,23 @@ MODELS = [
         ContentELSA(max_epochs=12),
         paper="Vančura et al. 2024",
         **LINEAR,
-        adapted={NEW_ITEMS: {"max_epochs": 4}},
+        adapted={
+            NEW_ITEMS: {"max_epochs": 4},
+            f"{A}, new items": {"item_dropout": 0.5, "max_epochs": 6},
+        },
         chosen_for=(NEW, OLD),
         search_on={
             f"{ML}, new items": {"max_epochs": [5, 10, 20]},
         },
         on_all_splits=True,
+    ),
+    ContentModel(
+        "ContentELSA, few epochs",
+        ContentELSA(item_dropout=0.5, max_epochs=2),
+        paper="Vančura et al. 2024",
+        **LINEAR,
+        on_all_splits=True,
+        skip=(ML, CANONICAL, *AUTHORS),
     ),
     ContentModel(
         "ContentELSA, no free part",
@@ -173,7 +184,7 @@ MODELS = [
         search_on={
             f"{ML}, new items": {"max_epochs": [3, 5, 10]},
         },
-        adapted={CANONICAL: {"max_epochs": 12}},
+        adapted={CANONICAL: {"max_epochs": 12}, f"{A}, new items": {"max_epochs": 2}},
         on_all_splits=True,
     ),
     ContentModel(
