@@ -217,6 +217,8 @@ class Benchmark:
             "dataset": self.dataset.name,
             "content": self.dataset.content if unit.form != "none" else "none",
             "split": self.split,
+            # As written with the defaults of today, which may not be those of the fit.
+            "settings": short_repr(unit.estimator),
             "model": model.name,
             "paper": model.paper,
             "chosen_for": " and ".join(model.chosen_for) if self.place == NEW_ITEMS else "",
