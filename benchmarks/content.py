@@ -275,7 +275,7 @@ class Benchmark:
         names = [n for n in estimator.get_params() if n.split("__")[-1] == "random_state"]
         unset = [n for n in names if estimator.get_params()[n] is None]
         estimator = clone(estimator).set_params(**dict.fromkeys(unset, 0))
-        form = model.form_at(self.dataset.name)
+        form = model.form_at(self.dataset.name, self.place)
         split = self.place if kind == "candidate" else self.split
         return Unit(kind, self.dataset, split, estimator, form, self.tasks[kind])
 

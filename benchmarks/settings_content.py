@@ -45,7 +45,7 @@ _BY_NAME = {dataset.name: dataset for dataset in settings.DATASETS}
 DATASETS = [
     # Tags were given by users who have the article, test users among them: titles alone.
     ContentDataset(_BY_NAME["citeulike-a"], "titles", _data.citeulike_titles, "a", 4),
-    ContentDataset(_BY_NAME["citeulike-t"], "words", words, "t"),
+    ContentDataset(_BY_NAME["citeulike-t"], "words", words, "t", 4),
     ContentDataset(_BY_NAME["ml-1m"], "plots and attributes", plots_and_attributes),
 ]
 A, T, ML = (dataset.name for dataset in DATASETS)
@@ -61,7 +61,7 @@ class ContentModel(Model):
     form : str
         Form of the features, "none" for a model that reads none.
     form_on : mapping of str to str
-        Another form on a data set.
+        Another form on a data set, or on a split of it.
     chosen_for : tuple of str
         Settings for new items are chosen by the mean NDCG@100 of these.
     on_all_splits : bool
@@ -87,12 +87,15 @@ class ContentModel(Model):
         check_range(base, grid)
         return [clone(base).set_params(**point) for point in ParameterGrid(grid)]
 
-    def form_at(self, dataset: str) -> str:
-        """Return the form of the features on a data set."""
-        return self.form_on.get(dataset, self.form)
+    def form_at(self, dataset: str, split: str) -> str:
+        """Return the form of the features on a data set and split."""
+        of_dataset = self.form_on.get(dataset, self.form)
+        return self.form_on.get(f"{dataset}, {split}", of_dataset)
 
 
 LINEAR = {"form": "tf-idf", "form_on": {ML: "svd"}}
+# The long texts of citeulike-t have more words than can be weighted one by one.
+OF_ELSA = {"form": "tf-idf", "form_on": {ML: "svd", f"{T}, new items": "svd"}}
 # Those of ``settings.py``.
 LAMBDA = {A: {"lambda_": 50}, T: {"lambda_": 50}, ML: {"lambda_": 500}}
 OF_WMF = {
@@ -157,10 +160,11 @@ MODELS = [
         "ContentELSA",
         ContentELSA(max_epochs=12),
         paper="Vančura et al. 2024",
-        **LINEAR,
+        **OF_ELSA,
         adapted={
-            NEW_ITEMS: {"max_epochs": 4},
-            f"{A}, new items": {"item_dropout": 0.5, "max_epochs": 6},
+            ML: {"item_dropout": 0.8},
+            f"{A}, new items": {"max_epochs": 6},
+            f"{T}, new items": {"max_epochs": 2},
         },
         chosen_for=(NEW, OLD),
         search_on={
@@ -170,21 +174,21 @@ MODELS = [
     ),
     ContentModel(
         "ContentELSA, few epochs",
-        ContentELSA(item_dropout=0.5, max_epochs=2),
+        ContentELSA(max_epochs=2),
         paper="Vančura et al. 2024",
-        **LINEAR,
+        **OF_ELSA,
         on_all_splits=True,
-        skip=(ML, CANONICAL, *AUTHORS),
+        skip=(T, ML, CANONICAL, *AUTHORS),
     ),
     ContentModel(
         "ContentELSA, no free part",
         ContentELSA(free_part=False, max_epochs=3),
         paper="Vančura et al. 2024",
-        **LINEAR,
+        **OF_ELSA,
         search_on={
             f"{ML}, new items": {"max_epochs": [3, 5, 10]},
         },
-        adapted={CANONICAL: {"max_epochs": 12}, f"{A}, new items": {"max_epochs": 2}},
+        adapted={CANONICAL: {"max_epochs": 12}, NEW_ITEMS: {"max_epochs": 2}},
         on_all_splits=True,
     ),
     ContentModel(
