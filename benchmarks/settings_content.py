@@ -45,7 +45,7 @@ _BY_NAME = {dataset.name: dataset for dataset in settings.DATASETS}
 DATASETS = [
     # Tags were given by users who have the article, test users among them: titles alone.
     ContentDataset(_BY_NAME["citeulike-a"], "titles", _data.citeulike_titles, "a", 4),
-    ContentDataset(_BY_NAME["citeulike-t"], "words", words, "t", 4),
+    ContentDataset(_BY_NAME["citeulike-t"], "words", words, "t"),
     ContentDataset(_BY_NAME["ml-1m"], "plots and attributes", plots_and_attributes),
 ]
 A, T, ML = (dataset.name for dataset in DATASETS)
