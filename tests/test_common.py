@@ -11,6 +11,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 from sklrec.factorization import WMF
 from sklrec.utils import all_estimators
 from sklrec.utils._content_checks import (
+    check_new_items_are_ranked,
     reading_content,
     takes_item_features,
     with_item_features,
@@ -251,7 +252,11 @@ def instances(kind, settings=REGIMES, defaults=({},)):
                 yield instance
 
 
-CHECKS_OF_SKILL = (check_beats_a_random_ranking, check_checkerboard)
+CHECKS_OF_SKILL = (
+    check_beats_a_random_ranking,
+    check_checkerboard,
+    check_new_items_are_ranked,
+)
 
 # At most so much training is done for the checks that ask for no skill.
 AT_MOST = {
@@ -269,7 +274,6 @@ BRIEF = {
     "CVAE": {"batch_size": 16},
     "DAVE": {"batch_size": 1024},
     "DICER": {"batch_size": 64},
-    "FactorsFromContent": {"recommender": WMF(8, max_iter=3, random_state=0)},
     "LFM": {"tol": 1e-2},
     "NeuMF": {"batch_size": 1024},
     "WMF": {"max_iter": 3},
