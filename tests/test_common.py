@@ -93,7 +93,7 @@ SMALL["CoVAE"] = {
     "hidden_layer_sizes": (16,),
     "beta": 0.1,
     "n_feature_epochs": 3,
-    "max_epochs": 60,
+    "max_epochs": 30,
     "batch_size": 64,
     "learning_rate": 2e-2,
 }
@@ -107,17 +107,17 @@ SMALL["MDCVAE"] = {
 SMALL["DICER"] = {
     "n_components": 8,
     "lambda_u": 0.1,
-    "max_epochs": 40,
-    "batch_size": 8,
-    "learning_rate": 2e-2,
+    "max_epochs": 20,
+    "batch_size": 16,
+    "learning_rate": 5e-2,
 }
 SMALL["DAVE"] = {
     "n_components": 8,
     "hidden_layer_sizes": (16,),
     "pair_layer_sizes": (16, 8),
-    "max_epochs": 15,
-    "batch_size": 128,
-    "learning_rate": 1e-2,
+    "max_epochs": 8,
+    "batch_size": 256,
+    "learning_rate": 2e-2,
 }
 SMALL["VASP"] = {**SMALL["FLVAE"], "max_epochs": 12, "lambda_": 1.0}
 SMALL["CTR"] = {"n_components": 8}
@@ -154,9 +154,9 @@ REGIMES = {
     "LFM": [
         {"solver": "gd", "threshold": 3.5, "tol": 1e-4},
         {"n_components": 3, "tol": 1e-3},
-        {"n_components": 3, "solver": "gd", "learning_rate": 2e-4, "tol": 1e-5},
+        {"n_components": 3, "solver": "gd", "learning_rate": 1e-3, "tol": 1e-4},
     ],
-    "MDCVAE": [{"symmetric": True, "lambda_v": 100.0, "max_epochs": 60}],
+    "MDCVAE": [{"symmetric": True, "lambda_v": 100.0, "max_epochs": 30, "learning_rate": 4e-2}],
     "MultVAE": [
         {"early_stopping": True, "validation_fraction": 0.2},
         {"warm_start": True},
