@@ -23,7 +23,7 @@ from ..base import BaseRecommender
 from ..metrics import RankingScorer
 from ..model_selection._split import hold_out_users
 from ._training._data import SparseRows
-from ._training._net import TorchNet, blank_module, check_callbacks
+from ._training._net import TorchNet, check_callbacks
 from ._training._prediction import (
     batch_of,
     explained_out_of_memory,
@@ -237,8 +237,8 @@ class BaseTorchRecommender(BaseRecommender):
         with explained_out_of_memory(self.batch_size):
             net = self._make_net(X.shape[1])
             if before is None:
-                self._check_network_memory(net, device, validation is not None)
-                net.initialize()
+                check = partial(self._check_network_memory, net, device, validation is not None)
+                net.initialize(check)
                 self._begin_training(net)
             else:
                 net.initialize_from(before)
@@ -292,7 +292,9 @@ class BaseTorchRecommender(BaseRecommender):
                     f"{name} is {value!r} now; use fit with warm_start=False to train a new one."
                 )
 
-    def _check_network_memory(self, net: TorchNet, device: torch.device, validates: bool) -> None:
+    def _check_network_memory(
+        self, net: TorchNet, device: torch.device, validates: bool, blank: nn.Module
+    ) -> None:
         """Raise a MemoryError if the memory of the machine is too small to train the network.
 
         Weights and the optimizer's moments are always in memory, and with validation users the best
@@ -300,7 +302,6 @@ class BaseTorchRecommender(BaseRecommender):
         """
         if device.type != "cpu":
             return
-        blank = blank_module(net)
         sizes = [weight.numel() for weight in blank.parameters()]
         n_kept = sum(sizes) + sum(buffer.numel() for buffer in blank.buffers())
         n_gradients = max(
@@ -345,6 +346,7 @@ class BaseTorchRecommender(BaseRecommender):
             "compile": self.compile,
             "mixed_precision": self.mixed_precision,
             "verbose": self.verbose,
+            **({} if self.verbose else {"callbacks__print_log": None}),  # makes a table nobody sees
         }
 
     def _training_device(self) -> torch.device:

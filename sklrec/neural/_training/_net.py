@@ -101,6 +101,7 @@ class TorchNet(skorch.NeuralNet):
         self.seed = seed
         self.mixed_precision = mixed_precision
         self.predecessor: TorchNet | None = None
+        self._check: Callable[[nn.Module], None] | None = None
         self.datasets: Any = None
 
     history_: Any
@@ -115,10 +116,17 @@ class TorchNet(skorch.NeuralNet):
         """The criterion without the wrapper of ``torch.compile``."""
         return _plain(self.criterion_)
 
-    def initialize(self) -> TorchNet:
-        """Initialize module, criterion and optimizer; the weights depend on the seed alone."""
+    def initialize(self, check: Callable[[nn.Module], None] | None = None) -> TorchNet:
+        """Initialize module, criterion and optimizer; the weights depend on the seed alone.
+
+        `check` is called with the module on the meta device, before its memory is allocated.
+        """
         self.generators = Generators(torch.device(self.device))
-        super().initialize()
+        self._check = check
+        try:
+            super().initialize()
+        finally:
+            self._check = None
         return self
 
     def initialize_from(self, trained: TorchNet) -> TorchNet:
@@ -148,6 +156,8 @@ class TorchNet(skorch.NeuralNet):
             self.module_ = self.predecessor.plain_module
             return self
         module = blank_module(self)
+        if self._check is not None:
+            self._check(module)
         module._apply(_allocated)
         self.generators.seed(self.seed, 0)
         with torch.no_grad():
@@ -293,7 +303,8 @@ def blank_module(net: TorchNet) -> nn.Module:
     Tensors that are given to the module, such as the content of items, keep their values.
     """
     with torch.device("meta"):
-        return net.module(**net.get_params_for("module")).float()
+        module = net.module(**net.get_params_for("module"))
+    return module.float()
 
 
 def _allocated(tensor: torch.Tensor) -> torch.Tensor:
