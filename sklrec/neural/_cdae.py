@@ -198,6 +198,9 @@ class CDAE(UserVectorsMixin, EmbeddingMixin, BaseTorchRecommender):
         self.random_state = random_state
         self.verbose = verbose
 
+    def _can_share_batches(self) -> bool:
+        return False  # vectors and negatives belong to a user
+
     def _make_net(self, n_items: int) -> TorchNet:
         loss = PointwiseLoss(self.loss, self.unobserved_weight, self.n_negatives)
         step = None
