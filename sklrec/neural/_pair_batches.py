@@ -57,12 +57,15 @@ class PairBatch:
         The item and the negatives; -1 if there is none to draw.
     weight : float
         Weight of the mean over these pairs in that over the pairs of all processes.
+    n_whole : int
+        Number of pairs of all processes.
     """
 
     rows: UserBatch
     user: torch.Tensor
     items: torch.Tensor
     weight: float
+    n_whole: int
 
     def __len__(self) -> int:
         return max(1, self.user.shape[0])
@@ -113,6 +116,7 @@ class PairBatches:
 
     def _batch(self, users: np.ndarray, items: np.ndarray, negatives: np.ndarray) -> PairBatch:
         own, weight = own_part(len(users))
+        n_whole = max(1, len(users))
         users, items, negatives = users[own], items[own], negatives[own]
         unique, user = np.unique(users, return_inverse=True)
         rows = self.dataset[torch.from_numpy(unique)].to(self.device)
@@ -123,4 +127,5 @@ class PairBatches:
             user=torch.from_numpy(user).to(self.device),
             items=torch.from_numpy(items).to(self.device),
             weight=weight,
+            n_whole=n_whole,
         )

@@ -94,6 +94,11 @@ class SparseBatch:
         return 1.0 if self.share is None else self.share.weight
 
     @property
+    def n_whole(self) -> int:
+        """Number of rows in the batch of all processes."""
+        return len(self) if self.share is None else self.share.rows.n_whole
+
+    @property
     def rows(self) -> torch.Tensor:
         """Row of each entry, of shape (nnz,)."""
         rows = torch.arange(len(self), device=self.items.device)

@@ -221,7 +221,8 @@ class TorchNet(skorch.NeuralNet):
                 if one.after_step is not None:
                     one.after_step(self, batch[0])
                 self.history.record_batch(f"{prefix}_loss", step["loss"].detach())
-                self.history.record_batch(f"{prefix}_batch_size", len(batch[0]))
+                n_rows = batch[0].n_whole if n_processes() > 1 else len(batch[0])
+                self.history.record_batch(f"{prefix}_batch_size", n_rows)
                 self.notify("on_batch_end", batch=batch, training=training, **step)
                 n_batches += 1
         steps = self.history[-1]["batches"]
