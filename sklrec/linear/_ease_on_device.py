@@ -90,11 +90,11 @@ def invert_positive_definite(G: torch.Tensor) -> None:
     for rows in blocks(n, BLOCK):
         block = G[rows, rows].triu()
         L, info = torch.linalg.cholesky_ex(block + block.triu(1).T)
-        block = torch.cholesky_inverse(L)
-        if int(info) or not bool(block.isfinite().all()):
+        if int(info) or not bool(L.diagonal().isfinite().all()):
             raise np.linalg.LinAlgError(
                 f"The matrix of shape {tuple(G.shape)} is not positive definite in {G.dtype}."
             )
+        block = torch.cholesky_inverse(L)
         panel = torch.cat([G[: rows.start, rows].T, G[rows, rows.start :]], dim=1)
         panel[:, rows] = 0  # whose part is set below
         solved = block @ panel
