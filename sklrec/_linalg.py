@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from functools import cache
+from typing import Any, TypeVar
 
 import numpy as np
 import scipy.sparse as sp
 from scipy.linalg import get_lapack_funcs
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from ._sklearn import n_threads
 
@@ -193,14 +195,37 @@ def in_threads(task: Callable[[T], None], parts: Iterable[T], *, work: float) ->
     if work < _WORTH_A_THREAD or n_threads() == 1:
         for part in parts:
             task(part)
-    else:
-        with ThreadPoolExecutor(n_threads()) as threads:  # joblib takes some ms per call
-            list(threads.map(task, parts))
+        return
+    left = deque(parts)
+
+    def run() -> None:
+        try:
+            while left:
+                try:
+                    part = left.popleft()
+                except IndexError:  # another thread has taken the last one
+                    break
+                task(part)
+        finally:
+            left.clear()  # some are left after an error or an interrupt only
+
+    # Not a call for each part, and the calling thread works too: both cost more than small parts.
+    with ThreadPoolExecutor(n_threads() - 1) as threads:
+        others = [threads.submit(run) for _ in range(n_threads() - 1)]
+        run()
+        for other in others:
+            other.result()
 
 
 _blas_lock = threading.Lock()
 _blas_users = 0
-_blas_limit: threadpool_limits | None = None
+_blas_limit: Any = None
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    """Return the controller of the libraries that are loaded, which takes some ms to find them."""
+    return ThreadpoolController()
 
 
 @contextmanager
@@ -213,12 +238,12 @@ def single_threaded_blas() -> Iterator[None]:
     global _blas_users, _blas_limit
     with _blas_lock:
         if _blas_users == 0:
-            _blas_limit = threadpool_limits(1, user_api="blas")
+            _blas_limit = _controller().limit(limits=1, user_api="blas")
         _blas_users += 1
     try:
         yield
     finally:
         with _blas_lock:
             _blas_users -= 1
-            if _blas_users == 0 and _blas_limit is not None:
+            if _blas_users == 0:
                 _blas_limit.restore_original_limits()

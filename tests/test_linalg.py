@@ -1,6 +1,8 @@
 """Products and inverses against numpy's dense ones."""
 
 import tracemalloc
+from threading import Barrier, current_thread, main_thread
+from time import sleep
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sklrec import _linalg
-from sklrec._linalg import add_gram, dot_on_threads, invert_positive_definite
+from sklrec._linalg import add_gram, dot_on_threads, in_threads, invert_positive_definite
 
 
 @pytest.fixture(params=["one block, no threads", "many blocks on threads"])
@@ -89,3 +91,35 @@ def test_product_with_weights_of_another_type_does_not_copy_them_all(monkeypatch
     finally:
         tracemalloc.stop()
     assert peak < B.nbytes / 2  # a copy in float64 takes twice as much as B
+
+
+@pytest.mark.parametrize("n_parts", [0, 1, 2, 100])
+def test_each_part_is_worked_on_once(n_parts, monkeypatch):
+    monkeypatch.setattr(_linalg, "n_threads", lambda: 3)
+    done = []
+    in_threads(done.append, iter(range(n_parts)), work=np.inf)
+    assert sorted(done) == list(range(n_parts))
+
+
+def test_threads_work_at_the_same_time(monkeypatch):
+    monkeypatch.setattr(_linalg, "n_threads", lambda: 3)
+    together = Barrier(3, timeout=10)
+    in_threads(lambda _: together.wait(), range(3), work=np.inf)
+
+
+@pytest.mark.parametrize("in_caller", [True, False])
+def test_after_an_error_no_other_part_is_begun(in_caller, monkeypatch):
+    monkeypatch.setattr(_linalg, "n_threads", lambda: 2)
+    together = Barrier(2, timeout=10)
+    begun = []
+
+    def work(part):
+        begun.append(part)
+        together.wait()  # both threads have a part
+        if in_caller == (current_thread() is main_thread()):
+            raise KeyError(part)
+        sleep(0.2)
+
+    with pytest.raises(KeyError):
+        in_threads(work, range(50), work=np.inf)
+    assert len(begun) == 2

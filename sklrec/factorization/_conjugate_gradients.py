@@ -24,10 +24,12 @@ N_VECTORS = 8
 class Chunk(NamedTuple):
     """Rows of about the same length, padded to the longest of them."""
 
-    rows: np.ndarray  # (n,)
+    rows: slice  # in ascending order of their number of entries
     columns: np.ndarray  # (n, length), the number of columns where there is padding
     weights: np.ndarray | None  # sqrt(c), (n, length); None if all confidences are one
     target: np.ndarray  # y, (n, length), or () if all are equal
+    confidence: np.ndarray  # sum of c, (n, 1)
+    penalty: np.ndarray  # (n, 1)
 
 
 class RidgeSteps:
@@ -61,17 +63,20 @@ class RidgeSteps:
         n_components: int,
     ) -> None:
         self.shape = (C.shape[0], n_components)
-        self.penalty = penalty.astype(C.dtype)
-        self.of_rows = C.sum(axis=1)
         self.of_columns = C.sum(axis=0)
         self.work = float(C.nnz * n_components)
         n_entries = np.diff(C.indptr)
         order = np.argsort(n_entries, kind="stable")
-        order = order[np.searchsorted(n_entries[order], 1) :]  # rows without entries are zero
+        self.order = order[np.searchsorted(n_entries[order], 1) :]  # others are zero
+        confidence = C.sum(axis=1)[self.order, None]
+        penalty = penalty.astype(C.dtype)[self.order, None]
         numbers = CHUNK_BYTES // C.dtype.itemsize
         # The largest first, so that no thread is left with them.
-        parts = list(_chunks(n_entries[order], n_components, numbers))[::-1]
-        self.chunks = [_chunk(C, target, order[part]) for part in parts]
+        parts = list(_chunks(n_entries[self.order], n_components, numbers))[::-1]
+        self.chunks = [
+            Chunk(part, *_padded(C, target, self.order[part]), confidence[part], penalty[part])
+            for part in parts
+        ]
 
     def improve(
         self,
@@ -105,7 +110,6 @@ class RidgeSteps:
         objective : float
             Sum of ``w'(S'S + D)w - 2 w'S'y`` over the rows.
         """
-        solutions = np.zeros(self.shape, dtype=V.dtype)
         padded = np.concatenate([V, np.zeros_like(V[:1])])
         gram = gram.astype(V.dtype)
         if average is None:
@@ -114,6 +118,7 @@ class RidgeSteps:
         average = average.astype(V.dtype)
         size = max((chunk.columns.size for chunk in self.chunks), default=0) * V.shape[1]
         buffers = [np.empty(0, dtype=V.dtype) for _ in range(n_threads())]
+        found = np.zeros((len(self.order), V.shape[1]), V.dtype) if W is None else W[self.order]
         objectives: list[float] = []
 
         def improve_chunk(chunk: Chunk) -> None:
@@ -124,15 +129,17 @@ class RidgeSteps:
             padded.take(chunk.columns, axis=0, out=S, mode="clip")
             if chunk.weights is not None:
                 S *= chunk.weights[:, :, None]
-            D = self.penalty[chunk.rows, None] + gram
-            P = D + self.of_rows[chunk.rows, None] * average
-            start = None if W is None else W[chunk.rows]
-            solutions[chunk.rows], objective = _steps(S, chunk.target, D, P, start, n_steps)
-            objectives.append(objective)
+            D = chunk.penalty + gram
+            P = chunk.confidence * average
+            P += D
+            w = found[chunk.rows]
+            objectives.append(_steps(S, chunk.target, D, P, w, n_steps, from_zero=W is None))
             buffers.append(buffer)
 
         with single_threaded_blas() if n_threads() > 1 else nullcontext():
             in_threads(improve_chunk, self.chunks, work=self.work)
+        solutions = np.zeros(self.shape, dtype=V.dtype)
+        solutions[self.order] = found
         return solutions, sum(objectives)
 
 
@@ -141,10 +148,14 @@ def _steps(
     y: np.ndarray,
     D: np.ndarray,
     P: np.ndarray,
-    w: np.ndarray | None,
+    w: np.ndarray,
     n_steps: int,
-) -> tuple[np.ndarray, float]:
+    *,
+    from_zero: bool,
+) -> float:
     """Take preconditioned conjugate gradient steps for each row of a chunk.
+
+    Threads wait for each other at each call of numpy, so there are as few as can be.
 
     Parameters
     ----------
@@ -156,29 +167,29 @@ def _steps(
         Diagonal that is added to ``S'S``.
     P : ndarray of shape (n, n_components)
         Diagonal of the preconditioner.
-    w : ndarray of shape (n, n_components) or None
-        Where to begin, which is changed.
+    w : ndarray of shape (n, n_components)
+        Where to begin; replaced by the improved solutions.
     n_steps : int
         Number of steps.
+    from_zero : bool
+        Whether w is zero.
 
     Returns
     -------
-    w : ndarray of shape (n, n_components)
-        Improved solutions.
     objective : float
         Sum of ``w'(S'S + D)w - 2 w'S'y``. A step of length a lowers it by ``a r'P^-1 r``.
     """
     tiny = np.finfo(S.dtype).tiny
-    if w is None:
-        w = np.zeros_like(D)
+    if from_zero:
         r = _transposed_times(S, np.broadcast_to(y, S.shape[:2]))
         objective = 0.0
     else:
-        fitted = _times(S, w)
-        r = _transposed_times(S, y - fitted)
+        error = y - _times(S, w)
+        r = _transposed_times(S, error)
         Dw = D * w
         r -= Dw
-        objective = float(np.vdot(fitted, fitted - 2 * y) + np.vdot(w, Dw))
+        of_target = np.vdot(y, y) * (1 if y.ndim else error.size)
+        objective = float(np.vdot(error, error) - of_target + np.vdot(w, Dw))
     z = r / P
     p = z
     rz = _dot(r, z)
@@ -195,7 +206,7 @@ def _steps(
         z = r / P
         rz, before = _dot(r, z), rz
         p = z + (rz / np.maximum(before, tiny))[:, None] * p
-    return w, objective
+    return objective
 
 
 def _times(S: np.ndarray, w: np.ndarray) -> np.ndarray:
@@ -226,8 +237,10 @@ def _chunks(n_entries: np.ndarray, width: int, n_numbers: int) -> Iterator[slice
         start = stop
 
 
-def _chunk(C: sp.csr_array, target: float | np.ndarray, rows: np.ndarray) -> Chunk:
-    """Lay out rows, in ascending order of their number of entries."""
+def _padded(
+    C: sp.csr_array, target: float | np.ndarray, rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+    """Return columns, weights and target of rows in ascending order of their number of entries."""
     n_entries = np.diff(C.indptr)[rows]
     offset = np.arange(n_entries[-1], dtype=C.indptr.dtype)
     entry = C.indptr[rows][:, None] + offset
@@ -239,4 +252,4 @@ def _chunk(C: sp.csr_array, target: float | np.ndarray, rows: np.ndarray) -> Chu
     weights = None if (confidence == 1).all() else np.sqrt(confidence)
     of_entries = target[entry] if isinstance(target, np.ndarray) else np.asarray(target)
     y = of_entries if weights is None else weights * of_entries
-    return Chunk(rows, columns, weights, y.astype(C.dtype, copy=False))
+    return columns, weights, y.astype(C.dtype, copy=False)
