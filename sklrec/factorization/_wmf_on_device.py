@@ -19,6 +19,9 @@ CHUNK = 2**26
 # Tensors of this size at a time: features, their places, their squares or a matrix and its factor.
 TENSORS_OF_A_CHUNK = 5
 
+# Rows in a chunk, as libraries do not agree on how many matrices a call may have.
+MOST_ROWS = 2**15
+
 # Vectors of the conjugate gradients for each row, which are most of the memory of short ones.
 N_VECTORS = 8
 
@@ -285,7 +288,7 @@ def _chunks(
     """Yield rows of about the same length, in ascending order, of at most CHUNK numbers each."""
     start = 0
     while start < len(order):
-        lengths = n_entries[order[start : start + CHUNK // width + 1]].astype(np.int64)
+        lengths = n_entries[order[start : start + MOST_ROWS]].astype(np.int64)
         sizes = np.maximum(lengths, of_matrix) + N_VECTORS
         # Rows are padded to the longest, by a fifth at most.
         stop = np.searchsorted(sizes * np.arange(1, len(sizes) + 1) * width, CHUNK, side="right")

@@ -59,7 +59,8 @@ def gram(X: sp.csr_array, device: torch.device) -> torch.Tensor:
         D = dense[: part.shape[0]].zero_()
         rows = np.repeat(np.arange(part.shape[0]), np.diff(part.indptr))
         at = (torch.from_numpy(index.astype(np.int64)) for index in (rows, part.indices))
-        D[tuple(index.to(device) for index in at)] = torch.from_numpy(part.data).to(device)
+        values = torch.from_numpy(np.array(part.data))  # which may be read-only in X
+        D[tuple(index.to(device) for index in at)] = values.to(device)
         for items in blocks(n_items, BLOCK):
             G[items, items.start :].addmm_(D[:, items].T, D[:, items.start :])
     return G

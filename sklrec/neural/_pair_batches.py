@@ -124,8 +124,8 @@ class PairBatches:
         items = np.concatenate([items[:, None].astype(np.int64), negatives], axis=1)
         return PairBatch(
             rows=with_own(cast(UserBatch, rows)),
-            user=torch.from_numpy(user).to(self.device),
-            items=torch.from_numpy(items).to(self.device),
+            user=torch.from_numpy(user).to(self.device, non_blocking=True),
+            items=torch.from_numpy(items).to(self.device, non_blocking=True),
             weight=weight,
             n_whole=n_whole,
         )

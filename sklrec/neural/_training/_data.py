@@ -192,8 +192,10 @@ class SparseBatch:
         return dense
 
     def to(self, device: torch.device) -> SparseBatch:
-        """Copy the batch to a device, asynchronously if it is in pinned memory."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+        """Copy the batch to a device, to a GPU asynchronously if it is in pinned memory."""
+        # A copy to main memory that does not block may be read before it is there.
+        to_gpu = device.type == "cuda"
+        return self._map(lambda tensor: tensor.to(device, non_blocking=to_gpu))
 
     def pin_memory(self) -> SparseBatch:
         """Copy the batch to pinned memory, which a GPU can read asynchronously."""
