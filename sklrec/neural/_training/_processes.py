@@ -106,7 +106,7 @@ def drawn(
 def add_up(loss: torch.Tensor, parameters: Iterable[torch.Tensor], weight: float) -> torch.Tensor:
     """Replace gradients by their weighted sums over all processes, and return that of the loss."""
     loss = loss.detach() * weight
-    gradients = [weight_.grad for weight_ in parameters if weight_.grad is not None]
+    gradients = [one.grad for one in parameters if one.grad is not None]
     for gradient in gradients:
         gradient.mul_(weight)
     for work in [dist.all_reduce(tensor, async_op=True) for tensor in (*gradients, loss)]:
