@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
@@ -404,12 +405,17 @@ class BaseTorchRecommender(BaseRecommender):
     def _scores(self, net: TorchNet, X: sp.csr_array) -> np.ndarray:
         scores = scores_of_row(net, X)
         if scores is None:
-            scores = outputs_of(net, X, lambda rows: self._score_rows(net, rows), X.shape[1])
+            scores = outputs_of(net, X, partial(self._score_rows, net), X.shape[1])
         return self._with_popularity(X, scores)
 
-    def _score_rows(self, net: TorchNet, X: sp.csr_array) -> torch.Tensor:
-        """Score all items for one batch of rows, on the device of the network."""
-        return net.plain_module(batch_of(X, net)).scores.dense()
+    def _score_rows(
+        self, net: TorchNet, X: sp.csr_array, out: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Score all items for one batch of rows, on the device of the network.
+
+        The scores may be written to `out`, which saves the time for new memory.
+        """
+        return net.plain_module(batch_of(X, net)).scores.dense(out)
 
     def _rank_rows(
         self, X: MatrixLike, k: int, excluded: Excluded
