@@ -14,6 +14,7 @@ import torch
 from sklearn.utils import check_random_state
 from torch import nn
 
+from .._device import device_named
 from .._holder import whole
 from .._memory import check_memory
 from .._ranking import Excluded
@@ -22,7 +23,7 @@ from .._typing import MatrixLike
 from ..base import BaseRecommender
 from ..metrics import RankingScorer
 from ..model_selection._split import hold_out_users
-from ._training._data import SparseRows
+from ._training._data import SparseRows, hash_of
 from ._training._net import TorchNet, check_callbacks
 from ._training._prediction import (
     batch_of,
@@ -33,6 +34,7 @@ from ._training._prediction import (
     scores_of_row,
     spare_threads_after_fork,
 )
+from ._training._processes import check_same, gathered, n_processes, rank
 from ._training._state import net_from_arrays, net_to_arrays
 from ._training._validation import ValidationCallback
 
@@ -111,6 +113,14 @@ class BaseTorchRecommender(BaseRecommender):
 
     def _end_fit(self, data: Mapping[str, Any]) -> None:
         """Keep what training that continues needs of the datasets."""
+
+    def _can_share_batches(self) -> bool:
+        """Return whether several processes can compute a part of each batch.
+
+        The loss must be the mean of that of the rows, or pairs, whose noise is drawn by the batch,
+        and nothing in training may belong to a user or an item of the batch alone.
+        """
+        return True
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(
@@ -220,8 +230,10 @@ class BaseTorchRecommender(BaseRecommender):
         n_epochs: int,
         validation: tuple[sp.csr_array, sp.csr_array] | None,
     ) -> BaseTorchRecommender:
-        device = self._training_device()
+        device = device_named(self.device)
         check_callbacks(self.callbacks)
+        if n_processes() > 1:
+            self._check_processes(X, validation)
         spare_threads_after_fork()
         before = self.net_ if goes_on else None
         if before is None:
@@ -279,7 +291,29 @@ class BaseTorchRecommender(BaseRecommender):
         source = repr(self.random_state)
         if not goes_on or source != self._seed_source:
             self._seed_source = source
-            self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+            seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+            self._seed = gathered(seed)[0]
+
+    def _check_processes(
+        self, X: sp.csr_array, validation: tuple[sp.csr_array, sp.csr_array] | None
+    ) -> None:
+        """Raise an error if the processes of a process group cannot train this model together."""
+        if not self._can_share_batches():
+            raise ValueError(
+                f"{self} cannot be trained in several processes, whose parts of a batch depend on "
+                f"each other; there is a process group of {n_processes()}."
+            )
+        beside = ("callbacks", "device", "random_state", "verbose")
+        params = {
+            name: repr(value)
+            for name, value in self.get_params(deep=False).items()
+            if name not in beside
+        }
+        check_same(
+            {"the model": type(self).__name__, **params, "X": hash_of(X)}
+            | {"n_iter_": getattr(self, "n_iter_", 0)}
+            | {"X_val": None if validation is None else [hash_of(part) for part in validation]}
+        )
 
     def _check_network_is_unchanged(self) -> None:
         """Raise an error if a parameter of the network was changed after it was made."""
@@ -334,6 +368,7 @@ class BaseTorchRecommender(BaseRecommender):
 
     def _net_params(self) -> dict[str, Any]:
         """Return the settings of a net that all models share."""
+        verbose = self.verbose if rank() == 0 else 0
         return {
             "seed": self._seed,
             "optimizer": torch.optim.Adam,
@@ -342,35 +377,12 @@ class BaseTorchRecommender(BaseRecommender):
             "batch_size": self.batch_size,
             "train_split": None,
             "callbacks": self.callbacks,
-            "device": str(self._training_device()),
+            "device": str(device_named(self.device)),
             "compile": self.compile,
             "mixed_precision": self.mixed_precision,
-            "verbose": self.verbose,
-            **({} if self.verbose else {"callbacks__print_log": None}),  # makes a table nobody sees
+            "verbose": verbose,
+            **({} if verbose else {"callbacks__print_log": None}),  # makes a table nobody sees
         }
-
-    def _training_device(self) -> torch.device:
-        if self.device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            device = torch.device(self.device)
-        except RuntimeError:
-            device = None
-        if device is None or device.type not in ("cpu", "cuda"):
-            raise ValueError(
-                f"device must be 'auto', 'cpu', 'cuda' or 'cuda:<number>', got {self.device!r}."
-            )
-        if device.type == "cuda" and not torch.cuda.is_available():
-            raise ValueError(
-                f"device={str(self.device)!r} asks for a CUDA device, but torch finds none; "
-                "use device='auto' or 'cpu'."
-            )
-        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-            raise ValueError(
-                f"device={str(self.device)!r} asks for a CUDA device that is not there: torch "
-                f"finds {torch.cuda.device_count()}, numbered from 0."
-            )
-        return device
 
     def _validation_users(
         self, X_val: MatrixLike, y_val: MatrixLike

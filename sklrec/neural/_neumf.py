@@ -201,6 +201,9 @@ class NeuMF(UserVectorsMixin, EmbeddingMixin, BaseTorchRecommender):
         trained = self._trained_with
         return trained["n_components"] * (2 if trained["model"] == "neumf" else 1)
 
+    def _can_share_batches(self) -> bool:
+        return self.user_vector == "items"
+
     def _make_net(self, n_items: int) -> TorchNet:
         sizes = checked_sizes(self.hidden_layer_sizes, "hidden_layer_sizes", at_least_one=True)
         if self.pretrain and self.model != "neumf":

@@ -12,7 +12,9 @@ from skorch.callbacks import BatchScoring, EpochScoring
 from torch import nn
 
 from .._modules import reset_parameters
-from ._data import Generators, SparseBatches
+from ._data import SparseBatches
+from ._generators import Generators
+from ._processes import add_up, n_processes
 
 
 class StopTraining(Exception):  # noqa: N818 - no error
@@ -229,7 +231,8 @@ class TorchNet(skorch.NeuralNet):
                 if one.after_step is not None:
                     one.after_step(self, batch[0])
                 self.history.record_batch(f"{prefix}_loss", step["loss"].detach())
-                self.history.record_batch(f"{prefix}_batch_size", len(batch[0]))
+                n_rows = batch[0].n_whole if n_processes() > 1 else len(batch[0])
+                self.history.record_batch(f"{prefix}_batch_size", n_rows)
                 self.notify("on_batch_end", batch=batch, training=training, **step)
                 n_batches += 1
         steps = self.history[-1]["batches"]
@@ -239,6 +242,13 @@ class TorchNet(skorch.NeuralNet):
         self.history.record(f"{prefix}_batch_count", n_batches)
         for name, value in self.epoch_values().items():
             self.history.record(name, value)
+
+    def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+        """Compute the loss of a batch and its gradients, which several processes add up."""
+        step: dict[str, Any] = super().train_step_single(batch, **fit_params)
+        if n_processes() > 1:
+            step["loss"] = add_up(step["loss"], self.module_.parameters(), batch[0].weight)
+        return step
 
     def epoch_values(self) -> dict[str, float]:
         """Return the values of the criterion to record in the history."""

@@ -10,9 +10,10 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
+from ..._device import free_memory
 from ..._linalg import blocks
 from ..._ranking import Excluded
-from ._data import SparseBatch, free_memory
+from ._data import SparseBatch
 from ._net import TorchNet
 
 # Number of users in a batch on a CPU: enough that the product with the last layer is not limited
