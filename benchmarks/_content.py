@@ -14,6 +14,7 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer
+from sklearn.utils import Bunch
 
 from sklrec._matrix import take_entries
 from sklrec.model_selection import cold_start_split, split_interactions
@@ -24,6 +25,7 @@ LEAST_ITEMS = 5
 FORMS = ["none", "counts", "binary", "tf-idf", "svd"]
 CANONICAL, NEW_ITEMS = "canonical", "new items"
 AUTHORS = ["P=1", "P=10"]
+TOGETHER = "new items, all splits"
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class ContentDataset:
     content: str  # what the features are
     counts: Callable[[Path], sp.csr_array]
     authors: str = ""  # of the splits of Li & She, "a" or "t"
+    n_more_splits: int = 0  # other draws of the users and the new items
 
     @property
     def name(self) -> str:
@@ -41,7 +44,12 @@ class ContentDataset:
 
     @property
     def splits(self) -> list[str]:
-        return [CANONICAL, NEW_ITEMS, *(AUTHORS if self.authors else [])]
+        return [CANONICAL, *self.of_new_items, *(AUTHORS if self.authors else [])]
+
+    @property
+    def of_new_items(self) -> list[str]:
+        """Return the names of the splits with new items; settings are chosen on the first."""
+        return [NEW_ITEMS, *(f"{NEW_ITEMS} {i + 2}" for i in range(self.n_more_splits))]
 
     def tasks(self, split: str, folder: Path) -> dict[str, Task]:
         """Return the task of the candidates, where settings are chosen, and the final one."""
@@ -61,8 +69,8 @@ class ContentDataset:
                 )
                 for kind, part in (("candidate", "valid"), ("final", "test"))
             }
-        if split == NEW_ITEMS:
-            return self._new_items(self._positive(folder), counts)
+        if split in self.of_new_items:
+            return self._new_items(split, self._positive(folder), counts)
         return {"final": self._authors_split(split.removeprefix("P="), folder, counts)}
 
     def _positive(self, folder: Path) -> sp.csr_array:
@@ -72,30 +80,38 @@ class ContentDataset:
             X.eliminate_zeros()
         return X
 
-    def _new_items(self, X: sp.csr_array, counts: sp.csr_array) -> dict[str, Task]:
+    def _new_items(self, name: str, X: sp.csr_array, counts: sp.csr_array) -> dict[str, Task]:
         """Hold out users and items; of the other items, hold out some for the candidates."""
+        first, split = (self._cold_start(name, X) for name in (NEW_ITEMS, name))
+        # Settings were chosen on the validation users of the first split.
+        tested = ~np.isin(split.test_users, first.valid_users)
+        fold_in, held_out = split.test_fold_in[tested], split.test_held_out[tested]
+        final = Task(split.train, fold_in, held_out, counts, split.new_items)
+        return {"candidate": self._candidate(first, X, counts), "final": final}
+
+    def _cold_start(self, name: str, X: sp.csr_array) -> Bunch:
         n_heldout = self.dataset.n_heldout
         if isinstance(n_heldout, float):
             n_heldout = int(n_heldout * (np.diff(X.indptr) >= self.dataset.min_interactions).sum())
-        seed = self.dataset.splits[CANONICAL]
-        split = cold_start_split(X, n_heldout=n_heldout, random_state=seed)
-        final = Task(split.train, split.test_fold_in, split.test_held_out, counts, split.new_items)
+        seed = self.dataset.splits[CANONICAL] + self.of_new_items.index(name)
+        return cold_start_split(X, n_heldout=n_heldout, random_state=seed)
+
+    def _candidate(self, split: Bunch, X: sp.csr_array, counts: sp.csr_array) -> Task:
         # Neither the test users nor the new items are in the task of the candidates.
         old = split.old_items
-        rng = np.random.RandomState(seed)
+        rng = np.random.RandomState(self.dataset.splits[CANONICAL])
         n_items = len(old)
         is_new = np.zeros(n_items, dtype=bool)
         is_new[rng.permutation(n_items)[: n_items // 10]] = True
         train, valid = split.train[:, old], X[split.valid_users][:, old]
         fold_in, held_out = split_interactions(_of(valid, ~is_new), 0.2, random_state=rng)
-        candidate = Task(
+        return Task(
             _of(train, ~is_new),
             fold_in,
             sp.csr_array(held_out + _of(valid, is_new)),
             counts[old],
             np.flatnonzero(is_new),
         )
-        return {"candidate": candidate, "final": final}
 
     def _authors_split(self, n_items: str, folder: Path, counts: sp.csr_array) -> Task:
         """Return a split of Li & She, whose users all have so many items to train on."""

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import numpy as np
+from _content import NEW_ITEMS, TOGETHER
 from _table import Table
 
+NEW = "new among new"
 RANKINGS = [
     # Heading, ranking, metric.
-    ("new among new, Recall@20", "new among new", "recall@20"),
-    ("NDCG@100", "new among new", "ndcg@100"),
+    ("new among new, Recall@20", NEW, "recall@20"),
+    ("NDCG@100", NEW, "ndcg@100"),
     ("old among old, NDCG@100", "old among old", "ndcg@100"),
     ("all, NDCG@100", "all among all", "ndcg@100"),
     ("new among all, Recall@20", "new among all", "recall@20"),
 ]
 AUTHORS = ("P=1", "P=10")
 WITHOUT_CONTENT = ("EASE", "Mult-VAE")
+NEIGHBOURS = "Content neighbours"
 
 
 def content_tables(rows: list[dict], accuracy: list[dict]) -> dict[str, Table]:
@@ -27,23 +31,68 @@ def content_tables(rows: list[dict], accuracy: list[dict]) -> dict[str, Table]:
     """
     datasets = list(dict.fromkeys(row["dataset"] for row in rows))
     tables = {f"content, {name}, new items": _new_items(rows, name) for name in datasets}
+    tables |= {f"content, {name}, all splits": _all_splits(rows, name) for name in datasets}
+    tables |= {f"content, {name}, each split": _each_split(rows, name) for name in datasets}
     tables["content, old items"] = _old_items(rows, accuracy, datasets)
     tables["content, splits of Li & She"] = _of_authors(rows, datasets)
     return {name: table for name, table in tables.items() if table.rows}
 
 
 def _new_items(rows: list[dict], dataset: str) -> Table:
-    rows = [row for row in rows if (row["dataset"], row["split"]) == (dataset, "new items")]
-    lines = {}
+    rows = [row for row in rows if (row["dataset"], row["split"]) == (dataset, NEW_ITEMS)]
+    users = [int(row["n_users"]) for row in rows if row["ranking"] == NEW]
+    caption = f"Mean ± standard error over {users[0]:,} test users with new items." if users else ""
+    return _of_rankings(rows, caption)
+
+
+def _all_splits(rows: list[dict], dataset: str) -> Table:
+    n_splits = len(_splits(rows, dataset))
+    rows = [row for row in rows if (row["dataset"], row["split"]) == (dataset, TOGETHER)]
+    return _of_rankings(rows, f"Mean of {n_splits} splits ± its standard error over the splits.")
+
+
+def _of_rankings(rows: list[dict], caption: str) -> Table:
+    lines: dict[str, dict] = {}
     for row in rows:
         lines.setdefault(row["model"], {})[row["ranking"]] = row
     columns = []
     for _, ranking, metric in RANKINGS:
         columns.append(_column([found.get(ranking) for found in lines.values()], metric))
-    users = [int(row["n_users"]) for row in rows if row["ranking"] == "new among new"]
-    caption = f"Mean ± standard error over {users[0]:,} test users with new items." if users else ""
     header = ["model", *(heading for heading, _, _ in RANKINGS)]
     return _table(header, list(lines), columns, caption)
+
+
+def _each_split(rows: list[dict], dataset: str) -> Table:
+    """Return Recall@20 of new items on each split, and how far models are from neighbours."""
+    splits = _splits(rows, dataset)
+    rows = [row for row in rows if (row["dataset"], row["ranking"]) == (dataset, NEW)]
+    together = [row["model"] for row in rows if row["split"] == TOGETHER]
+    found = {(row["model"], row["split"]): row for row in rows}
+    metrics = {"recall@20": "Recall@20", "ndcg@100": "NDCG@100"}
+    lines = []
+    for model in together if NEIGHBOURS in together else []:
+        line = [model, *(_short(found[model, split]["recall@20"]) for split in splits)]
+        for metric in metrics:
+            beside = [float(found[NEIGHBOURS, split][metric]) for split in splits]
+            values = np.array([float(found[model, split][metric]) for split in splits]) - beside
+            error = values.std(ddof=1) / np.sqrt(len(splits))
+            line.append(
+                "" if model == NEIGHBOURS else f"{_signed(values.mean())} ± {_short(error)}"
+            )
+        lines.append(line)
+    header = ["model", *(f"split {i + 1}" for i in range(len(splits)))]
+    header += [f"{name} beside neighbours" for name in metrics.values()]
+    caption = (
+        "Recall@20 of new items among new ones, and differences from neighbours by content on "
+    )
+    caption += "the same split: mean ± standard error over the splits."
+    return Table(header, lines, caption)
+
+
+def _splits(rows: list[dict], dataset: str) -> list[str]:
+    """Return the splits with new items of which there are results."""
+    found = dict.fromkeys(row["split"] for row in rows if row["dataset"] == dataset)
+    return [name for name in found if name.startswith(NEW_ITEMS) and name != TOGETHER]
 
 
 def _old_items(rows: list[dict], accuracy: list[dict], datasets: list[str]) -> Table:
@@ -91,5 +140,9 @@ def _table(header: list[str], names: list[str], columns: list[list[str]], captio
     return Table(header, [list(line) for line in zip(names, *columns, strict=True)], caption)
 
 
-def _short(number: str) -> str:
+def _short(number: str | float) -> str:
     return f"{float(number):.3f}".replace("0.", ".", 1)
+
+
+def _signed(number: float) -> str:
+    return f"{'-' if number < 0 else '+'}{_short(abs(number))}"

@@ -25,7 +25,7 @@ import numpy as np
 import scipy.sparse as sp
 import settings_content as settings
 from _compare import mean_over_users
-from _content import AUTHORS, CANONICAL, NEW_ITEMS, ContentDataset, Task
+from _content import NEW_ITEMS, TOGETHER, ContentDataset, Task
 from _runs import (
     SOURCE,
     _interruptions,
@@ -193,6 +193,8 @@ class Benchmark:
     ) -> None:
         self.dataset = dataset
         self.split = split
+        # The settings of all splits with new items are those of the first.
+        self.place = NEW_ITEMS if split in dataset.of_new_items else split
         self.runs = runs
         self.threads = threads
         self.tasks = dataset.tasks(split, data)
@@ -215,9 +217,11 @@ class Benchmark:
             "dataset": self.dataset.name,
             "content": self.dataset.content if unit.form != "none" else "none",
             "split": self.split,
+            # As written with the defaults of today, which may not be those of the fit.
+            "settings": short_repr(unit.estimator),
             "model": model.name,
             "paper": model.paper,
-            "chosen_for": " and ".join(model.chosen_for) if self.split == NEW_ITEMS else "",
+            "chosen_for": " and ".join(model.chosen_for) if self.place == NEW_ITEMS else "",
             "features": unit.form,
             "n_candidates": len(valid) or 1,
             "valid_ndcg@100": f"{max(valid):.4f}" if valid else "",
@@ -239,8 +243,14 @@ class Benchmark:
             }
         return figures
 
+    def _estimators(self, model: ContentModel) -> list[Any]:
+        """Return the estimators to choose from, none for a model that is not fitted here."""
+        if self.split != self.place and not model.on_all_splits:
+            return []
+        return model.at(self.dataset.name, self.place)
+
     def _candidates(self, model: ContentModel) -> list[Unit]:
-        estimators = model.at(self.dataset.name, self.split)
+        estimators = self._estimators(model)
         return (
             [self._unit("candidate", model, e) for e in estimators] if len(estimators) > 1 else []
         )
@@ -250,11 +260,11 @@ class Benchmark:
         found = [unit.read(self.runs) for unit in self._candidates(model)]
         if None in found:
             return []
-        rankings = model.chosen_for if self.split == NEW_ITEMS else (ALL,)
+        rankings = model.chosen_for if self.place == NEW_ITEMS else (ALL,)
         return [float(np.mean([f["mean"][r][CHOOSE_BY] for r in rankings])) for f in found]
 
     def _final(self, model: ContentModel) -> Unit | None:
-        estimators = model.at(self.dataset.name, self.split)
+        estimators = self._estimators(model)
         valid = self._valid(model)
         if len(estimators) > 1 and not valid:
             return None
@@ -265,8 +275,9 @@ class Benchmark:
         names = [n for n in estimator.get_params() if n.split("__")[-1] == "random_state"]
         unset = [n for n in names if estimator.get_params()[n] is None]
         estimator = clone(estimator).set_params(**dict.fromkeys(unset, 0))
-        form = model.form_at(self.dataset.name)
-        return Unit(kind, self.dataset, self.split, estimator, form, self.tasks[kind])
+        form = model.form_at(self.dataset.name, self.place)
+        split = self.place if kind == "candidate" else self.split
+        return Unit(kind, self.dataset, split, estimator, form, self.tasks[kind])
 
 
 def summary(means: dict[str, dict[str, float]]) -> str:
@@ -277,23 +288,55 @@ def summary(means: dict[str, dict[str, float]]) -> str:
     )
 
 
+def over_splits(rows: list[dict]) -> list[dict]:
+    """Return the means over all splits with new items, of models that were run on all of them.
+
+    Their standard errors are those of a mean over splits: each has its own new items.
+    """
+    found = {_name(row): row for row in rows}
+    pooled = []
+    for row in rows:
+        dataset = next((d for d in settings.DATASETS if d.name == row["dataset"]), None)
+        if dataset is None or row["split"] != NEW_ITEMS or not dataset.n_more_splits:
+            continue
+        names = [_name(row | {"split": split}) for split in dataset.of_new_items]
+        of_splits = [found[name] for name in names if name in found]
+        alike = len({r["settings"] for r in of_splits}) == 1
+        if len(of_splits) == len(names) and alike:
+            pooled.append(_pooled(of_splits))
+    return pooled
+
+
+def _pooled(rows: list[dict]) -> dict:
+    row = rows[0] | {"split": TOGETHER, "n_users": sum(int(r["n_users"]) for r in rows)}
+    for metric in METRICS:
+        values = np.array([float(r[metric]) for r in rows])
+        error = values.std(ddof=1) / np.sqrt(len(values))
+        row |= {metric: f"{values.mean():.4f}", f"{metric}_se": f"{error:.4f}"}
+    for seconds in ("fit_s", "cpu_s"):
+        known = [float(r[seconds]) for r in rows if r[seconds]]
+        row[seconds] = f"{np.mean(known):.1f}" if known else ""
+    return row
+
+
 def merged(path: Path, rows: list[dict]) -> list[dict]:
     """Return the rows of a table with these in the place of those of the same name."""
     kept = []
     if path.exists():
         with path.open(newline="", encoding="utf-8") as file:
             kept = list(csv.DictReader(file))
-    found = {_name(row): row for row in [*kept, *rows]}
+    found = {_name(row): row for row in [*kept, *rows] if row["split"] != TOGETHER}
     places = {
         (dataset.name, split, model.name): i
         for i, (dataset, split, model) in enumerate(
             (dataset, split, model)
             for dataset in settings.DATASETS
-            for split in dataset.splits
+            for split in [*dataset.splits, TOGETHER]
             for model in settings.MODELS
         )
     }
     last = len(places)
+    found |= {_name(row): row for row in over_splits([*found.values()])}
     return sorted(found.values(), key=lambda row: places.get(_name(row)[:3], last))
 
 
@@ -330,7 +373,7 @@ def main() -> int:
 
 def parse() -> argparse.Namespace:
     names = [dataset.name for dataset in settings.DATASETS]
-    splits = [CANONICAL, NEW_ITEMS, *AUTHORS]
+    splits = list(dict.fromkeys(s for dataset in settings.DATASETS for s in dataset.splits))
     models = [model.name for model in settings.MODELS]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(

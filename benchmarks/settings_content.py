@@ -19,7 +19,7 @@ from sklearn.base import clone
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import ParameterGrid
 
-from sklrec.dummy import PopularityRecommender
+from sklrec.dummy import PopularityRecommender, RandomRecommender
 from sklrec.factorization import WMF
 from sklrec.hybrid import (
     CDL,
@@ -44,7 +44,7 @@ from sklrec.neural import MultVAE
 _BY_NAME = {dataset.name: dataset for dataset in settings.DATASETS}
 DATASETS = [
     # Tags were given by users who have the article, test users among them: titles alone.
-    ContentDataset(_BY_NAME["citeulike-a"], "titles", _data.citeulike_titles, "a"),
+    ContentDataset(_BY_NAME["citeulike-a"], "titles", _data.citeulike_titles, "a", 4),
     ContentDataset(_BY_NAME["citeulike-t"], "words", words, "t"),
     ContentDataset(_BY_NAME["ml-1m"], "plots and attributes", plots_and_attributes),
 ]
@@ -61,14 +61,17 @@ class ContentModel(Model):
     form : str
         Form of the features, "none" for a model that reads none.
     form_on : mapping of str to str
-        Another form on a data set.
+        Another form on a data set, or on a split of it.
     chosen_for : tuple of str
         Settings for new items are chosen by the mean NDCG@100 of these.
+    on_all_splits : bool
+        Whether to fit it on all splits with new items, not on the first one alone.
     """
 
     form: str = "none"
     form_on: Mapping[str, str] = field(default_factory=dict)
     chosen_for: tuple[str, ...] = (NEW,)
+    on_all_splits: bool = False
 
     def at(self, dataset: str, split: str) -> list[Any]:
         """Return the estimators to choose from: one where there is no choice, or none."""
@@ -84,12 +87,15 @@ class ContentModel(Model):
         check_range(base, grid)
         return [clone(base).set_params(**point) for point in ParameterGrid(grid)]
 
-    def form_at(self, dataset: str) -> str:
-        """Return the form of the features on a data set."""
-        return self.form_on.get(dataset, self.form)
+    def form_at(self, dataset: str, split: str) -> str:
+        """Return the form of the features on a data set and split."""
+        of_dataset = self.form_on.get(dataset, self.form)
+        return self.form_on.get(f"{dataset}, {split}", of_dataset)
 
 
 LINEAR = {"form": "tf-idf", "form_on": {ML: "svd"}}
+# The long texts of citeulike-t have more words than can be weighted one by one.
+OF_ELSA = {"form": "tf-idf", "form_on": {ML: "svd", f"{T}, new items": "svd"}}
 # Those of ``settings.py``.
 LAMBDA = {A: {"lambda_": 50}, T: {"lambda_": 50}, ML: {"lambda_": 500}}
 OF_WMF = {
@@ -111,6 +117,7 @@ STRONG = {
 }
 
 MODELS = [
+    ContentModel("Random", RandomRecommender(), on_all_splits=True),
     ContentModel("Popularity", PopularityRecommender()),
     ContentModel("EASE", EASE(), paper="Steck 2019", adapted=LAMBDA),
     ContentModel(
@@ -119,6 +126,7 @@ MODELS = [
         paper="Lops et al. 2011",
         **LINEAR,
         search_on={ML: {"n_neighbors": [100, 1000]}},
+        on_all_splits=True,
     ),
     ContentModel(
         "CollectiveEASE",
@@ -127,6 +135,7 @@ MODELS = [
         **LINEAR,
         adapted=LAMBDA,
         search_on={ML: {"content_weight": [1, 4, 16, 64]}},
+        on_all_splits=True,
     ),
     ContentModel(
         "AddEASE",
@@ -145,27 +154,42 @@ MODELS = [
         adapted=OF_WMF,
         # Items with users keep their factors.
         search_on={f"{ML}, new items": {"regressor__alpha": [1, 4]}},
+        on_all_splits=True,
     ),
     ContentModel(
         "ContentELSA",
         ContentELSA(max_epochs=12),
         paper="Vančura et al. 2024",
-        **LINEAR,
-        adapted={NEW_ITEMS: {"max_epochs": 4}},
+        **OF_ELSA,
+        adapted={
+            ML: {"item_dropout": 0.8},
+            f"{A}, new items": {"max_epochs": 6},
+            f"{T}, new items": {"max_epochs": 2},
+        },
         chosen_for=(NEW, OLD),
         search_on={
             f"{ML}, new items": {"max_epochs": [5, 10, 20]},
         },
+        on_all_splits=True,
+    ),
+    ContentModel(
+        "ContentELSA, few epochs",
+        ContentELSA(max_epochs=2),
+        paper="Vančura et al. 2024",
+        **OF_ELSA,
+        on_all_splits=True,
+        skip=(T, ML, CANONICAL, *AUTHORS),
     ),
     ContentModel(
         "ContentELSA, no free part",
         ContentELSA(free_part=False, max_epochs=3),
         paper="Vančura et al. 2024",
-        **LINEAR,
+        **OF_ELSA,
         search_on={
             f"{ML}, new items": {"max_epochs": [3, 5, 10]},
         },
-        adapted={CANONICAL: {"max_epochs": 12}},
+        adapted={CANONICAL: {"max_epochs": 12}, NEW_ITEMS: {"max_epochs": 2}},
+        on_all_splits=True,
     ),
     ContentModel(
         "Factorization machine",
@@ -188,6 +212,7 @@ MODELS = [
         paper="Li & She 2017",
         form="binary",
         skip=(f"{T}, canonical", f"{T}, new items"),
+        on_all_splits=True,
     ),
     ContentModel(
         "DeepMusic",
@@ -218,6 +243,7 @@ MODELS = [
         form="binary",
         adapted={**SIZES, NEW_ITEMS: STRONG, f"{ML}, new items": STRONG | SIZES[ML]},
         skip=(T, *AUTHORS),
+        on_all_splits=True,
     ),
     ContentModel(
         "CoVAE",

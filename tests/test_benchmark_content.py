@@ -1,6 +1,7 @@
 """The benchmark of item content: its tasks, its features, its choices, its rows."""
 
 import csv
+import dataclasses
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ pytest.importorskip("torch")
 
 import content
 import settings_content
-from _content import CANONICAL, NEW_ITEMS, ContentDataset, Task
+from _content import CANONICAL, NEW_ITEMS, TOGETHER, ContentDataset, Task
 from _content_tables import content_tables
 from _runs import Dataset
 from settings_content import ContentModel
@@ -21,6 +22,7 @@ from sklrec.dummy import PopularityRecommender
 from sklrec.hybrid import CollectiveEASE, CondVAE
 from sklrec.linear import EASE
 from sklrec.metrics import evaluate_new_items
+from sklrec.neighbors import ItemKNN
 
 
 @pytest.fixture
@@ -67,6 +69,22 @@ def test_candidates_meet_neither_the_new_items_nor_the_test_users(small, data):
     of_test = (final.fold_in + final.held_out)[:, final.old_items].toarray()
     assert {tuple(row) for row in of_candidates} <= rows
     assert not {tuple(row) for row in of_candidates} & {tuple(row) for row in of_test}
+
+
+def test_other_splits_have_no_user_the_settings_were_chosen_on(small, data):
+    several = dataclasses.replace(small, n_more_splits=1)
+    assert several.splits == [CANONICAL, NEW_ITEMS, "new items 2", "P=1", "P=10"]
+    first, second = (several.tasks(split, data) for split in (NEW_ITEMS, "new items 2"))
+    assert_array_equal(
+        first["candidate"].held_out.toarray(), second["candidate"].held_out.toarray()
+    )
+    assert not np.array_equal(first["final"].new_items, second["final"].new_items)
+    old = first["final"].old_items
+    chosen_on = first["candidate"].fold_in + first["candidate"].held_out
+    chosen_on = {tuple(row) for row in chosen_on.toarray()}
+    tested = second["final"].fold_in + second["final"].held_out
+    assert not chosen_on & {tuple(row) for row in tested[:, old].toarray()}
+    assert 10 < tested.shape[0] < 20
 
 
 def test_features_are_learnt_from_the_old_items():
@@ -171,6 +189,59 @@ def test_settings_are_chosen_without_test_users_and_kept(small, data, tmp_path, 
         writer.writerows(rows[:3])
     merged = content.merged(table, rows[2:])
     assert [content._name(row) for row in merged] == [content._name(row) for row in rows]
+
+
+def test_means_over_splits_and_differences_from_neighbours(small, data, tmp_path, monkeypatch):
+    several = dataclasses.replace(small, n_more_splits=2)
+    neighbours = ContentModel("Content neighbours", ItemKNN(10), form="tf-idf", on_all_splits=True)
+    ease = ContentModel(
+        "EASE", CollectiveEASE(20), form="counts", on_all_splits=True,
+        search={"content_weight": [0.1, 100]},
+    )  # fmt: skip
+    models = [neighbours, ease, ContentModel("Popularity", PopularityRecommender())]
+    monkeypatch.setattr(settings_content, "DATASETS", [several])
+    monkeypatch.setattr(settings_content, "MODELS", models)
+    rows = []
+    for split in several.of_new_items:
+        benchmark = content.Benchmark(several, split, data=data, runs=tmp_path / "runs", threads=1)
+        for model in models:
+            benchmark.run(model)
+            rows += benchmark.rows(model)
+    kept = [path.name for path in (tmp_path / "runs").rglob("*.json")]
+    assert sum("CollectiveEASE-candidate" in name for name in kept) == 2
+    assert sum("Popularity" in name for name in kept) == 1
+
+    rows = content.merged(tmp_path / "content.csv", rows)
+    assert [row["split"] for row in rows if row["ranking"] == "new among new"] == [
+        *(NEW_ITEMS,) * 3, *("new items 2",) * 2, *("new items 3",) * 2, *(TOGETHER,) * 2,
+    ]  # fmt: skip
+
+    def values(model, metric):
+        of_model = [r for r in rows if (r["model"], r["ranking"]) == (model, "new among new")]
+        return np.array([float(row[metric]) for row in of_model])
+
+    for model in ("Content neighbours", "EASE"):
+        *of_splits, mean = values(model, "ndcg@100")
+        assert_allclose(mean, np.mean(of_splits), atol=1e-4)
+        error = np.std(of_splits, ddof=1) / np.sqrt(3)
+        assert_allclose(values(model, "ndcg@100_se")[-1], error, atol=1e-4)
+    tables = content_tables(rows, [])
+    assert [
+        len(tables[f"content, small, {name}"].rows) for name in ("new items", "all splits")
+    ] == [3, 2]
+    first, second = tables["content, small, each split"].rows
+    assert first[-2:] == ["", ""]
+    assert [float(cell) for cell in second[1:4]] == [
+        round(value, 3) for value in values("EASE", "recall@20")[:3]
+    ]
+    difference = (values("EASE", "recall@20") - values("Content neighbours", "recall@20"))[:3]
+    error = difference.std(ddof=1) / np.sqrt(3)
+    assert_allclose(
+        [float(x) for x in second[-2].split(" ± ")], [difference.mean(), error], atol=6e-4
+    )
+    # Splits of other settings have no common mean.
+    rows[[r["model"] for r in rows].index("EASE")]["settings"] = "other"
+    assert len(content.over_splits(rows)) == 7
 
 
 @pytest.mark.parametrize("model", settings_content.MODELS, ids=lambda model: model.name)
