@@ -7,7 +7,7 @@ BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
 SETUP = setup.cfg pyproject.toml $(CONSTRAINTS)
 
-.PHONY: help demo test test-oldest lint docs docs-check bench accuracy clean
+.PHONY: help demo test test-oldest install-oldest lint docs docs-check bench accuracy clean
 
 help:
 	@echo "make demo   choose a recommender for MovieLens and see what it recommends"
@@ -29,10 +29,12 @@ test: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --dist=worksteal
 
 # The checks of scikit-learn, and that training works.
-test-oldest:
-	$(MAKE) $(VENV)-oldest/.test VENV=$(VENV)-oldest CONSTRAINTS=constraints-min.txt EXTRAS=test,neural
+test-oldest: install-oldest
 	OMP_NUM_THREADS=1 $(VENV)-oldest/bin/python -m pytest --numprocesses=auto --dist=worksteal tests/test_common.py \
 	    -k "scikit_learn and not ReadingContent or beats_a_random_ranking"
+
+install-oldest:
+	$(MAKE) $(VENV)-oldest/.test VENV=$(VENV)-oldest CONSTRAINTS=constraints-min.txt EXTRAS=test,neural
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff format --check .

@@ -38,7 +38,6 @@ SIZES = {
         "ranked_users": 10_000,
         "validation_users": 10_000,
         "fit_epochs": 6,
-        "block": 2_048,
     },
     "small": {
         "shape": (600, 120, 12_000),
@@ -46,7 +45,6 @@ SIZES = {
         "ranked_users": 50,
         "validation_users": 50,
         "fit_epochs": 2,
-        "block": 32,
     },
 }
 # From the most to the least important.
@@ -146,118 +144,88 @@ def ranking(X: Any, size: dict, device: str) -> Iterator[Row]:
 
 
 def ease(X: Any, size: dict, device: str) -> Iterator[Row]:
-    """Time EASE's Gram matrix and its inverse on the device: a sketch, not the package's fit."""
+    """Time EASE on the device: X'X, the weights from it, and all of a fit."""
     import torch
 
-    def synchronized(function: Callable, *args: Any) -> tuple[Any, float]:
+    from sklrec.linear import EASE
+    from sklrec.linear import _ease_on_device as on_device
+
+    kept: dict[str, Any] = {}
+
+    def finished(function: Callable, *args: Any) -> tuple[Any, Row]:
+        """Return what a function returns, its time and its memory."""
+        if device == "cuda":
+            torch.cuda.synchronize()
+            torch.cuda.reset_peak_memory_stats()
         start = time.perf_counter()
         result = function(*args)
         if device == "cuda":
             torch.cuda.synchronize()
-        return result, time.perf_counter() - start
-
-    kept: dict[str, Any] = {}
+        seconds = time.perf_counter() - start
+        peak = torch.cuda.max_memory_allocated() if device == "cuda" else 0
+        return result, {"seconds": seconds, "peak_gib": peak / 2**30}
 
     def measure_gram() -> Row:
-        gram(X[:2_000], device)  # what is done once
-        kept["G"], seconds = synchronized(gram, X, device)
-        kept["G"].diagonal().add_(LAMBDA)
-        some = X[:, [0, X.shape[1] // 2]]
-        expected = torch.from_numpy((X.T @ some).toarray())
-        expected[0, 0] += LAMBDA
-        expected[X.shape[1] // 2, 1] += LAMBDA
-        error = (kept["G"][:, [0, X.shape[1] // 2]].cpu() - expected).abs().max()
-        return {"seconds": seconds, "value": float(error), "note": "value is the largest error"}
+        on_device.gram(X[:2_000], torch.device(device))  # what is done once
+        kept["G"], found = finished(on_device.gram, X, torch.device(device))
+        column = kept["G"][:, -1].cpu().numpy()  # of the upper triangle
+        error = abs(column - (X.T @ X[:, [-1]]).toarray().ravel()).max()
+        return {**found, "value": float(error), "note": "value is the largest error of an item"}
 
-    def measure_inverse() -> Row:
-        if device == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-        sample = kept["G"][:, :50].double()
-        P, seconds = synchronized(invert_in_place, kept.pop("G"), size["block"])
-        kept["P"] = P
-        # G P = I, seen through 50 columns of G, in float64.
-        product = torch.cat([rows.double() @ sample for rows in P.split(1_024)])
-        product[:50].diagonal().sub_(1)
-        peak = torch.cuda.max_memory_allocated() if device == "cuda" else 0
-        return {
-            "seconds": seconds,
-            "peak_gib": peak / 2**30,
-            "value": float(product.abs().max()),
-            "note": "block sweep; value is the largest error of P G = I in 50 columns",
-        }
+    def measure_solve() -> Row:
+        _, found = finished(on_device.solve, kept.pop("G"), LAMBDA, 0.0)
+        return {**found, "note": "with the copy to main memory"}
 
     def measure_torch() -> Row:
-        G = gram(X, device)
+        G = on_device.gram(X, torch.device(device))
+        G = G.triu() + G.triu(1).T
         G.diagonal().add_(LAMBDA)
+        _, found = finished(lambda: torch.cholesky_inverse(torch.linalg.cholesky(G)))
+        return {**found, "note": "torch.cholesky_inverse, which stays on the device"}
 
-        def invert() -> Any:
-            return torch.cholesky_inverse(torch.linalg.cholesky(G))
+    def measure_fit() -> Row:
+        model, found = finished(EASE(LAMBDA, device=device).fit, X)
+        # X'X B + lambda B = X'X off the diagonal of each column.
+        some = list(range(0, X.shape[1], max(1, X.shape[1] // 20)))
+        B = model.coef_[:, some].astype("float64")
+        gram = (X.T @ X[:, some]).toarray()
+        error = X.T @ (X @ B) + LAMBDA * B - gram
+        error[some, range(len(some))] = 0
+        note = "value is the largest error of its equations, relative to X'X, in 20 columns"
+        return {**found, "value": float(abs(error).max() / gram.max()), "note": note}
 
-        P, seconds = synchronized(invert)
-        difference = (P - kept["P"]).abs().max() / P.abs().max()
-        return {
-            "seconds": seconds,
-            "value": float(difference),
-            "note": "torch.cholesky_inverse; value is the relative difference of the sweep from it",
-        }
-
-    yield from recorded(measure_gram, what="EASE: Gram matrix", dtype="float16 products")
-    yield from recorded(measure_inverse, what="EASE: inverse by blocks", dtype="float32")
+    yield from recorded(measure_gram, what="EASE: Gram matrix", dtype="float32")
+    yield from recorded(measure_solve, what="EASE: weights from it", dtype="float32")
+    yield from recorded(measure_fit, what="EASE: fit", dtype="float32")
     yield from recorded(measure_torch, what="EASE: inverse by torch", dtype="float32")
 
 
-def gram(X: Any, device: str, rows: int = 8_192) -> Any:
-    """Return X'X of a CSR array of ones: products in halves are exact, and sums in float32."""
-    import numpy as np
-    import torch
+def wmf(X: Any, size: dict, device: str) -> Iterator[Row]:
+    """Time an iteration of WMF on the device, and compare the loss with that of the CPU."""
+    from sklrec.factorization import WMF
 
-    G = torch.zeros(X.shape[1], X.shape[1], device=device)
-    for start in range(0, X.shape[0], rows):
-        part = X[start : start + rows]
-        at = (
-            torch.from_numpy(np.repeat(np.arange(part.shape[0]), np.diff(part.indptr))).to(device),
-            torch.from_numpy(part.indices.astype(np.int64)).to(device),
+    def measure(**params: Any) -> Row:
+        taken = []
+        for max_iter in (1, 1, 3):  # the first does what is done once
+            start = time.perf_counter()
+            WMF(device=device, max_iter=max_iter, **params).fit(X)
+            taken.append(time.perf_counter() - start)
+        some = X[: size["ranked_users"]]
+        found, expected = (
+            WMF(device=where, max_iter=1, **params).fit(some).loss_curve_[0]
+            for where in (device, "cpu")
         )
-        dtype = torch.float16 if device == "cuda" else torch.float32
-        D = torch.zeros(part.shape, dtype=dtype, device=device)
-        D[at] = 1
-        if device == "cuda":
-            G += torch.mm(D.T, D, out_dtype=torch.float32)
-        else:
-            G.addmm_(D.T, D)
-    return G
+        return {
+            "seconds": (taken[2] - taken[1]) / 2,
+            "value": abs(found / expected - 1),
+            "note": f"an iteration; a fit of one takes {taken[1]:.3g} s; value is the relative "
+            f"difference of the loss from that on the CPU, with {some.shape[0]} users",
+        }
 
-
-def invert_in_place(G: Any, block: int) -> Any:
-    """Invert a positive definite matrix by sweeps of blocks of rows (Goodnight, 1979).
-
-    It needs the matrix and two panels of `block` rows; its upper triangle is read.
-    """
-    import torch
-
-    cuts = [slice(start, min(start + block, len(G))) for start in range(0, len(G), block)]
-    for rows in cuts:
-        A = torch.triu(G[rows, rows])
-        L = torch.linalg.cholesky(A + torch.triu(A, 1).T)
-        A = torch.cholesky_inverse(L)
-        panel = torch.cat([G[: rows.start, rows].T, G[rows, rows.start :]], 1)
-        panel[:, rows] = 0  # its own rows are set below
-        solved = A @ panel
-        for other in cuts:
-            if other is not rows:
-                G[other, other.start :].addmm_(
-                    panel[:, other].T, solved[:, other.start :], alpha=-1
-                )
-        G[: rows.start, rows] = solved[:, : rows.start].T
-        G[rows, rows.stop :] = solved[:, rows.stop :]
-        G[rows, rows] = -A
-    G.neg_()
-    for i, rows in enumerate(cuts):
-        for columns in cuts[:i]:
-            G[rows, columns] = G[columns, rows].T
-        U = torch.triu(G[rows, rows])
-        G[rows, rows] = U + torch.triu(U, 1).T
-    return G
+    for n_components, solver in ((64, "cg"), (64, "cholesky"), (256, "cg")):
+        params = {"n_components": n_components, "solver": solver, "random_state": 0}
+        what = f"WMF({n_components}), {solver}: an iteration"
+        yield from recorded(lambda params=params: measure(**params), what=what, dtype="float32")
 
 
 # Name, seconds at most, work; from the most to the least important.
@@ -267,6 +235,7 @@ PARTS: dict[str, tuple[int, Callable[..., Iterator[Row]]]] = {
     "epochs in bfloat16": (60, lambda *about: epochs(*about, "bfloat16")),
     "ranking": (50, ranking),
     "ease": (50, ease),
+    "wmf": (50, wmf),
     "epochs in tf32": (60, lambda *about: epochs(*about, "tf32")),
 }
 SECONDS_OF_TESTS = 150

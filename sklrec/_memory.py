@@ -56,7 +56,7 @@ def _container_memory(limit: Path, usage: Path, stat: Path, reclaimable: str) ->
         return left
 
 
-def check_memory(n_bytes: int, what: str) -> None:
+def check_memory(n_bytes: int, what: str, *, available: int | None = None) -> None:
     """Raise a MemoryError if fewer than `n_bytes` of memory are available.
 
     Parameters
@@ -65,13 +65,15 @@ def check_memory(n_bytes: int, what: str) -> None:
         Memory that the next step needs at its peak.
     what : str
         The step, as the beginning of the error message.
+    available : int or None, default=None
+        Memory that there is; None means that of the machine.
 
     Raises
     ------
     MemoryError
         Before anything is allocated.
     """
-    available = available_memory()
+    available = available_memory() if available is None else available
     if available is not None and n_bytes > available:
         raise MemoryError(
             f"{what} needs {n_bytes / GIB:,.1f} GiB of memory, "

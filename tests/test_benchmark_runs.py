@@ -253,7 +253,7 @@ def test_two_processes_find_what_one_does(tmp_path):
 
 def test_dask_cluster_finds_what_one_process_does(tmp_path):
     pytest.importorskip("distributed")
-    with accuracy.workers("local", 2):
+    with accuracy.workers("local", 1):
         found = run(tmp_path, tmp_path / "dask", MODELS[:2], MADE, n_jobs=2)
     assert found == run(tmp_path, tmp_path / "one", MODELS[:2], MADE)
 

@@ -281,10 +281,10 @@ def test_bpr_ranks_better_than_popularity():
     assert bpr > PopularityRecommender().fit(X[:500]).score(X[500:]) + 0.05
 
 
-@pytest.mark.slow
-def test_bpr_reaches_on_ml1m_what_implicit_does(ml1m):
+def test_bpr_of_few_factors_is_accurate_on_ml1m(ml1m):
     X = Binarizer(threshold=3.5).fit_transform(ml1m)
     split = strong_generalization_split(X, n_heldout=1000)
-    model = BPR(128, random_state=0).fit(split.train)
+    model = BPR(32, max_epochs=10, random_state=0).fit(split.train)
     found = evaluate(model, split.test_fold_in, split.test_held_out, "ndcg@100")
-    assert found.mean["ndcg@100"] > 0.385  # implicit has .387 after 100 epochs
+    # 128 factors have more than .385 after 30 epochs, and implicit .387 after 100.
+    assert_allclose(found.mean["ndcg@100"], 0.3626, atol=0.004)

@@ -2,24 +2,37 @@
 
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 from sklearn.base import clone
-from sklearn.utils.estimator_checks import parametrize_with_checks as sklearn_checks
+from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from sklrec.factorization import WMF
 from sklrec.utils import all_estimators
 from sklrec.utils._content_checks import (
+    check_new_items_are_ranked,
     reading_content,
     takes_item_features,
     with_item_features,
 )
+from sklrec.utils.estimator_checks import _ids_of as ids_of
 from sklrec.utils.estimator_checks import _name_of as name_of
 from sklrec.utils.estimator_checks import (
+    check_bad_input_is_refused,
     check_beats_a_random_ranking,
+    check_candidates,
     check_checkerboard,
+    check_cross_validate,
+    check_ends_with_minus_one,
+    check_grid_search,
+    check_input_types_agree,
+    check_never_ranks_what_was_seen,
     check_pickle_and_joblib_round_trip,
+    check_pipeline,
+    check_ranking_follows_the_scores,
     check_score_is_independent_of_the_batch,
+    check_score_is_the_scorer,
     check_users_without_items,
     recommender_checks,
 )
@@ -80,7 +93,7 @@ SMALL["CoVAE"] = {
     "hidden_layer_sizes": (16,),
     "beta": 0.1,
     "n_feature_epochs": 3,
-    "max_epochs": 60,
+    "max_epochs": 30,
     "batch_size": 64,
     "learning_rate": 2e-2,
 }
@@ -94,17 +107,17 @@ SMALL["MDCVAE"] = {
 SMALL["DICER"] = {
     "n_components": 8,
     "lambda_u": 0.1,
-    "max_epochs": 40,
-    "batch_size": 8,
-    "learning_rate": 2e-2,
+    "max_epochs": 20,
+    "batch_size": 16,
+    "learning_rate": 5e-2,
 }
 SMALL["DAVE"] = {
     "n_components": 8,
     "hidden_layer_sizes": (16,),
     "pair_layer_sizes": (16, 8),
-    "max_epochs": 15,
-    "batch_size": 128,
-    "learning_rate": 1e-2,
+    "max_epochs": 8,
+    "batch_size": 256,
+    "learning_rate": 2e-2,
 }
 SMALL["VASP"] = {**SMALL["FLVAE"], "max_epochs": 12, "lambda_": 1.0}
 SMALL["CTR"] = {"n_components": 8}
@@ -141,9 +154,9 @@ REGIMES = {
     "LFM": [
         {"solver": "gd", "threshold": 3.5, "tol": 1e-4},
         {"n_components": 3, "tol": 1e-3},
-        {"n_components": 3, "solver": "gd", "learning_rate": 2e-4, "tol": 1e-5},
+        {"n_components": 3, "solver": "gd", "learning_rate": 1e-3, "tol": 1e-4},
     ],
-    "MDCVAE": [{"symmetric": True, "lambda_v": 100.0, "max_epochs": 60}],
+    "MDCVAE": [{"symmetric": True, "lambda_v": 100.0, "max_epochs": 30, "learning_rate": 4e-2}],
     "MultVAE": [
         {"early_stopping": True, "validation_fraction": 0.2},
         {"warm_start": True},
@@ -239,63 +252,170 @@ def instances(kind, settings=REGIMES, defaults=({},)):
                 yield instance
 
 
-CHECKS_OF_SKILL = (check_beats_a_random_ranking, check_checkerboard)
+CHECKS_OF_SKILL = (
+    check_beats_a_random_ranking,
+    check_checkerboard,
+    check_new_items_are_ranked,
+)
+
+# At most so much training is done for the checks that ask for no skill.
+AT_MOST = {
+    "max_epochs": 2,
+    "n_encoder_epochs": 2,
+    "n_feature_epochs": 1,
+    "n_fold_in_steps": 5,
+    "n_pretraining_epochs": 1,
+    "n_topic_iter": 2,
+}
+# Other settings for these checks, of what takes longer than others.
+BRIEF = {
+    "CDL": {"batch_size": 16},
+    "CTR": {"max_iter": 3},
+    "CVAE": {"batch_size": 16},
+    "DAVE": {"batch_size": 1024},
+    "DICER": {"batch_size": 64},
+    "LFM": {"tol": 1e-2},
+    "NeuMF": {"batch_size": 1024},
+    "WMF": {"max_iter": 3},
+}
+
+# Checks of what a base class does for all settings of a model, which are run with the first.
+ONCE_A_MODEL = {
+    check_never_ranks_what_was_seen,
+    check_ends_with_minus_one,
+    check_ranking_follows_the_scores,
+    check_candidates,
+    check_input_types_agree,
+    check_bad_input_is_refused,
+    check_score_is_the_scorer,
+    check_pipeline,
+    check_cross_validate,
+    check_grid_search,
+}
+ONCE_A_MODEL_OF_SKLEARN = {
+    "check_complex_data",
+    "check_do_not_raise_errors_in_init_or_set_params",
+    "check_dtype_object",
+    "check_estimator_cloneable",
+    "check_estimator_repr",
+    "check_estimator_sparse_array",
+    "check_estimator_sparse_matrix",
+    "check_estimator_sparse_tag",
+    "check_estimator_tags_renamed",
+    "check_estimators_empty_data_messages",
+    "check_estimators_nan_inf",
+    "check_estimators_unfitted",
+    "check_fit1d",
+    "check_fit2d_predict1d",
+    "check_fit_non_negative",
+    "check_fit_score_takes_y",
+    "check_get_params_invariance",
+    "check_mixin_order",
+    "check_n_features_in_after_fitting",
+    "check_no_attributes_set_in_init",
+    "check_parameters_default_constructible",
+    "check_pipeline_consistency",
+    "check_positive_only_tag_during_fit",
+    "check_set_params",
+    "check_transformer_data_not_an_array",
+    "check_transformers_unfitted",
+    "check_valid_tag_types",
+}
 
 
 def trained_briefly(estimator):
     """Return a copy for the checks that ask for no skill."""
-    brief = {"max_epochs": 2} if "max_epochs" in estimator.get_params() else {}
-    return clone(estimator).set_params(**brief)
+    params = estimator.get_params(deep=False)
+    brief = {name: min(most, params[name]) for name, most in AT_MOST.items() if name in params}
+    return clone(estimator).set_params(**brief, **BRIEF.get(type(estimator).__name__, {}))
 
 
-def recommender_checks_in_brief(estimator):
+def plain(check):
+    """Return a check without item features."""
+    return getattr(check, "__wrapped__", check)
+
+
+def briefly(estimator, checks):
     brief = trained_briefly(estimator)
-    for check in recommender_checks(estimator):
-        plain = getattr(check, "__wrapped__", check)  # without item features
-        yield (estimator if plain in CHECKS_OF_SKILL else brief), check
+    return [(estimator if plain(one) in CHECKS_OF_SKILL else brief, one) for one in checks]
+
+
+def checks_of_first(estimator):
+    """Return all checks of the first settings of a model, those of a base class without content."""
+    checks = recommender_checks(estimator)
+    return briefly(
+        estimator, [one for one in checks if one is plain(one) or plain(one) not in ONCE_A_MODEL]
+    )
+
+
+def checks_of_regime(estimator):
+    """Return the checks of other settings of a model, with which it takes another path."""
+    checks = recommender_checks(estimator)
+    return briefly(estimator, [one for one in checks if plain(one) not in ONCE_A_MODEL])
+
+
+def checks_of_sklearn(estimator):
+    return list(estimator_checks_generator(trained_briefly(estimator)))
+
+
+def checks_of_sklearn_for_regime(estimator):
+    pairs = checks_of_sklearn(estimator)
+    return [(one, check) for one, check in pairs if name_of(check) not in ONCE_A_MODEL_OF_SKLEARN]
 
 
 def reading_features():
     """Yield each model that reads features, with some; what else they do is checked without."""
     for estimator in instances("recommender", settings={}):
         if takes_item_features(estimator):
-            yield reading_content(estimator)
+            yield reading_content(trained_briefly(estimator))
 
 
-@sklearn_checks([trained_briefly(one) for one in (*instances("recommender"), *reading_features())])
+def pairs(*estimators_and_checks):
+    """Parametrize a test by estimators and the checks that functions return for each."""
+    found = [
+        pair
+        for estimators, checks in estimators_and_checks
+        for one in estimators
+        for pair in checks(one)
+    ]
+    return pytest.mark.parametrize(("estimator", "check"), found, ids=ids_of(found))
+
+
+first = partial(instances, "recommender", settings={})
+others = partial(instances, "recommender", defaults=())
+
+
+@pairs(
+    (first(), checks_of_sklearn),
+    (others(), checks_of_sklearn_for_regime),
+    (reading_features(), checks_of_sklearn_for_regime),
+)
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
 @pytest.mark.filterwarnings("ignore:All .* stored values of X are:UserWarning")  # of one label
 def test_recommender_passes_the_checks_of_scikit_learn(estimator, check):
     check(estimator)
 
 
-def pairs(estimators, pairs_of):
-    found = [pair for estimator in estimators for pair in pairs_of(estimator)]
-    return pytest.mark.parametrize(("estimator", "check"), found, ids=name_of)
-
-
-@pairs(instances("recommender"), recommender_checks_in_brief)
+@pairs((first(), checks_of_first), (others(), checks_of_regime))
 @pytest.mark.filterwarnings("ignore:All .* stored values of X are:UserWarning")
 def test_recommender(estimator, check):
     check(estimator)
 
 
-@pairs(
-    instances("recommender", OBJECTIVES, ()),
-    lambda estimator: [
-        (estimator, check)
-        for plain in CHECKS_OF_OBJECTIVES
-        for check in (
-            [plain, with_item_features(plain)] if takes_item_features(estimator) else [plain]
-        )
-    ],
-)
+def checks_of_objective(estimator):
+    checks = CHECKS_OF_OBJECTIVES
+    if takes_item_features(estimator):
+        checks = [*checks, *map(with_item_features, checks)]
+    return briefly(estimator, checks)
+
+
+@pairs((instances("recommender", OBJECTIVES, ()), checks_of_objective))
 @pytest.mark.filterwarnings("ignore:All .* stored values of X are:UserWarning")
 def test_objective(estimator, check):
     check(estimator)
 
 
-@sklearn_checks(list(instances("transformer")))
+@pairs((instances("transformer"), lambda estimator: list(estimator_checks_generator(estimator))))
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
 def test_transformer(estimator, check):
     check(estimator)

@@ -801,10 +801,10 @@ def test_a_fit_survives_a_killed_worker(client, blocks, monkeypatch):
 
 
 def test_factors_survive_a_killed_worker(client, blocks, monkeypatch):
-    monkeypatch.setattr(_fit_wmf, "_BYTES_OF_A_TASK", 2000)
-    model = WMF(8, max_iter=6, random_state=0)
+    monkeypatch.setattr(_fit_wmf, "_BYTES_OF_A_TASK", 20000)
+    model = WMF(8, max_iter=4, random_state=0)
     expected = fit(model, blocks)
-    with a_worker_dies(client, some_files(blocks.path, "users-*.npy", 12)):
+    with a_worker_dies(client, some_files(blocks.path, "users-*.npy", 7)):
         found = fit(model, blocks, client=client)
     assert_allclose(found.item_factors_, expected.item_factors_, rtol=1e-5, atol=1e-6)
     assert not list(blocks.path.glob("fit-*"))

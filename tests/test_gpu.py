@@ -1,4 +1,4 @@
-"""What must hold on a GPU: every neural model, beside a CPU. Skipped without a CUDA device."""
+"""What must hold on a GPU: every model that computes there. Skipped without a CUDA device."""
 
 import os
 import pickle
@@ -13,11 +13,26 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 torch = pytest.importorskip("torch")
 
+import in_processes  # noqa: E402
 from sklearn.base import clone  # noqa: E402
 from skorch.callbacks import Callback  # noqa: E402
 
 from sklrec._ranking import Excluded, top_k  # noqa: E402
 from sklrec.datasets import make_interactions  # noqa: E402
+from sklrec.factorization import WMF  # noqa: E402
+from sklrec.hybrid import (  # noqa: E402
+    CDL,
+    CVAE,
+    DAVE,
+    DICER,
+    MDCVAE,
+    CondVAE,
+    ContentELSA,
+    CoVAE,
+    FactorizationMachine,
+)
+from sklrec.linear import EASE  # noqa: E402
+from sklrec.linear import _ease_on_device as ease_on_device  # noqa: E402
 from sklrec.metrics import RankingScorer, evaluate  # noqa: E402
 from sklrec.neural import (  # noqa: E402
     CDAE,
@@ -58,6 +73,18 @@ MODELS = [
     CDAE(8, user_vector="solve", n_negatives=None, loss="logistic"),
     NeuMF(n_components=8, hidden_layer_sizes=(8, 4)),
     NeuMF(n_components=8, hidden_layer_sizes=(8, 4), user_vector="solve", pretrain=True),
+]
+# Of item content.
+HYBRIDS = [
+    CDL(8),
+    CVAE(8),
+    CoVAE(8, hidden_layer_sizes=(16,)),
+    CondVAE(8, hidden_layer_sizes=(16,)),
+    ContentELSA(8),
+    DAVE(8),
+    DICER(8),
+    FactorizationMachine(8),
+    MDCVAE(8, hidden_layer_sizes=(16,), item_dropout=0.3),
 ]
 # Without noise, which every kind of device draws differently.
 NOISELESS = [
@@ -352,3 +379,82 @@ def test_too_large_a_batch_is_a_memory_error_that_says_what_to_change(X):
             on_gpu(MODELS[0], batch_size=300).fit(wide)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+@pytest.mark.parametrize("model", HYBRIDS, ids=name_of)
+def test_models_of_content_are_trained_on_the_device(model, X):
+    F = sp.random_array((60, 20), density=0.3, format="csr", rng=np.random.default_rng(0))
+    F.data[:] = 1
+    first, second = (on_gpu(model).fit(X, item_features=F.astype(np.float32)) for _ in "ab")
+    scores = first.decision_function(X)
+    assert np.isfinite(first.loss_curve_).all()
+    assert_near(on_cpu(first).decision_function(X), scores, 1e-4)
+    assert_near(second.decision_function(X), scores, 1e-3)
+    ranking = first.predict_ranking(X, k=50, exclude_seen=False)
+    assert_array_equal(ranking, top_k(scores, 50, excluded=Excluded())[0])
+
+
+def test_two_processes_train_the_model_of_one(tmp_path):
+    found = in_processes.in_processes(tmp_path, DEVICE)
+    for name in in_processes.MODELS:
+        alone = in_processes.fitted(name, DEVICE)
+        for together in found:
+            assert_near(together[name]["scores"], alone["scores"], 1e-3)
+            assert_allclose(together[name]["loss"], alone["loss"], rtol=1e-4)
+        assert_array_equal(found[0][name]["scores"], found[1][name]["scores"])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("block", [16, 4096])
+def test_ease_has_the_weights_of_a_cpu(block, dtype, X, monkeypatch):
+    monkeypatch.setattr(ease_on_device, "BLOCK", block)
+    X = X.astype(dtype)
+    expected = EASE(10, dropout=0.3).fit(X).coef_
+    for model in (
+        EASE(10, dropout=0.3, device=DEVICE).fit(X),
+        EASE(10, dropout=0.3, device="auto").partial_fit(X[:100]).partial_fit(X[100:]),
+    ):
+        assert model.coef_.dtype == dtype
+        assert_near(model.coef_, expected, 1e-5 if dtype == np.float32 else 1e-12)
+
+
+def test_ease_of_more_items_than_a_block_has_the_weights_of_a_cpu():
+    X = make_interactions(3_000, 5_000, random_state=0).data
+    assert_near(EASE(device=DEVICE).fit(X).coef_, EASE().fit(X).coef_, 1e-4)
+
+
+def test_ease_that_cannot_be_solved_is_an_error():
+    X = sp.csr_array(np.full((5, 20), 1e4, dtype=np.float32))
+    with pytest.raises(ValueError, match="is too small to solve"):
+        EASE(1e-3, device=DEVICE).fit(X)
+
+
+def test_ease_of_too_many_items_is_a_memory_error_before_it_begins():
+    X = sp.csr_array(([1.0], ([0], [0])), shape=(1, 10**6), dtype=np.float32)
+    with pytest.raises(MemoryError, match="EASE on 1,000,000 items"):
+        EASE(device=DEVICE).fit(X)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("solver", ["cg", "cholesky"])
+def test_wmf_has_the_scores_of_a_cpu(solver, dtype, X):
+    X = X.astype(dtype)
+    found, expected = (
+        WMF(8, solver=solver, max_iter=4, device=device, random_state=0).fit(X)
+        for device in (DEVICE, "cpu")
+    )
+    known = X[np.diff(X.indptr) > 0]
+    tolerance = 1e-4 if dtype == np.float32 else 1e-10
+    assert_near(found.decision_function(known), expected.decision_function(known), tolerance)
+    assert_allclose(found.loss_curve_, expected.loss_curve_, rtol=tolerance)
+
+
+@pytest.mark.parametrize("model", [EASE(device=DEVICE), WMF(8, device=DEVICE)], ids=name_of)
+def test_equations_are_not_solved_in_tf32(model, X):
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        with pytest.raises(ValueError, match="needs products in float32"):
+            model.fit(X)
+    finally:
+        torch.set_float32_matmul_precision(before)

@@ -46,7 +46,6 @@ def two_members():
 
 REGIMES = [
     HadamardEnsemble(two_members()),
-    HadamardEnsemble(two_members(), validation_fraction=0.3, n_jobs=2),
     HadamardEnsemble([("lfm", LFM()), ("ease", EASE(lambda_=10))]),
     HadamardEnsemble(
         [("inner", HadamardEnsemble(two_members(), random_state=0)), ("ease", EASE(dropout=0.3))]
@@ -100,6 +99,12 @@ def test_calibration_is_the_logistic_regression_on_all_entries():
     whole = LogisticRegression(C=1e6).fit(scores / scores.std(), held_out.toarray()[unseen] > 0)
     assert_allclose(model.slopes_[0] * scores.std(), whole.coef_[0, 0], rtol=0.1)
     assert_allclose(model.intercepts_[0], whole.intercept_[0], rtol=0.1)
+
+
+def test_members_that_processes_fit_are_those_of_one_process(X):
+    model = HadamardEnsemble(two_members(), validation_fraction=0.3, random_state=0).fit(X)
+    found = clone(model).set_params(n_jobs=2).fit(X)
+    assert_array_equal(found.decision_function(X), model.decision_function(X))
 
 
 def test_one_member_ranks_as_it_does_alone(X):

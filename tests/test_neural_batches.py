@@ -9,7 +9,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 torch = pytest.importorskip("torch")
 
-from sklrec.neural._training._data import Generators, HalvedBatches, SparseBatches, SparseRows  # noqa: E402
+from sklrec.neural._training._data import HalvedBatches, SparseBatches, SparseRows  # noqa: E402
+from sklrec.neural._training._generators import Generators  # noqa: E402
 
 
 @pytest.fixture
@@ -88,7 +89,7 @@ def test_a_half_is_a_batch_like_that_of_its_rows(X):
     half = SparseRows(X)[torch.arange(7)].halved()[0]
     expected = SparseRows(sp.csr_array(half.to_dense().numpy()))[torch.arange(7)]
     for name, value in vars(expected).items():
-        if name in ("generator", "n_in_halves"):  # that of the whole rows
+        if name in ("generator", "n_in_halves", "share"):  # those of the whole rows
             continue
         assert_allclose(getattr(half, name), value, rtol=1e-6, err_msg=name)
 

@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch")
 import torch.nn.functional as F  # noqa: E402
 
 from sklrec.neural._criteria import gaussian_kl  # noqa: E402
+from sklrec.neural._elsa import OtherItemsScores  # noqa: E402
 from sklrec.neural._losses import (  # noqa: E402
     DenseScores,
     FocalLoss,
@@ -175,3 +176,17 @@ def test_weights_begin_uniform_by_the_rule_of_glorot_and_biases_next_to_zero(lay
     bound = np.sqrt(6 / (40 + 60))
     assert stats.kstest(weight.ravel(), stats.uniform(-bound, 2 * bound).cdf).pvalue > 0.01
     assert stats.kstest(bias, stats.truncnorm(-2, 2, scale=0.001).cdf).pvalue > 0.01
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("kind", ["with biases", "other items"])
+def test_scores_are_written_where_they_are_wanted(kind, batch):
+    rng = torch.Generator().manual_seed(0)
+    hidden, weight = (torch.randn(n, 4, generator=rng, dtype=torch.float64) for n in (6, 15))
+    if kind == "with biases":
+        scores = ItemScores(hidden, weight, torch.randn(15, generator=rng, dtype=torch.float64))
+    else:
+        scores = OtherItemsScores(hidden, weight, batch)
+    out = torch.full((6, 15), torch.nan, dtype=torch.float64)
+    assert scores.dense(out) is out
+    torch.testing.assert_close(out, scores.dense())

@@ -162,6 +162,7 @@ def test_every_bar_of_a_search_over_EASE_ends_at_100_percent(n_jobs, X):
 @pytest.mark.slow
 def test_a_search_on_movielens_ranks_the_candidates_the_same_in_one_process_and_in_two(ml1m):
     X = Binarizer(threshold=3.5).transform(ml1m)
+    X = X[:, np.argsort(-X.sum(axis=0))[:1000]]  # the most popular, of which EASE's inverse is fast
     one, two = (
         GridSearchCV(
             EASE(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from numbers import Integral, Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -13,6 +13,7 @@ from scipy.stats import loguniform
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from .._device import gpu_named
 from .._matrix import check_matrix
 from .._memory import check_memory
 from .._sklearn import Interval, StrOptions, _fit_context, fit_progress, n_threads
@@ -21,6 +22,9 @@ from ._base import BaseFactorRecommender
 from ._conjugate_gradients import CHUNK_BYTES
 from ._ridge import RidgeRows
 from ._wmf_solvers import Objective, add_users, alternate, curvature_of, in_eigenbasis
+
+if TYPE_CHECKING:
+    import torch
 
 
 class WMF(BaseFactorRecommender):
@@ -70,6 +74,10 @@ class WMF(BaseFactorRecommender):
         Number of steps of "cg" in an iteration.
     max_iter : int, default=16
         Number of iterations, each of which solves for all users and for all items.
+    device : str or torch.device, default="cpu"
+        Device of the iterations of ``fit``: "cpu", "cuda", "cuda:1", or "auto" for CUDA if
+        available. All but "cpu" need torch. The factors are in main memory, where users are folded
+        in. Scores are those of a fit on the CPU, to rounding.
     random_state : int, RandomState instance or None, default=None
         Seed of the initial item factors.
 
@@ -146,6 +154,7 @@ class WMF(BaseFactorRecommender):
         "solver": [StrOptions({"cg", "cholesky"})],
         "cg_steps": [Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "device": "no_validation",  # its types are those of torch
         "random_state": ["random_state"],
     }
 
@@ -167,6 +176,7 @@ class WMF(BaseFactorRecommender):
         solver: str = "cg",
         cg_steps: int = 2,
         max_iter: int = 16,
+        device: str | torch.device = "cpu",
         random_state: int | RandomState | None = None,
     ) -> None:
         self.n_components = n_components
@@ -178,6 +188,7 @@ class WMF(BaseFactorRecommender):
         self.solver = solver
         self.cg_steps = cg_steps
         self.max_iter = max_iter
+        self.device = device
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -201,7 +212,7 @@ class WMF(BaseFactorRecommender):
         ValueError
             If `lambda_` is too small for a unique solution in the precision of X.
         MemoryError
-            If the machine lacks the memory; nothing is allocated then.
+            If the machine or the GPU lacks the memory; nothing is allocated then.
         """
         return self._fit(self._check_X(X, reset=True))
 
@@ -323,7 +334,12 @@ class WMF(BaseFactorRecommender):
         return names
 
     def _fit(self, X: sp.csr_array) -> WMF:
+        gpu = gpu_named(self.device)
         self._check_memory(X)
+        if gpu is not None:
+            from ._wmf_on_device import alternate_on_device, check_wmf
+
+            check_wmf(X, self.n_components, gpu)
         objective = self._begin()
         X = self._confidences(X)
         self._learn_popularity(X)
@@ -331,7 +347,11 @@ class WMF(BaseFactorRecommender):
         cg_steps = self.cg_steps if self.solver == "cg" else None
         self.loss_curve_: list[float] = []
         with fit_progress(self, X, max_subtasks=self.max_iter) as step:
-            for state in alternate(X, H, objective, cg_steps):
+            if gpu is None:
+                states = alternate(X, H, objective, cg_steps)
+            else:
+                states = alternate_on_device(X, H, objective, cg_steps, gpu)
+            for state in states:
                 self.loss_curve_.append(state.loss)
                 stopped = step("iteration", item_factors_=state.items, _gram=state.gram)
                 if stopped or len(self.loss_curve_) == self.max_iter:

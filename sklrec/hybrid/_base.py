@@ -55,7 +55,9 @@ class BaseTorchFactors(TrainedOnAllUsers, BaseFactorRecommender, BaseTorchHybrid
         scores = self._product(self._fold_in(X))
         return self._with_popularity(X, scores.astype(X.dtype, copy=False))
 
-    def _score_rows(self, net: TorchNet, X: sp.csr_array) -> torch.Tensor:
+    def _score_rows(
+        self, net: TorchNet, X: sp.csr_array, out: torch.Tensor | None = None
+    ) -> torch.Tensor:
         U = torch.from_numpy(self._fold_in(X)).to(net.device)
         return U @ torch.from_numpy(self.components_).to(U)
 
@@ -220,7 +222,7 @@ class BaseCollaborativeRecommender(BaseTorchFactors):
     def _encoded(self, net: TorchNet, F: sp.csr_array) -> np.ndarray:
         """Return what the network makes of features, of shape (n_items, n_components)."""
         encode: Any = net.plain_module.encode
-        return outputs_of(net, F, lambda rows: encode(batch_of(rows, net)), self.n_components)
+        return outputs_of(net, F, lambda rows, _: encode(batch_of(rows, net)), self.n_components)
 
     def _add_items(self, F: Any) -> None:
         V = self.item_factors_

@@ -13,6 +13,7 @@ import torch
 from numpy.random import RandomState
 from scipy.stats import loguniform, randint
 
+from .._device import device_named
 from .._sklearn import Interval
 from ..neural._base import BaseTorchRecommender
 from ..neural._criteria import AnnealedELBO, Output
@@ -165,7 +166,7 @@ class CondVAE(BaseTorchContent):
         features = None
         if self.n_item_features_:
             F = sp.csr_array(self._features, shape=(n_items, self.n_item_features_))
-            features = SparseRows(F, self._training_device())
+            features = SparseRows(F, device_named(self.device))
         return TorchNet(
             CondVAEModule,
             module__n_items=n_items,

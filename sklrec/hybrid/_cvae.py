@@ -351,7 +351,7 @@ class CVAEModule(nn.Module):
     def forward(self, batch: SparseBatch, coupled: bool = True) -> ContentOutput:
         """Return the scores at a sample of the latent vector, and the terms of the loss."""
         mu, logvar = self._posterior(batch)
-        z = sample(mu, logvar, batch.generator)
+        z = sample(mu, logvar, batch)
         distance = None
         if coupled:
             v = self.item_factors[batch.index].to(mu)

@@ -212,6 +212,9 @@ class DAVE(BaseItemAutoencoder):
         """Embeddings of the items, ndarray of shape (n_items, n_components), float32."""
         return cast(DAVEModule, self.net_.plain_module).item_vectors.cpu().numpy()
 
+    def _can_share_batches(self) -> bool:
+        return False  # pairs with one item have its noise in common
+
     def _make_net(self, n_items: int) -> TorchNet:
         sizes, pair_sizes = (
             checked_sizes(getattr(self, name), name, at_least_one=True)

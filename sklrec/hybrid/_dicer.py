@@ -245,6 +245,9 @@ class DICER(BaseItemAutoencoder, BaseTorchFactors):
         self.random_state = random_state
         self.verbose = verbose
 
+    def _can_share_batches(self) -> bool:
+        return False  # dependence is estimated over the items of a batch
+
     def _make_net(self, n_items: int) -> TorchNet:
         return TorchNet(
             DICERModule,

@@ -93,7 +93,7 @@ class DICERModule(nn.Module):
     def forward(self, batch: ItemBatch) -> ItemOutput:
         """Return the scores at a sample of the latent vectors, and their distributions."""
         mu, logvar = self.posterior(batch)
-        z = h = sample(mu, logvar, batch.generator)
+        z = h = sample(mu, logvar, batch)
         if self.item_dropout:
             kept = torch.empty_like(z[:, 0])
             kept.bernoulli_(1 - self.item_dropout, generator=batch.generator)

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
 from scipy.stats import loguniform, uniform
 
+from .._device import gpu_named
 from .._linalg import BLOCK, add_gram, invert_positive_definite
 from .._memory import check_memory
 from .._sklearn import Interval, _fit_context, fit_progress, n_threads
 from .._typing import MatrixLike
 from ._base import BaseItemWeights
+
+if TYPE_CHECKING:
+    import torch
 
 # Size in bytes of the buffer that OpenBLAS has for each of its threads.
 _BUFFER_OF_A_THREAD = 2**25
@@ -38,7 +44,7 @@ class EASE(BaseItemWeights):
 
     Fitting inverts a dense matrix in place. It needs the memory of one (n_items, n_items) matrix,
     which is 1.6 GB in float32 for 20,000 items, and O(n_items^3) time. If the memory of the machine
-    is too small, ``fit`` raises an error before it starts.
+    or the GPU is too small, ``fit`` raises an error before it starts.
 
     Parameters
     ----------
@@ -50,6 +56,10 @@ class EASE(BaseItemWeights):
         Probability p, below 1, with which an interaction is dropped from the input; 0 is EASE.
         Typical range: 0.1 to 0.6, with a smaller `lambda_` than without dropout. [2]_ uses .33 with
         ``lambda_=300`` for MovieLens-20M and .25 with 70 for the Million Song Dataset.
+    device : str or torch.device, default="cpu"
+        Device on which X'X is computed and inverted: "cpu", "cuda", "cuda:1", or "auto" for CUDA if
+        available. All but "cpu" need torch. The weights are in main memory, and scores are computed
+        there. They are those of the CPU, to rounding.
 
     Attributes
     ----------
@@ -92,15 +102,23 @@ class EASE(BaseItemWeights):
     _parameter_constraints: dict = {
         "lambda_": [Interval(Real, 0, None, closed="neither")],
         "dropout": [Interval(Real, 0, 1, closed="left")],
+        "device": "no_validation",  # its types are those of torch
     }
     _suggested_distributions: dict = {
         "lambda_": loguniform(10, 10_000),
         "dropout": uniform(0.1, 0.5),  # from 0.1, of length 0.5
     }
 
-    def __init__(self, lambda_: float = 500.0, *, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        lambda_: float = 500.0,
+        *,
+        dropout: float = 0.0,
+        device: str | torch.device = "cpu",
+    ) -> None:
         self.lambda_ = lambda_
         self.dropout = dropout
+        self.device = device
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: MatrixLike, y: Any = None) -> EASE:
@@ -121,17 +139,25 @@ class EASE(BaseItemWeights):
         Raises
         ------
         MemoryError
-            If the machine lacks the memory; nothing is allocated then.
+            If the machine or the GPU lacks the memory; nothing is allocated then.
         """
+        gpu = gpu_named(self.device)
         X = self._check_X(X, reset=True)
-        check_gram_memory(X, n_matrices=1, model="EASE")
+        self._check_memory(X, gpu, n_matrices=1)
         self._learn_popularity(X)
         self.__dict__.pop("gram_", None)
         with fit_progress(self, X, max_subtasks=2) as step:
-            G = np.zeros((X.shape[1], X.shape[1]), dtype=X.dtype)
-            add_gram(X, G)
-            step("gram")
-            solve_in_place(G, self.lambda_, self.dropout)
+            if gpu is None:
+                G = np.zeros((X.shape[1], X.shape[1]), dtype=X.dtype)
+                add_gram(X, G)
+                step("gram")
+                solve_in_place(G, self.lambda_, self.dropout)
+            else:
+                from . import _ease_on_device as on_device
+
+                found = on_device.gram(X, gpu)
+                step("gram")
+                G = on_device.solve(found, self.lambda_, self.dropout)
             self._coef: np.ndarray | None = G
             step("solve")
         self.n_samples_seen_ = X.shape[0]
@@ -160,7 +186,7 @@ class EASE(BaseItemWeights):
         Raises
         ------
         MemoryError
-            If the machine lacks the memory; nothing is allocated then.
+            If the machine or the GPU lacks the memory; nothing is allocated then.
 
         Warns
         -----
@@ -176,39 +202,68 @@ class EASE(BaseItemWeights):
                 UserWarning,
                 stacklevel=2,
             )
+        gpu = gpu_named(self.device)
         X = self._check_X(X, reset=first)
         if first:
-            check_gram_memory(X, n_matrices=2, model="EASE")
+            self._check_memory(X, gpu, n_matrices=2)
             self.gram_ = np.zeros((X.shape[1], X.shape[1]), dtype=X.dtype)
             self.n_samples_seen_ = 0
         elif not self.gram_.flags.writeable:  # memory-mapped by joblib.load
             self.gram_ = self.gram_.copy()
         self._learn_popularity(X, reset=first)
         with fit_progress(self, X, max_subtasks=1) as step:
-            add_gram(X, self.gram_)
+            if gpu is None:
+                add_gram(X, self.gram_)
+            else:
+                from . import _ease_on_device as on_device
+
+                on_device.add_to(self.gram_, on_device.gram(X, gpu))
             step("gram")
         self._coef = None
-        self._penalties = (self.lambda_, self.dropout)  # of the weights to be solved for
+        # Of the weights to be solved for.
+        self._penalties, self._solved_on = (self.lambda_, self.dropout), self.device
         self.n_samples_seen_ += X.shape[0]
         return self
 
     def _set_gram(self, G: np.ndarray, popularity: np.ndarray, n_users: int) -> EASE:
-        """Fit on X'X, upper triangle, which is replaced by the weights."""
+        """Fit on X'X, upper triangle, which may be replaced by the weights."""
         self.n_features_in_ = len(G)
         self.n_samples_seen_ = n_users
         self._popularity = popularity
-        solve_in_place(G, self.lambda_, self.dropout)
-        self._coef = G
+        self._coef = _solved(G, (self.lambda_, self.dropout), gpu_named(self.device))
         return self
 
     @property
     def coef_(self) -> np.ndarray:  # type: ignore[override]
         """Weight of each item (row) in the score of each item (column)."""
         if self._coef is None:
-            G = self.gram_.copy()
-            solve_in_place(G, *self._penalties)
-            self._coef = G
+            try:
+                gpu = gpu_named(self._solved_on)
+            except (ValueError, ImportError):  # this machine does not have it
+                gpu = None
+            G = self.gram_.copy() if gpu is None else self.gram_
+            self._coef = _solved(G, self._penalties, gpu)
         return self._coef
+
+    def _check_memory(self, X: sp.csr_array, gpu: torch.device | None, *, n_matrices: int) -> None:
+        if gpu is None:
+            check_gram_memory(X, n_matrices=n_matrices, model="EASE")
+            return
+        from ._ease_on_device import check_ease
+
+        n_bytes = n_matrices * X.shape[1] ** 2 * X.dtype.itemsize
+        check_memory(n_bytes, f"EASE on {X.shape[1]:,} items in {X.dtype}")
+        check_ease(X, gpu)
+
+
+def _solved(G: np.ndarray, penalties: tuple[float, float], gpu: torch.device | None) -> np.ndarray:
+    """Return the weights from X'X, which are in its memory unless they are solved for on a GPU."""
+    if gpu is None:
+        solve_in_place(G, *penalties)
+        return G
+    from . import _ease_on_device as on_device
+
+    return on_device.solve(on_device.to_device(G, gpu), *penalties)
 
 
 def check_gram_memory(X: sp.csr_array, *, n_matrices: int, model: str, after: int = 0) -> None:
@@ -253,22 +308,38 @@ def solve_in_place(G: np.ndarray, lambda_: float, dropout: float) -> np.ndarray:
     """Replace X'X, of which the upper triangle is read, by B; return the diagonal of its inverse.
 
     The inverse is that of X'X with the penalties.
+
+    Raises
+    ------
+    ValueError
+        If X'X is not finite, or `lambda_` is too small to invert it.
     """
     diagonal = np.diag(G)
-    if not np.isfinite(diagonal).all():  # where the largest numbers of X'X are
-        raise ValueError(f"The squares of the values of X are too large for {G.dtype}.")
-    penalty = lambda_ + dropout / (1 - dropout) * diagonal
-    np.fill_diagonal(G, diagonal + penalty)
-    try:
+    np.fill_diagonal(G, diagonal + penalties(diagonal, lambda_, dropout))
+    with explained_singular(lambda_, G.dtype):
         invert_positive_definite(G)
-    except np.linalg.LinAlgError as error:
-        raise ValueError(
-            f"lambda_={lambda_} is too small to solve for the weights in {G.dtype}; "
-            "use a larger one, or X in float64."
-        ) from error
     precision = np.diag(G).copy()
     scale = -1 / precision
     for row in G:  # row by row, which does not allocate another matrix of the size of G
         row *= scale
     np.fill_diagonal(G, 0)
     return precision
+
+
+def penalties(diagonal: np.ndarray, lambda_: float, dropout: float) -> np.ndarray:
+    """Return what is added to the diagonal of X'X, where its largest numbers are."""
+    if not np.isfinite(diagonal).all():
+        raise ValueError(f"The squares of the values of X are too large for {diagonal.dtype}.")
+    return lambda_ + dropout / (1 - dropout) * diagonal
+
+
+@contextmanager
+def explained_singular(lambda_: float, dtype: np.dtype) -> Iterator[None]:
+    """Say what to change if X'X with the penalties cannot be inverted."""
+    try:
+        yield
+    except np.linalg.LinAlgError as error:
+        raise ValueError(
+            f"lambda_={lambda_} is too small to solve for the weights in {dtype}; "
+            "use a larger one, or X in float64."
+        ) from error

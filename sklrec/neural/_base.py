@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from sklearn.utils import check_random_state
 from torch import nn
 
+from .._device import device_named
 from .._holder import whole
 from .._memory import check_memory
 from .._ranking import Excluded
@@ -21,8 +23,8 @@ from .._typing import MatrixLike
 from ..base import BaseRecommender
 from ..metrics import RankingScorer
 from ..model_selection._split import hold_out_users
-from ._training._data import SparseRows
-from ._training._net import TorchNet, blank_module, check_callbacks
+from ._training._data import SparseRows, hash_of
+from ._training._net import TorchNet, check_callbacks
 from ._training._prediction import (
     batch_of,
     explained_out_of_memory,
@@ -32,6 +34,7 @@ from ._training._prediction import (
     scores_of_row,
     spare_threads_after_fork,
 )
+from ._training._processes import check_same, gathered, n_processes, rank
 from ._training._state import net_from_arrays, net_to_arrays
 from ._training._validation import ValidationCallback
 
@@ -110,6 +113,14 @@ class BaseTorchRecommender(BaseRecommender):
 
     def _end_fit(self, data: Mapping[str, Any]) -> None:
         """Keep what training that continues needs of the datasets."""
+
+    def _can_share_batches(self) -> bool:
+        """Return whether several processes can compute a part of each batch.
+
+        The loss must be the mean of that of the rows, or pairs, whose noise is drawn by the batch,
+        and nothing in training may belong to a user or an item of the batch alone.
+        """
+        return True
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(
@@ -219,8 +230,10 @@ class BaseTorchRecommender(BaseRecommender):
         n_epochs: int,
         validation: tuple[sp.csr_array, sp.csr_array] | None,
     ) -> BaseTorchRecommender:
-        device = self._training_device()
+        device = device_named(self.device)
         check_callbacks(self.callbacks)
+        if n_processes() > 1:
+            self._check_processes(X, validation)
         spare_threads_after_fork()
         before = self.net_ if goes_on else None
         if before is None:
@@ -236,8 +249,8 @@ class BaseTorchRecommender(BaseRecommender):
         with explained_out_of_memory(self.batch_size):
             net = self._make_net(X.shape[1])
             if before is None:
-                self._check_network_memory(net, device, validation is not None)
-                net.initialize()
+                check = partial(self._check_network_memory, net, device, validation is not None)
+                net.initialize(check)
                 self._begin_training(net)
             else:
                 net.initialize_from(before)
@@ -278,7 +291,29 @@ class BaseTorchRecommender(BaseRecommender):
         source = repr(self.random_state)
         if not goes_on or source != self._seed_source:
             self._seed_source = source
-            self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+            seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+            self._seed = gathered(seed)[0]
+
+    def _check_processes(
+        self, X: sp.csr_array, validation: tuple[sp.csr_array, sp.csr_array] | None
+    ) -> None:
+        """Raise an error if the processes of a process group cannot train this model together."""
+        if not self._can_share_batches():
+            raise ValueError(
+                f"{self} cannot be trained in several processes, whose parts of a batch depend on "
+                f"each other; there is a process group of {n_processes()}."
+            )
+        beside = ("callbacks", "device", "random_state", "verbose")
+        params = {
+            name: repr(value)
+            for name, value in self.get_params(deep=False).items()
+            if name not in beside
+        }
+        check_same(
+            {"the model": type(self).__name__, **params, "X": hash_of(X)}
+            | {"n_iter_": getattr(self, "n_iter_", 0)}
+            | {"X_val": None if validation is None else [hash_of(part) for part in validation]}
+        )
 
     def _check_network_is_unchanged(self) -> None:
         """Raise an error if a parameter of the network was changed after it was made."""
@@ -291,7 +326,9 @@ class BaseTorchRecommender(BaseRecommender):
                     f"{name} is {value!r} now; use fit with warm_start=False to train a new one."
                 )
 
-    def _check_network_memory(self, net: TorchNet, device: torch.device, validates: bool) -> None:
+    def _check_network_memory(
+        self, net: TorchNet, device: torch.device, validates: bool, blank: nn.Module
+    ) -> None:
         """Raise a MemoryError if the memory of the machine is too small to train the network.
 
         Weights and the optimizer's moments are always in memory, and with validation users the best
@@ -299,7 +336,6 @@ class BaseTorchRecommender(BaseRecommender):
         """
         if device.type != "cpu":
             return
-        blank = blank_module(net)
         sizes = [weight.numel() for weight in blank.parameters()]
         n_kept = sum(sizes) + sum(buffer.numel() for buffer in blank.buffers())
         n_gradients = max(
@@ -332,6 +368,7 @@ class BaseTorchRecommender(BaseRecommender):
 
     def _net_params(self) -> dict[str, Any]:
         """Return the settings of a net that all models share."""
+        verbose = self.verbose if rank() == 0 else 0
         return {
             "seed": self._seed,
             "optimizer": torch.optim.Adam,
@@ -340,34 +377,12 @@ class BaseTorchRecommender(BaseRecommender):
             "batch_size": self.batch_size,
             "train_split": None,
             "callbacks": self.callbacks,
-            "device": str(self._training_device()),
+            "device": str(device_named(self.device)),
             "compile": self.compile,
             "mixed_precision": self.mixed_precision,
-            "verbose": self.verbose,
+            "verbose": verbose,
+            **({} if verbose else {"callbacks__print_log": None}),  # makes a table nobody sees
         }
-
-    def _training_device(self) -> torch.device:
-        if self.device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            device = torch.device(self.device)
-        except RuntimeError:
-            device = None
-        if device is None or device.type not in ("cpu", "cuda"):
-            raise ValueError(
-                f"device must be 'auto', 'cpu', 'cuda' or 'cuda:<number>', got {self.device!r}."
-            )
-        if device.type == "cuda" and not torch.cuda.is_available():
-            raise ValueError(
-                f"device={str(self.device)!r} asks for a CUDA device, but torch finds none; "
-                "use device='auto' or 'cpu'."
-            )
-        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-            raise ValueError(
-                f"device={str(self.device)!r} asks for a CUDA device that is not there: torch "
-                f"finds {torch.cuda.device_count()}, numbered from 0."
-            )
-        return device
 
     def _validation_users(
         self, X_val: MatrixLike, y_val: MatrixLike
@@ -393,12 +408,17 @@ class BaseTorchRecommender(BaseRecommender):
     def _scores(self, net: TorchNet, X: sp.csr_array) -> np.ndarray:
         scores = scores_of_row(net, X)
         if scores is None:
-            scores = outputs_of(net, X, lambda rows: self._score_rows(net, rows), X.shape[1])
+            scores = outputs_of(net, X, partial(self._score_rows, net), X.shape[1])
         return self._with_popularity(X, scores)
 
-    def _score_rows(self, net: TorchNet, X: sp.csr_array) -> torch.Tensor:
-        """Score all items for one batch of rows, on the device of the network."""
-        return net.plain_module(batch_of(X, net)).scores.dense()
+    def _score_rows(
+        self, net: TorchNet, X: sp.csr_array, out: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Score all items for one batch of rows, on the device of the network.
+
+        The scores may be written to `out`, which saves the time for new memory.
+        """
+        return net.plain_module(batch_of(X, net)).scores.dense(out)
 
     def _rank_rows(
         self, X: MatrixLike, k: int, excluded: Excluded

@@ -198,6 +198,9 @@ class CDAE(UserVectorsMixin, EmbeddingMixin, BaseTorchRecommender):
         self.random_state = random_state
         self.verbose = verbose
 
+    def _can_share_batches(self) -> bool:
+        return False  # vectors and negatives belong to a user
+
     def _make_net(self, n_items: int) -> TorchNet:
         loss = PointwiseLoss(self.loss, self.unobserved_weight, self.n_negatives)
         step = None
@@ -348,14 +351,14 @@ class PointwiseLoss:
             loss = (self.unobserved_weight * losses.sum(dim=1, keepdim=True)).sum()
             gradient *= self.unobserved_weight
         else:
-            drawn = batch.negatives >= 0
-            rows = batch.rows[:, None].expand_as(drawn)
-            negatives = (rows[drawn], batch.negatives[drawn])
+            # Those that are not drawn have the weight 0: to select the others would wait for a GPU.
+            weight = self.unobserved_weight * (batch.negatives >= 0).to(scores.dtype)
+            negatives = (batch.rows[:, None].expand_as(weight), batch.negatives.clamp(min=0))
             losses, of_negatives = self._of_negatives(scores[negatives])
-            loss = self.unobserved_weight * losses.sum()
+            loss = (weight * losses).sum()
             gradient = scores.zero_()
             # An item that is drawn twice adds the same number twice: the order does not matter.
-            gradient.index_put_(negatives, self.unobserved_weight * of_negatives, accumulate=True)
+            gradient.index_put_(negatives, weight * of_negatives, accumulate=True)
         gradient[at] = gradient_at
         return (observed.sum() + loss) / len(batch), gradient.div_(len(batch))
 

@@ -187,9 +187,9 @@ class OtherItemsScores:
     vectors: torch.Tensor
     batch: SparseBatch
 
-    def dense(self) -> torch.Tensor:
-        """Return the scores, of shape (n_rows, n_items)."""
-        scores = products_with_items(self.hidden, self.vectors)
+    def dense(self, out: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the scores, of shape (n_rows, n_items), in `out` if it is given."""
+        scores = products_with_items(self.hidden, self.vectors, out=out)
         scores[self.batch.rows, self.batch.items] -= self.batch.values
         return scores
 

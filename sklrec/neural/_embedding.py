@@ -35,7 +35,7 @@ class EmbeddingMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SimilarI
         X = self._check_X(X, reset=False)
         encode = self.net_.plain_module.encode
         return outputs_of(
-            self.net_, X, lambda rows: encode(batch_of(rows, self.net_)), self._n_features_out
+            self.net_, X, lambda rows, _: encode(batch_of(rows, self.net_)), self._n_features_out
         )
 
     @property

@@ -216,5 +216,5 @@ class FLVAEModule(nn.Module):
     def forward(self, batch: SparseBatch) -> Output:
         """Return the scores at a sample of the latent vector in training, otherwise at its mean."""
         mu, logvar = self.encoder(batch)
-        z = sample(mu, logvar, batch.generator) if self.training else mu
+        z = sample(mu, logvar, batch) if self.training else mu
         return Output(self.item_layer(self.decoder(z)), gaussian_kl(mu, logvar))

@@ -305,11 +305,11 @@ class HVampVAEModule(nn.Module):
         if not self.training:
             return Output(self.item_layer(self.decoder(self.encode(batch))))
         mu, logvar = gaussian(self.encoder(batch))  # (n_rows, n_components) each
-        latent = z = sample(mu, logvar, batch.generator)
+        latent = z = sample(mu, logvar, batch)
         kl = self.kl(z, mu, logvar)
         if self.hierarchical:
             mu, logvar = gaussian(self.inner_encoder(batch, self.inner_given(z)))
-            latent = torch.cat([sample(mu, logvar, batch.generator), z], dim=1)
+            latent = torch.cat([sample(mu, logvar, batch), z], dim=1)
             center, logscale = gaussian(self.inner_prior(z))
             # The KL of two Gaussians, by standardizing both with the second.
             kl = kl + gaussian_kl((mu - center) * (-0.5 * logscale).exp(), logvar - logscale)

@@ -262,12 +262,9 @@ def at_least_float32(output: torch.Tensor) -> torch.Tensor:
 
 
 @torch.compiler.disable  # generators are not traced
-def sample(
-    mu: torch.Tensor, logvar: torch.Tensor, generator: torch.Generator | None
-) -> torch.Tensor:
-    """Draw from N(mu, exp(logvar))."""
-    noise = torch.empty_like(mu).normal_(generator=generator)
-    return mu + noise * (0.5 * logvar).exp()
+def sample(mu: torch.Tensor, logvar: torch.Tensor, batch: SparseBatch) -> torch.Tensor:
+    """Draw from N(mu, exp(logvar)) for each row of a batch."""
+    return mu + batch.standard_normal(mu) * (0.5 * logvar).exp()
 
 
 def checked_sizes(

@@ -248,7 +248,7 @@ class MultVAEModule(nn.Module):
 
         `given` is concatenated to the latent vector.
         """
-        z = sample(mu, logvar, batch.generator) if self.training else mu
+        z = sample(mu, logvar, batch) if self.training else mu
         h = z if given is None else torch.cat([z, given], dim=1)
         return Output(self.item_layer(self.decoder(h)), gaussian_kl(mu, logvar))
 

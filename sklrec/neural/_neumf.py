@@ -93,7 +93,7 @@ class NeuMF(UserVectorsMixin, EmbeddingMixin, BaseTorchRecommender):
     Notes
     -----
     On MovieLens-1M, ``ndcg@100`` on test users after 12 epochs in batches of 4,096 is .3967 for
-    NeuMF and .3856 for GMF, with ``user_vector="items"``.
+    NeuMF and .3856 for GMF with ``user_vector="items"``, and .2695 and .3611 with "solve".
 
     Interactions count as 1, whatever their value. Those of a user who has all items are left out,
     unless there are no others.
@@ -200,6 +200,9 @@ class NeuMF(UserVectorsMixin, EmbeddingMixin, BaseTorchRecommender):
     def _n_features_out(self) -> int:
         trained = self._trained_with
         return trained["n_components"] * (2 if trained["model"] == "neumf" else 1)
+
+    def _can_share_batches(self) -> bool:
+        return self.user_vector == "items"
 
     def _make_net(self, n_items: int) -> TorchNet:
         sizes = checked_sizes(self.hidden_layer_sizes, "hidden_layer_sizes", at_least_one=True)

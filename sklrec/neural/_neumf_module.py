@@ -312,8 +312,8 @@ class ScoresOfAllPairs:
     items: Sequence[torch.Tensor]
     has_items: torch.Tensor
 
-    def dense(self) -> torch.Tensor:
-        """Return the scores, of shape (n_rows, n_items)."""
+    def dense(self, out: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the scores, of shape (n_rows, n_items); `out` is not needed."""
         parts = parts_of(self.module)
         last = self.module.last
         weights = last.weight[0].split([part.n_outputs for part in parts])

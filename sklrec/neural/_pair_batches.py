@@ -11,7 +11,8 @@ import scipy.sparse as sp
 import torch
 
 from .._pairs import NegativeSampler, pair_batches
-from ._training._data import Generators
+from ._training._generators import Generators
+from ._training._processes import own_part
 from ._user_vectors import UserBatch, UserRows, UserVectors, with_own
 
 
@@ -54,11 +55,17 @@ class PairBatch:
         Place of the user of each interaction in `rows`.
     items : Tensor of shape (n_pairs, 1 + n_negatives), int64
         The item and the negatives; -1 if there is none to draw.
+    weight : float
+        Weight of the mean over these pairs in that over the pairs of all processes.
+    n_whole : int
+        Number of pairs of all processes.
     """
 
     rows: UserBatch
     user: torch.Tensor
     items: torch.Tensor
+    weight: float
+    n_whole: int
 
     def __len__(self) -> int:
         return max(1, self.user.shape[0])
@@ -108,12 +115,17 @@ class PairBatches:
             yield (self._batch(users, data.X.indices, none),) * 2
 
     def _batch(self, users: np.ndarray, items: np.ndarray, negatives: np.ndarray) -> PairBatch:
+        own, weight = own_part(len(users))
+        n_whole = max(1, len(users))
+        users, items, negatives = users[own], items[own], negatives[own]
         unique, user = np.unique(users, return_inverse=True)
         rows = self.dataset[torch.from_numpy(unique)].to(self.device)
         rows = replace(rows, generator=self.generators.device)
         items = np.concatenate([items[:, None].astype(np.int64), negatives], axis=1)
         return PairBatch(
             rows=with_own(cast(UserBatch, rows)),
-            user=torch.from_numpy(user).to(self.device),
-            items=torch.from_numpy(items).to(self.device),
+            user=torch.from_numpy(user).to(self.device, non_blocking=True),
+            items=torch.from_numpy(items).to(self.device, non_blocking=True),
+            weight=weight,
+            n_whole=n_whole,
         )

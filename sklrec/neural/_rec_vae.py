@@ -262,7 +262,7 @@ class RecVAEModule(nn.Module):
         if not self.training:
             return Output(self.item_layer(self.encode(batch)))
         mu, logvar = self.encoder(batch, dropout)
-        z = sample(mu, logvar, batch.generator)  # (n_rows, n_components)
+        z = sample(mu, logvar, batch)  # (n_rows, n_components)
         scores = self.item_layer(z)
         if not with_kl:
             return Output(scores)

@@ -6,13 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-import joblib
 import numpy as np
 import scipy.sparse as sp
 import torch
 
 from .._pairs import NegativeSampler
-from ._training._data import SparseBatch, SparseBatches, SparseRows
+from ._training._data import SparseBatch, SparseBatches, SparseRows, hash_of
 from ._training._net import TorchNet
 
 # Those of torch.optim.Adam.
@@ -187,8 +186,3 @@ class UserVectorsMixin:
         rows: UserRows = data["users"]
         if self.warm_start and rows.vectors is not None:
             self._user_state = {"rows": rows.hash, "vectors": rows.vectors.to_arrays()}
-
-
-def hash_of(X: sp.csr_array) -> str:
-    """Return a hash of the rows of X."""
-    return str(joblib.hash((X.indptr.astype(np.int64), X.indices.astype(np.int64), X.data)))

@@ -209,7 +209,7 @@ class VASP(BaseTorchRecommender):
         X = self._check_X(X, reset=False)
         module: VASPModule = self.net_.plain_module  # type: ignore[assignment]
 
-        def parts(rows: sp.csr_array) -> torch.Tensor:
+        def parts(rows: sp.csr_array, out: torch.Tensor | None) -> torch.Tensor:
             batch = batch_of(self._modelled(rows), self.net_)
             return torch.cat([self._with_others(part) for part in module.parts(batch)], dim=1)
 
@@ -262,7 +262,9 @@ class VASP(BaseTorchRecommender):
         modelled[self.items_] = True
         return super()._known_items() & modelled
 
-    def _score_rows(self, net: TorchNet, X: sp.csr_array) -> torch.Tensor:
+    def _score_rows(
+        self, net: TorchNet, X: sp.csr_array, out: torch.Tensor | None = None
+    ) -> torch.Tensor:
         return self._with_others(super()._score_rows(net, self._modelled(X)))
 
     def _modelled(self, X: sp.csr_array) -> sp.csr_array:

@@ -2,50 +2,23 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+import joblib
 import numpy as np
 import scipy.sparse as sp
 import torch
 
+from ..._device import free_memory
+from ._generators import Generators
+from ._prefetch import prefetched
+from ._processes import Place, Share, drawn, n_processes, own_part
+
 # Interactions are stored on a GPU if they take at most this share of its free memory. Otherwise
 # they stay in main memory and batches are prefetched.
 SHARE_OF_DEVICE = 0.25
-
-
-class Generators:
-    """Random number generators of one fit, which uses no global generator.
-
-    Parameters
-    ----------
-    device : torch.device
-        Device on which the network is trained.
-
-    Attributes
-    ----------
-    cpu : torch.Generator
-        Generator of weights and of the order of rows, which are the same on every device.
-    device : torch.Generator
-        Generator of noise, on the device; it is `cpu` if the network is trained on the CPU.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self.cpu = torch.Generator()
-        self.device = self.cpu if device.type == "cpu" else torch.Generator(device)
-
-    def seed(self, *entropy: int) -> None:
-        """Seed both generators, with numbers such as the seed of a fit and that of the epoch."""
-        seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
-        for generator in (self.cpu, self.device):
-            generator.manual_seed(seed)
-
-    def numpy(self) -> np.random.Generator:
-        """Return a generator of numpy, whose seed is drawn from `cpu`."""
-        return np.random.default_rng(int(torch.randint(2**63 - 1, (), generator=self.cpu)))
 
 
 @dataclass(frozen=True)
@@ -76,6 +49,8 @@ class SparseBatch:
         fits in several threads do not affect each other.
     index : Tensor of shape (n_rows,), int64, or None, default=None
         Index of each row in the dataset.
+    share : Share or None, default=None
+        What this is of a batch of several processes; None if it is a whole one.
     """
 
     values: torch.Tensor
@@ -88,6 +63,7 @@ class SparseBatch:
     n_in_halves: int | None
     generator: torch.Generator | None = None
     index: torch.Tensor | None = None
+    share: Share | None = None
 
     @classmethod
     def of(cls, X: sp.csr_array) -> SparseBatch:
@@ -113,6 +89,16 @@ class SparseBatch:
         return self.offsets.shape[0]
 
     @property
+    def weight(self) -> float:
+        """Weight of the mean over these rows in that over the rows of all processes."""
+        return 1.0 if self.share is None else self.share.weight
+
+    @property
+    def n_whole(self) -> int:
+        """Number of rows in the batch of all processes."""
+        return len(self) if self.share is None else self.share.rows.n_whole
+
+    @property
     def rows(self) -> torch.Tensor:
         """Row of each entry, of shape (nnz,)."""
         rows = torch.arange(len(self), device=self.items.device)
@@ -136,8 +122,9 @@ class SparseBatch:
         rows = self.rows
         # Sorting by row + noise shuffles within rows. In float32 large row numbers would leave
         # few digits for the noise.
-        noise = torch.rand(
-            rows.shape, dtype=torch.float64, device=rows.device, generator=self.generator
+        noise = self._drawn_for_entries(
+            lambda whole: whole.uniform_(generator=self.generator),
+            torch.empty(rows.shape, dtype=torch.float64, device=rows.device),
         )
         place = torch.arange(rows.shape[0], device=rows.device) - self.offsets[rows]
         in_second = torch.empty_like(rows, dtype=torch.bool)
@@ -147,12 +134,15 @@ class SparseBatch:
         n_second = self.n_entries // 2
         n_in_second = int(n_second.sum()) if self.n_in_halves is None else self.n_in_halves
         n_first = rows.shape[0] - n_in_second
+        shares = (None, None) if self.share is None else self.share.halved()
         return (
-            self._take(order[:n_first], self.n_entries - n_second),
-            self._take(order[n_first:], n_second),
+            self._take(order[:n_first], self.n_entries - n_second, shares[0]),
+            self._take(order[n_first:], n_second, shares[1]),
         )
 
-    def _take(self, entries: torch.Tensor, n_entries: torch.Tensor) -> SparseBatch:
+    def _take(
+        self, entries: torch.Tensor, n_entries: torch.Tensor, share: Share | None
+    ) -> SparseBatch:
         """Return the rows with the given entries only, of which each row has `n_entries`."""
         values = self.values[entries]
         norm = row_sums(values.square(), n_entries).sqrt_()
@@ -165,6 +155,7 @@ class SparseBatch:
             total=row_sums(values, n_entries),
             norm=norm.masked_fill_(norm == 0, 1),
             n_in_halves=None,
+            share=share,
         )
 
     def dropout(self, p: float, *, training: bool) -> SparseBatch:
@@ -173,8 +164,20 @@ class SparseBatch:
 
     @torch.compiler.disable
     def _dropped(self, p: float) -> SparseBatch:
-        kept = torch.empty_like(self.values).bernoulli_(1 - p, generator=self.generator)
+        kept = self._drawn_for_entries(
+            lambda whole: whole.bernoulli_(1 - p, generator=self.generator), self.values
+        )
         return replace(self, values=self.values * kept.div_(1 - p))
+
+    def _drawn_for_entries(
+        self, fill: Callable[[torch.Tensor], torch.Tensor], like: torch.Tensor
+    ) -> torch.Tensor:
+        return drawn(fill, like, None if self.share is None else self.share.entries)
+
+    def standard_normal(self, like: torch.Tensor) -> torch.Tensor:
+        """Draw standard normal numbers in the shape of a tensor with a row for each of these."""
+        place = None if self.share is None else self.share.rows
+        return drawn(lambda whole: whole.normal_(generator=self.generator), like, place)
 
     def to_scipy(self) -> sp.csr_array:
         """Return the rows, which must be on the CPU, as a scipy array that shares their memory."""
@@ -189,8 +192,10 @@ class SparseBatch:
         return dense
 
     def to(self, device: torch.device) -> SparseBatch:
-        """Copy the batch to a device, asynchronously if it is in pinned memory."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+        """Copy the batch to a device, to a GPU asynchronously if it is in pinned memory."""
+        # A copy to main memory that does not block may be read before it is there.
+        to_gpu = device.type == "cuda"
+        return self._map(lambda tensor: tensor.to(device, non_blocking=to_gpu))
 
     def pin_memory(self) -> SparseBatch:
         """Copy the batch to pinned memory, which a GPU can read asynchronously."""
@@ -330,10 +335,25 @@ class SparseBatches:
         if self.generators is not None:
             order = torch.randperm(len(self.dataset), generator=self.generators.cpu)
             noise = self.generators.device
-        batches = (self.dataset[rows] for rows in order.split(self.batch_size))
+        batches = (self._own_part(rows) for rows in order.split(self.batch_size))
         if self.dataset.values.device.type != self.device.type:
-            batches = (batch.to(self.device) for batch in _ahead(b.pin_memory() for b in batches))
+            batches = (
+                batch.to(self.device) for batch in prefetched(b.pin_memory() for b in batches)
+            )
         return (replace(batch, generator=noise) for batch in batches)
+
+    def _own_part(self, rows: torch.Tensor) -> SparseBatch:
+        """Return what this process computes of a batch of training."""
+        if n_processes() == 1 or self.generators is None:
+            return self.dataset[rows]
+        own, weight = own_part(len(rows))
+        n_entries = self.dataset.indptr[rows + 1] - self.dataset.indptr[rows]
+        share = Share(
+            weight,
+            Place(own.start, len(rows)),
+            *(Place(int(n[: own.start].sum()), int(n.sum())) for n in (n_entries, n_entries // 2)),
+        )
+        return replace(self.dataset[rows[own]], share=share)
 
 
 class HalvedBatches(SparseBatches):
@@ -353,47 +373,11 @@ class HalvedBatches(SparseBatches):
             yield second, first
 
 
-def free_memory(device: torch.device) -> int:
-    """Return the bytes of a GPU that are free, or that torch holds and does not use."""
-    held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return torch.cuda.mem_get_info(device)[0] + held
-
-
-def _ahead(batches: Iterator[SparseBatch]) -> Iterator[SparseBatch]:
-    """Yield from an iterator while a thread prepares the next batches."""
-    ready: queue.Queue = queue.Queue(maxsize=1)
-    stopped = threading.Event()
-
-    def put(item: object) -> bool:
-        while not stopped.is_set():
-            try:
-                ready.put(item, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def work() -> None:
-        try:
-            for batch in batches:
-                if not put(batch):
-                    return
-            put(None)
-        except BaseException as error:
-            put(error)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    try:
-        while (item := ready.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:  # also when the consumer stops early
-        stopped.set()
-        thread.join()
-
-
 def _writable(array: np.ndarray) -> np.ndarray:
     """Return the array, or a copy if it is read-only, which torch does not support."""
     return array if array.flags.writeable else array.copy()
+
+
+def hash_of(X: sp.csr_array) -> str:
+    """Return a hash of the rows of X."""
+    return str(joblib.hash((X.indptr.astype(np.int64), X.indices.astype(np.int64), X.data)))

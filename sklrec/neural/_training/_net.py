@@ -12,7 +12,9 @@ from skorch.callbacks import BatchScoring, EpochScoring
 from torch import nn
 
 from .._modules import reset_parameters
-from ._data import Generators, SparseBatches
+from ._data import SparseBatches
+from ._generators import Generators
+from ._processes import add_up, n_processes
 
 
 class StopTraining(Exception):  # noqa: N818 - no error
@@ -101,6 +103,7 @@ class TorchNet(skorch.NeuralNet):
         self.seed = seed
         self.mixed_precision = mixed_precision
         self.predecessor: TorchNet | None = None
+        self._check: Callable[[nn.Module], None] | None = None
         self.datasets: Any = None
 
     history_: Any
@@ -115,10 +118,17 @@ class TorchNet(skorch.NeuralNet):
         """The criterion without the wrapper of ``torch.compile``."""
         return _plain(self.criterion_)
 
-    def initialize(self) -> TorchNet:
-        """Initialize module, criterion and optimizer; the weights depend on the seed alone."""
+    def initialize(self, check: Callable[[nn.Module], None] | None = None) -> TorchNet:
+        """Initialize module, criterion and optimizer; the weights depend on the seed alone.
+
+        `check` is called with the module on the meta device, before its memory is allocated.
+        """
         self.generators = Generators(torch.device(self.device))
-        super().initialize()
+        self._check = check
+        try:
+            super().initialize()
+        finally:
+            self._check = None
         return self
 
     def initialize_from(self, trained: TorchNet) -> TorchNet:
@@ -148,6 +158,8 @@ class TorchNet(skorch.NeuralNet):
             self.module_ = self.predecessor.plain_module
             return self
         module = blank_module(self)
+        if self._check is not None:
+            self._check(module)
         module._apply(_allocated)
         self.generators.seed(self.seed, 0)
         with torch.no_grad():
@@ -219,7 +231,8 @@ class TorchNet(skorch.NeuralNet):
                 if one.after_step is not None:
                     one.after_step(self, batch[0])
                 self.history.record_batch(f"{prefix}_loss", step["loss"].detach())
-                self.history.record_batch(f"{prefix}_batch_size", len(batch[0]))
+                n_rows = batch[0].n_whole if n_processes() > 1 else len(batch[0])
+                self.history.record_batch(f"{prefix}_batch_size", n_rows)
                 self.notify("on_batch_end", batch=batch, training=training, **step)
                 n_batches += 1
         steps = self.history[-1]["batches"]
@@ -229,6 +242,13 @@ class TorchNet(skorch.NeuralNet):
         self.history.record(f"{prefix}_batch_count", n_batches)
         for name, value in self.epoch_values().items():
             self.history.record(name, value)
+
+    def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+        """Compute the loss of a batch and its gradients, which several processes add up."""
+        step: dict[str, Any] = super().train_step_single(batch, **fit_params)
+        if n_processes() > 1:
+            step["loss"] = add_up(step["loss"], self.module_.parameters(), batch[0].weight)
+        return step
 
     def epoch_values(self) -> dict[str, float]:
         """Return the values of the criterion to record in the history."""
@@ -293,7 +313,8 @@ def blank_module(net: TorchNet) -> nn.Module:
     Tensors that are given to the module, such as the content of items, keep their values.
     """
     with torch.device("meta"):
-        return net.module(**net.get_params_for("module")).float()
+        module = net.module(**net.get_params_for("module"))
+    return module.float()
 
 
 def _allocated(tensor: torch.Tensor) -> torch.Tensor:

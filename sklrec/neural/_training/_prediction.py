@@ -10,9 +10,10 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
+from ..._device import free_memory
 from ..._linalg import blocks
 from ..._ranking import Excluded
-from ._data import SparseBatch, free_memory
+from ._data import SparseBatch
 from ._net import TorchNet
 
 # Number of users in a batch on a CPU: enough that the product with the last layer is not limited
@@ -51,20 +52,32 @@ def spare_threads_after_fork() -> None:
 def outputs_of(
     net: TorchNet,
     X: sp.csr_array,
-    function: Callable[[sp.csr_array], torch.Tensor],
+    function: Callable[[sp.csr_array, torch.Tensor | None], torch.Tensor],
     n_outputs: int,
 ) -> np.ndarray:
-    """Apply a function to batches of X in evaluation mode; the result has the precision of X."""
+    """Apply a function to batches of X in evaluation mode; the result has the precision of X.
+
+    The function also gets the rows of the result, where it may write to, or None.
+    """
     outputs = np.empty((X.shape[0], n_outputs), dtype=X.dtype)
-    n_rows = rows_in_memory(torch.device(net.device), max(n_outputs, X.shape[1])) or PREDICTION_ROWS
+    device = torch.device(net.device)
+    n_rows = rows_in_memory(device, max(n_outputs, X.shape[1])) or PREDICTION_ROWS
+    filled_up = X.shape[1] <= FEW_ITEMS
+    shared = None
+    if X.dtype == np.float32 and device.type == "cpu" and not filled_up:
+        shared = torch.from_numpy(outputs)
     with predicting(net, n_rows):
         for rows in blocks(X.shape[0], n_rows):
             batch = X if X.shape[0] == 1 else X[rows]
             n_missing = -batch.shape[0] % MULTIPLE_OF_ROWS
-            if n_missing and X.shape[1] <= FEW_ITEMS:
+            if n_missing and filled_up:
                 batch = batch.copy()
                 batch.resize(batch.shape[0] + n_missing, X.shape[1])
-            found = function(batch)[: rows.stop - rows.start].float().cpu().numpy()
+            out = None if shared is None else shared[rows]
+            found = function(batch, out)
+            if found is out:
+                continue
+            found = found[: rows.stop - rows.start].float().cpu().numpy()
             if found.shape == outputs.shape and found.dtype == outputs.dtype:
                 return found  # without a copy
             outputs[rows] = found

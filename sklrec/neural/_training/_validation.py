@@ -13,8 +13,10 @@ from skorch.callbacks import Callback
 
 from ..._ranking import Excluded, rank_rows
 from ...metrics import evaluate
+from ...metrics._ranking import mean_over_users
 from ._net import TorchNet
 from ._prediction import rows_in_memory
+from ._processes import gathered, own_part
 
 if TYPE_CHECKING:
     from .._base import BaseTorchRecommender
@@ -79,11 +81,18 @@ class ValidationCallback(Callback):
             self.recommender.validation_scores_.append(score)
             self.n_without_gain += 1
             self._keep_if_best(net, score, len(self.recommender.loss_curve_))
-        net.is_to_stop_ = self.report(f"epoch {len(net.history)}") or self._should_stop()
+        stops = self.report(f"epoch {len(net.history)}") or self._should_stop()
+        net.is_to_stop_ = any(gathered(stops))
 
     def _score(self, net: TorchNet) -> float:
         trained = _InTraining(self.recommender, net)
-        return evaluate(trained, *self.validation, VALIDATION_METRIC).mean[VALIDATION_METRIC]  # type: ignore[misc]
+        fold_in, held_out = self.validation  # type: ignore[misc]
+        own, weight = own_part(fold_in.shape[0])
+        values = np.empty(0)
+        if (weight and held_out[own].nnz) or not held_out.nnz:  # of which there is nothing to find
+            found = evaluate(trained, fold_in[own], held_out[own], VALIDATION_METRIC)
+            values = found.per_user[VALIDATION_METRIC]
+        return mean_over_users(np.concatenate(gathered(values)))
 
     def _keep_if_best(self, net: TorchNet, score: float, epoch: int) -> None:
         if score <= self.best_score:
