@@ -215,6 +215,14 @@ MODELS = [
         on_all_splits=True,
     ),
     ContentModel(
+        "CVAE, beta 1",  # as published: latent dimensions collapse, and content counts for less
+        CVAE(beta=1, learning_rate=3e-3, n_pretraining_epochs=10, max_epochs=15),
+        paper="Li & She 2017",
+        form="binary",
+        chosen_for=(OLD,),
+        skip=(T, ML, CANONICAL, *AUTHORS),
+    ),
+    ContentModel(
         "DeepMusic",
         DeepMusic(lambda_=1e-3, unobserved_weight=0.1, max_epochs=15),
         paper="van den Oord et al. 2013",

@@ -42,9 +42,10 @@ class DeepMusic(FactorsFromContent):
     unobserved_weight : float, default=0.01
         Weight of unobserved pairs in WMF; this is b of [2]_ for a = 1. Typical range: 0.01 to 1, on
         a logarithmic scale.
-    alpha : float, default=1.0
-        L2 penalty on the weights of the network, divided by the number of items. Typical range:
-        1e-3 to 10, on a logarithmic scale.
+    alpha : float, default=0.01
+        L2 penalty on the weights of the network, divided by the number of items in a batch. With 1,
+        the factors of all items were predicted alike on citeulike-a. Typical range: 1e-3 to 1, on
+        a logarithmic scale.
     max_epochs : int, default=50
         Maximum number of passes over the items in the training of the network.
     learning_rate : float, default=1e-3
@@ -110,7 +111,7 @@ class DeepMusic(FactorsFromContent):
         "n_components": [50, 100, 200, 400],
         "lambda_": loguniform(1e-4, 0.1),
         "unobserved_weight": loguniform(0.01, 1),
-        "alpha": loguniform(1e-3, 10),
+        "alpha": loguniform(1e-3, 1),
     }
 
     def __init__(
@@ -120,7 +121,7 @@ class DeepMusic(FactorsFromContent):
         hidden_layer_sizes: Sequence[int] = (200, 100),
         lambda_: float = 0.01,
         unobserved_weight: float = 0.01,
-        alpha: float = 1.0,
+        alpha: float = 0.01,
         max_epochs: int = 50,
         learning_rate: float = 1e-3,
         random_state: int | RandomState | None = None,
