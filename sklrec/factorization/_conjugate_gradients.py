@@ -184,12 +184,13 @@ def _steps(
         r = _transposed_times(S, np.broadcast_to(y, S.shape[:2]))
         objective = 0.0
     else:
-        error = y - _times(S, w)
+        fitted = _times(S, w)
+        error = y - fitted
         r = _transposed_times(S, error)
         Dw = D * w
         r -= Dw
-        of_target = np.vdot(y, y) * (1 if y.ndim else error.size)
-        objective = float(np.vdot(error, error) - of_target + np.vdot(w, Dw))
+        error += y  # nothing fitted, nothing added: padding does not count
+        objective = float(np.vdot(w, Dw) - np.vdot(fitted, error))
     z = r / P
     p = z
     rz = _dot(r, z)
