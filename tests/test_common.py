@@ -1,4 +1,4 @@
-"""scikit-learn's checks and ours, on every estimator, and on each other path that its parameters lead to."""
+"""scikit-learn's checks and ours, on all estimators and all paths that their parameters lead to."""
 
 import subprocess
 import sys
