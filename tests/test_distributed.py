@@ -83,8 +83,11 @@ def whole_times(blocks):
 
 @pytest.fixture(scope="module")
 def client():
+    dask = pytest.importorskip("dask")
     distributed = pytest.importorskip("distributed")
     with (
+        # A killed worker is given up if it has not started again by then, on a busy machine.
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "300s"}),
         distributed.LocalCluster(
             2, threads_per_worker=1, processes=True, dashboard_address=":0"
         ) as cluster,
