@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import nullcontext
 from typing import NamedTuple
 
 import numpy as np
@@ -66,8 +65,7 @@ class RidgeSteps:
         self.of_columns = C.sum(axis=0)
         self.work = float(C.nnz * n_components)
         n_entries = np.diff(C.indptr)
-        order = np.argsort(n_entries, kind="stable")
-        self.order = order[np.searchsorted(n_entries[order], 1) :]  # others are zero
+        self.order = rows_by_length(n_entries)  # others are zero
         confidence = C.sum(axis=1)[self.order, None]
         penalty = penalty.astype(C.dtype)[self.order, None]
         numbers = CHUNK_BYTES // C.dtype.itemsize
@@ -136,7 +134,7 @@ class RidgeSteps:
             objectives.append(_steps(S, chunk.target, D, P, w, n_steps, from_zero=W is None))
             buffers.append(buffer)
 
-        with single_threaded_blas() if n_threads() > 1 else nullcontext():
+        with single_threaded_blas():
             in_threads(improve_chunk, self.chunks, work=self.work)
         solutions = np.zeros(self.shape, dtype=V.dtype)
         solutions[self.order] = found
@@ -208,6 +206,12 @@ def _steps(
         rz, before = _dot(r, z), rz
         p = z + (rz / np.maximum(before, tiny))[:, None] * p
     return objective
+
+
+def rows_by_length(n_entries: np.ndarray) -> np.ndarray:
+    """Return the rows that have entries, in ascending order of their number."""
+    order = np.argsort(n_entries, kind="stable")
+    return order[np.searchsorted(n_entries[order], 1) :]
 
 
 def _times(S: np.ndarray, w: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ import torch
 
 from .._device import check_float32_products, free_memory, torch_dtype
 from .._memory import check_memory
+from ._conjugate_gradients import N_VECTORS, rows_by_length
 from ._wmf_solvers import Objective, State, eigenbasis
 
 # Numbers in the features of a chunk of rows, or in its matrices.
@@ -21,9 +22,6 @@ TENSORS_OF_A_CHUNK = 5
 
 # Rows in a chunk, as libraries do not agree on how many matrices a call may have.
 MOST_ROWS = 2**15
-
-# Vectors of the conjugate gradients for each row, which are most of the memory of short ones.
-N_VECTORS = 8
 
 
 def check_wmf(X: sp.csr_array, n_components: int, device: torch.device) -> None:
@@ -143,8 +141,7 @@ class Rows:
         self.start, self.columns = moved(C.indptr[:-1]), moved(C.indices)
         self.weights = moved(root)
         self.target = moved(root * objective.target(C), dtype)
-        order = np.argsort(n_entries, kind="stable")
-        order = order[np.searchsorted(n_entries[order], 1) :]  # rows without entries are zero
+        order = rows_by_length(n_entries)  # others are zero
         of_matrix = 0 if cg_steps else n_components
         self.chunks = [
             Chunk(moved(rows), moved(n_entries[rows]), int(n_entries[rows[-1]]))
