@@ -112,11 +112,11 @@ class RidgeSteps:
         gram = gram.astype(V.dtype)
         if average is None:
             total = max(self.of_columns.sum(dtype=np.float64), np.finfo(V.dtype).tiny)
-            average = np.einsum("j,jk,jk->k", self.of_columns, V, V) / total
+            average = (self.of_columns @ np.square(V)) / total
         average = average.astype(V.dtype)
         size = max((chunk.columns.size for chunk in self.chunks), default=0) * V.shape[1]
         buffers = [np.empty(0, dtype=V.dtype) for _ in range(n_threads())]
-        found = np.zeros((len(self.order), V.shape[1]), V.dtype) if W is None else W[self.order]
+        solutions = np.zeros(self.shape, dtype=V.dtype)
         objectives: list[float] = []
 
         def improve_chunk(chunk: Chunk) -> None:
@@ -130,14 +130,14 @@ class RidgeSteps:
             D = chunk.penalty + gram
             P = chunk.confidence * average
             P += D
-            w = found[chunk.rows]
+            rows = self.order[chunk.rows]
+            w = np.zeros_like(D) if W is None else W[rows]
             objectives.append(_steps(S, chunk.target, D, P, w, n_steps, from_zero=W is None))
+            solutions[rows] = w
             buffers.append(buffer)
 
         with single_threaded_blas():
             in_threads(improve_chunk, self.chunks, work=self.work)
-        solutions = np.zeros(self.shape, dtype=V.dtype)
-        solutions[self.order] = found
         return solutions, sum(objectives)
 
 

@@ -14,7 +14,7 @@ from ._conjugate_gradients import RidgeSteps
 from ._ridge import RidgeRows, single_threaded_blas
 
 # Rows of factors that a thread multiplies at a time.
-BLOCK = 2**14
+BLOCK = 2**10
 
 
 class Objective(NamedTuple):
