@@ -250,7 +250,7 @@ MODELS = [
         paper="Zhu & Chen 2022",
         form="binary",
         adapted={**SIZES, NEW_ITEMS: STRONG, f"{ML}, new items": STRONG | SIZES[ML]},
-        skip=(T, *AUTHORS),
+        skip=(f"{T}, canonical", *AUTHORS),
         on_all_splits=True,
     ),
     ContentModel(
