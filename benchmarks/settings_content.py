@@ -107,6 +107,13 @@ OF_WMF = {
 # Few epochs, which are enough with this rate.
 OF_VAE = {"learning_rate": 3e-3, "max_epochs": 25, "batch_size": 250, "n_annealing_steps": 1_500}
 SIZES: dict = {ML: {"hidden_layer_sizes": (100,), "n_components": 50, "max_epochs": 40}}
+# The weight of the KL term and lambda_v are those of the best compromise of new and other items.
+OF_CVAE = {
+    "lambda_v": 3,
+    "learning_rate": 3e-3,
+    "n_pretraining_epochs": 30,
+    "max_epochs": 50,
+}
 # Item vectors that stay close to the content, and small batches, in which they grow fast.
 STRONG = {
     "lambda_v": 116,
@@ -208,7 +215,7 @@ MODELS = [
     ),
     ContentModel(
         "CVAE",
-        CVAE(learning_rate=3e-3, n_pretraining_epochs=10, max_epochs=15),
+        CVAE(beta=0.5, **OF_CVAE),
         paper="Li & She 2017",
         form="binary",
         skip=(f"{T}, canonical", f"{T}, new items"),
@@ -216,7 +223,7 @@ MODELS = [
     ),
     ContentModel(
         "CVAE, beta 1",  # as published: latent dimensions collapse, and content counts for less
-        CVAE(beta=1, learning_rate=3e-3, n_pretraining_epochs=10, max_epochs=15),
+        CVAE(beta=1, **OF_CVAE),
         paper="Li & She 2017",
         form="binary",
         chosen_for=(OLD,),
