@@ -41,6 +41,7 @@ from _runs import (
     shortened,
     try_unit,
 )
+from _seeds import seed_rows, seed_units
 
 HERE = Path(__file__).parent
 
@@ -91,9 +92,9 @@ class Benchmark:
         """Fit what is not there yet: the candidates of a choice first, then the chosen."""
         wanted = self.wanted(dataset, splits, variants)
         candidates = [unit for row in wanted for unit in self.candidates(dataset, *row)]
-        self._work(candidates, f"{dataset.name}, candidates")
+        self.work(candidates, f"{dataset.name}, candidates")
         finals = [self.final(dataset, *row) for row in wanted]
-        self._work([unit for unit in finals if unit is not None], f"{dataset.name}, test users")
+        self.work([unit for unit in finals if unit is not None], f"{dataset.name}, test users")
 
     def wanted(
         self, dataset: Dataset, splits: Sequence[str], variants: Sequence[str]
@@ -175,6 +176,22 @@ class Benchmark:
         unique = {(row["dataset"], row["split"], row["all_settings"]): row for row in candidates}
         return against_the_best([as_row(row) for row in rows]), list(unique.values())
 
+    def work(self, units: list[Unit], what: str) -> None:
+        """Fit what is not there yet."""
+        todo = {path: u for u in units if not (path := u.path(self.runs)).exists()}
+        failures = joblib.Parallel(n_jobs=self.n_jobs)(
+            joblib.delayed(try_unit)(
+                unit,
+                self.data,
+                self.runs,
+                threads=self.threads,
+                place=f"{what}: {i} of {len(todo)}",
+                bars=self.bars,
+            )
+            for i, unit in enumerate(todo.values(), start=1)
+        )
+        self.failures += [failure for failure in failures if failure is not None]
+
     def _variants(self, model: Model, dataset: Dataset) -> dict[str, list[Any]]:
         if dataset.name in model.skip or (model.ratings and not dataset.has_ratings):
             return {}
@@ -196,21 +213,6 @@ class Benchmark:
         estimator = seeded(estimator, dataset, split)
         checksum = self._checksums[key][kind]
         return Unit(kind, dataset, split, model, variant, estimator, checksum)
-
-    def _work(self, units: list[Unit], what: str) -> None:
-        todo = {path: u for u in units if not (path := u.path(self.runs)).exists()}
-        failures = joblib.Parallel(n_jobs=self.n_jobs)(
-            joblib.delayed(try_unit)(
-                unit,
-                self.data,
-                self.runs,
-                threads=self.threads,
-                place=f"{what}: {i} of {len(todo)}",
-                bars=self.bars,
-            )
-            for i, unit in enumerate(todo.values(), start=1)
-        )
-        self.failures += [failure for failure in failures if failure is not None]
 
 
 @contextmanager
@@ -247,6 +249,8 @@ def main() -> int:
     benchmark = Benchmark(asked, **common)
     found = False
     with workers(options.dask, options.n_jobs):
+        if options.seeds:
+            return run_seeds(options, benchmark, everything)
         for dataset in at_hand(options.datasets, options.data):
             splits = [s for s in dataset.splits if options.splits is None or s in options.splits]
             if not benchmark.wanted(dataset, splits, options.variants):
@@ -258,13 +262,7 @@ def main() -> int:
             rows, candidates = everything.collect(
                 dataset, [split for split in dataset.splits if split in compared]
             )
-            gone = lost(options.output / f"{name}.csv", rows, dataset.name)
-            if gone and not options.replace:
-                raise SystemExit(
-                    f"{options.runs} has nothing of {'; '.join(gone)}. The table is as it was: run "
-                    "these too, or lose them with --replace."
-                )
-            merge(options.output / f"{name}.csv", rows, columns, {dataset.name})
+            keep(options.output / f"{name}.csv", rows, columns, dataset.name, options)
             if not options.ablations:
                 path = options.output / "settings_found.csv"
                 merge(
@@ -278,6 +276,33 @@ def main() -> int:
     for failure in benchmark.failures:
         print(f"FAILED {failure}", file=sys.stderr)
     return 1 if benchmark.failures else 0
+
+
+def run_seeds(options: argparse.Namespace, benchmark: Benchmark, everything: Benchmark) -> int:
+    """Fit the chosen settings of the asked models with all seeds, and write the table of all."""
+    name, split = settings.SEEDED_ON
+    (dataset,) = (dataset for dataset in settings.DATASETS if dataset.name == name)
+    if not options.collect:
+        units = seed_units(benchmark, dataset, split, settings.SEEDS)
+        benchmark.work([unit for unit, _ in units], f"{name}, seeds")
+    rows = seed_rows(everything, dataset, split, settings.SEEDS)
+    keep(options.output / "seeds.csv", rows, COLUMNS, name, options)
+    for failure in benchmark.failures:
+        print(f"FAILED {failure}", file=sys.stderr)
+    return 1 if benchmark.failures else 0
+
+
+def keep(
+    path: Path, rows: list[dict], columns: list[str], dataset: str, options: argparse.Namespace
+) -> None:
+    """Write the rows of a data set to a table, unless units that it told of are gone."""
+    gone = lost(path, rows, dataset)
+    if gone and not options.replace:
+        raise SystemExit(
+            f"{options.runs} has nothing of {'; '.join(gone)}. The table is as it was: run "
+            "these too, or lose them with --replace."
+        )
+    merge(path, rows, columns, {dataset})
 
 
 def at_hand(names: list[str] | None, data: Path) -> Iterator[Dataset]:
@@ -322,6 +347,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--splits", nargs="+", choices=splits, help="all unless told")
     parser.add_argument("--variants", nargs="+", choices=variants, default=variants)
     parser.add_argument("--ablations", action="store_true", help="run these rows instead")
+    parser.add_argument("--seeds", action="store_true", help="chosen settings with other seeds")
     parser.add_argument("--n-jobs", type=jobs, default=1, help="fits at once; -1: all cores")
     parser.add_argument("--threads", type=positive, help="of each fit; all cores unless told")
     parser.add_argument("--dask", help="address of a Dask scheduler, or local")

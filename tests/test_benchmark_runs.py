@@ -304,7 +304,7 @@ def test_data_sets_that_are_named_are_taken(folder):
         ("--datasets ml-1m", "--data must name the folder"),
         ("", "--data must name the folder"),
         ("--datasets ml-1m --data nowhere", "--data nowhere: there is no such folder"),
-        ("--models ease", r"--models ease: settings\.py has Popularity, .*EASE"),
+        ("--models ease", r"--models ease: settings\.py has Random, .*EASE"),
         ("--datasets made --max-epochs 0", "--max-epochs: '0' is not a positive integer"),
         ("--datasets made --threads 0", "--threads: '0' is not a positive integer"),
         ("--datasets made --n-jobs 0", "--n-jobs: '0' is not a positive integer"),
