@@ -24,7 +24,6 @@ from _rows import (
     against_the_best,
     as_candidate,
     as_row,
-    lost,
     merge,
     pooled,
     without,
@@ -248,6 +247,7 @@ def main() -> int:
     asked = [model for model in models if options.models is None or model.name in options.models]
     benchmark = Benchmark(asked, **common)
     found = False
+    gone: list[str] = []
     with workers(options.dask, options.n_jobs):
         if options.seeds:
             return run_seeds(options, benchmark, everything)
@@ -262,20 +262,18 @@ def main() -> int:
             rows, candidates = everything.collect(
                 dataset, [split for split in dataset.splits if split in compared]
             )
-            keep(options.output / f"{name}.csv", rows, columns, dataset.name, options)
+            path = options.output / f"{name}.csv"
+            gone += merge(path, rows, columns, replace=options.replace)
             if not options.ablations:
                 path = options.output / "settings_found.csv"
-                merge(
-                    path, [as_candidate(c) for c in candidates], CANDIDATE_COLUMNS, {dataset.name}
-                )
+                found_settings = [as_candidate(c) for c in candidates]
+                merge(path, found_settings, CANDIDATE_COLUMNS, replace=options.replace)
             others = sum(row.get("source") != SOURCE for row in [*rows, *candidates])
             if others:
                 print(f"{dataset.name}: {others} rows are of other code than this", file=sys.stderr)
     if not found:
         raise SystemExit("There is nothing to run: no data set has these models, splits, variants.")
-    for failure in benchmark.failures:
-        print(f"FAILED {failure}", file=sys.stderr)
-    return 1 if benchmark.failures else 0
+    return end(benchmark.failures, [] if options.replace else gone, options.runs)
 
 
 def run_seeds(options: argparse.Namespace, benchmark: Benchmark, everything: Benchmark) -> int:
@@ -286,23 +284,20 @@ def run_seeds(options: argparse.Namespace, benchmark: Benchmark, everything: Ben
         units = seed_units(benchmark, dataset, split, settings.SEEDS)
         benchmark.work([unit for unit, _ in units], f"{name}, seeds")
     rows = seed_rows(everything, dataset, split, settings.SEEDS)
-    keep(options.output / "seeds.csv", rows, COLUMNS, name, options)
-    for failure in benchmark.failures:
+    gone = merge(options.output / "seeds.csv", rows, COLUMNS, replace=options.replace)
+    return end(benchmark.failures, [] if options.replace else gone, options.runs)
+
+
+def end(failures: list[str], gone: list[str], runs: Path) -> int:
+    """Say what went wrong; return the exit status."""
+    for failure in failures:
         print(f"FAILED {failure}", file=sys.stderr)
-    return 1 if benchmark.failures else 0
-
-
-def keep(
-    path: Path, rows: list[dict], columns: list[str], dataset: str, options: argparse.Namespace
-) -> None:
-    """Write the rows of a data set to a table, unless units that it told of are gone."""
-    gone = lost(path, rows, dataset)
-    if gone and not options.replace:
+    if gone:
         raise SystemExit(
-            f"{options.runs} has nothing of {'; '.join(gone)}. The table is as it was: run "
-            "these too, or lose them with --replace."
+            f"{runs} has nothing of {'; '.join(gone)}. The rows of these splits are as they were: "
+            "run these too, or lose them with --replace."
         )
-    merge(path, rows, columns, {dataset})
+    return 1 if failures else 0
 
 
 def at_hand(names: list[str] | None, data: Path) -> Iterator[Dataset]:
