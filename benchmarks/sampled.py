@@ -21,7 +21,7 @@ import numpy as np
 import scipy.sparse as sp
 import settings
 from _data import ml_1m
-from _runs import SOURCE, _threads, seeded, short_repr, write_whole
+from _runs import SOURCE, _threads, seeded, short_repr
 from sklearn.base import clone
 
 from sklrec.metrics import evaluate
@@ -38,10 +38,8 @@ EPOCHS = {"Mult-DAE": 60, "CDAE": 14}
 N_NEGATIVES = 99
 METRICS = ["hit_rate@10", "ndcg@10"]
 COLUMNS = ["model", "settings", "n_users", "n_negatives"]
-COLUMNS += [
-    f"{metric}{suffix}" for among in ("", " of all") for metric in METRICS for suffix in (among,)
-]
-COLUMNS += [f"{name}_se" for name in COLUMNS[4:]] + ["cpu_s", "date", "source"]
+FIGURES = [f"{among}{metric}" for among in ("", "all_") for metric in METRICS]
+COLUMNS += [*FIGURES, *(f"{name}_se" for name in FIGURES), "cpu_s", "date", "source"]
 
 
 def leave_one_out(X: sp.csr_array, seed: int) -> tuple[sp.csr_array, sp.csr_array]:
@@ -102,10 +100,10 @@ def measure(name: str, X: sp.csr_array, *, threads: int) -> dict:
     row = {"model": name, "settings": short_repr(model), "n_users": X.shape[0]}
     row |= {"n_negatives": N_NEGATIVES, "cpu_s": f"{seconds:.1f}", "source": SOURCE}
     row["date"] = time.strftime("%Y-%m-%d")
-    for evaluation, suffix in zip(found, ("", " of all"), strict=True):
+    for evaluation, among in zip(found, ("", "all_"), strict=True):
         for metric in METRICS:
-            row[f"{metric}{suffix}"] = f"{evaluation.mean[metric]:.4f}"
-            row[f"{metric}{suffix}_se"] = f"{evaluation.standard_error[metric]:.4f}"
+            row[f"{among}{metric}"] = f"{evaluation.mean[metric]:.4f}"
+            row[f"{among}{metric}_se"] = f"{evaluation.standard_error[metric]:.4f}"
     return row
 
 
@@ -129,15 +127,16 @@ def main() -> int:
         rows[name] = measure(name, X, threads=options.threads)
         print(f"{name}: {rows[name]}", file=sys.stderr, flush=True)
         ordered = [rows[name] for name in MODELS if name in rows]
-        write_whole(options.output, lambda file, ordered=ordered: file.write(table(ordered)))
+        write(options.output, ordered)
     return 0
 
 
-def table(rows: list[dict]) -> bytes:
-    """Return rows as the text of a table."""
-    lines = [COLUMNS, *([str(row[name]) for name in COLUMNS] for row in rows)]
-    quoted = [[f'"{cell}"' if "," in cell else cell for cell in line] for line in lines]
-    return ("\n".join(map(",".join, quoted)) + "\n").encode()
+def write(path: Path, rows: list[dict]) -> None:
+    """Write the table."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 if __name__ == "__main__":
