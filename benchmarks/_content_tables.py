@@ -33,6 +33,9 @@ def content_tables(rows: list[dict], accuracy: list[dict]) -> dict[str, Table]:
         Rows of ``content.csv`` and of ``accuracy.csv``, of which some models without content go
         beside those with content.
     """
+    groups = list(dict.fromkeys(row["group"] for row in rows if row["group"]))
+    sweeps = {f"content, {group}": _sweep(rows, group) for group in groups}
+    rows = [row for row in rows if not row["group"]]
     datasets = list(dict.fromkeys(row["dataset"] for row in rows))
     tables = {f"content, {name}, new items": _new_items(rows, name) for name in datasets}
     tables |= {f"content, {name}, all splits": _all_splits(rows, name) for name in datasets}
@@ -40,7 +43,7 @@ def content_tables(rows: list[dict], accuracy: list[dict]) -> dict[str, Table]:
     tables["content, old items"] = _old_items(rows, accuracy, datasets)
     tables["content, splits of Li & She"] = _of_authors(rows, datasets, ALL)
     tables["content, splits of Li & She, as published"] = _of_authors(rows, datasets, AS_PUBLISHED)
-    return {name: table for name, table in tables.items() if table.rows}
+    return {name: table for name, table in (tables | sweeps).items() if table.rows}
 
 
 def _new_items(rows: list[dict], dataset: str) -> Table:
@@ -112,6 +115,24 @@ def _old_items(rows: list[dict], accuracy: list[dict], datasets: list[str]) -> T
         f"{' and '.join(WITHOUT_CONTENT)} read no content."
     )
     return _table(["model", *datasets], models, columns, caption)
+
+
+def _sweep(rows: list[dict], group: str) -> Table:
+    """Return the figures of a model with different values of a parameter."""
+    rows = [row for row in rows if row["group"] == group]
+    found = {(row["model"], row["split"], row["ranking"]): row for row in rows}
+    model, parameter = group.split(", ")
+    names = list(dict.fromkeys(row["model"] for row in rows))
+    header, columns = [f"`{parameter}` of {model}"], []
+    for split in dict.fromkeys(row["split"] for row in rows):
+        wanted = RANKINGS
+        if split in AUTHORS:
+            wanted = [(f"{split}, Recall@{k}", ALL, f"recall@{k}") for k in (50, 300)]
+        for heading, ranking, metric in wanted:
+            header.append(heading)
+            columns.append(_column([found.get((n, split, ranking)) for n in names], metric, False))
+    values = [name.removeprefix(f"{group} ") for name in names]
+    return _table(header, values, columns, f"{rows[0]['dataset']}, all else being the same.")
 
 
 def _of_authors(rows: list[dict], datasets: list[str], ranking: str) -> Table:

@@ -49,7 +49,7 @@ METRICS = ["recall@20", "recall@40", "ndcg@100"]
 OF_AUTHORS = [50, 300]  # recall at these
 CHOOSE_BY = "ndcg@100"
 COLUMNS = [
-    *("dataset", "content", "split", "ranking", "model", "chosen_for", "paper"),
+    *("dataset", "content", "split", "ranking", "model", "group", "chosen_for", "paper"),
     *("settings", "features", "n_candidates", "n_users"),
     *(
         name
@@ -233,6 +233,7 @@ class Benchmark:
             # As written with the defaults of today, which may not be those of the fit.
             "settings": short_repr(unit.estimator),
             "model": model.name,
+            "group": model.group,
             "paper": model.paper,
             "chosen_for": " and ".join(model.chosen_for) if self.place == NEW_ITEMS else "",
             "features": unit.form,
@@ -345,7 +346,7 @@ def merged(path: Path, rows: list[dict]) -> list[dict]:
             (dataset, split, model)
             for dataset in settings.DATASETS
             for split in [*dataset.splits, TOGETHER]
-            for model in settings.MODELS
+            for model in [*settings.MODELS, *settings.SWEEPS]
         )
     }
     last = len(places)
@@ -367,8 +368,8 @@ def main() -> int:
             benchmark = Benchmark(
                 dataset, split, data=options.data, runs=options.runs, threads=options.threads
             )
-            for model in settings.MODELS:
-                if options.models is None or model.name in options.models:
+            for model in [*settings.MODELS, *settings.SWEEPS]:
+                if options.models is None or {model.name, model.group} & set(options.models):
                     try:
                         if not options.collect:
                             benchmark.run(model)
@@ -388,6 +389,7 @@ def parse() -> argparse.Namespace:
     names = [dataset.name for dataset in settings.DATASETS]
     splits = list(dict.fromkeys(s for dataset in settings.DATASETS for s in dataset.splits))
     models = [model.name for model in settings.MODELS]
+    models += dict.fromkeys(model.group for model in settings.SWEEPS)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--data",

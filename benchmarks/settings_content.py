@@ -8,7 +8,7 @@ validation users, and settings there are those of the canonical split, or one po
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import _data
@@ -66,17 +66,22 @@ class ContentModel(Model):
         Settings for new items are chosen by the mean NDCG@100 of these.
     on_all_splits : bool
         Whether to fit it on all splits with new items, not on the first one alone.
+    only : tuple of str
+        The only places to fit it at, such as "citeulike-a, new items"; all unless told.
     """
 
     form: str = "none"
     form_on: Mapping[str, str] = field(default_factory=dict)
     chosen_for: tuple[str, ...] = (NEW,)
     on_all_splits: bool = False
+    only: tuple[str, ...] = ()
 
     def at(self, dataset: str, split: str) -> list[Any]:
         """Return the estimators to choose from: one where there is no choice, or none."""
         place = f"{dataset}, {split}"
-        if not {dataset, split, place}.isdisjoint(self.skip):
+        if not {dataset, split, place}.isdisjoint(self.skip) or (
+            self.only and place not in self.only
+        ):
             return []
         grid = {} if split in AUTHORS else self.search
         for name in (dataset, split, place):
@@ -285,4 +290,34 @@ MODELS = [
     ContentModel(
         "DAVE", DAVE(max_epochs=10), paper="Yi et al. 2021", form="binary", skip=(T, *AUTHORS)
     ),
+]
+
+
+def swept(name: str, parameter: str, values: list, places: tuple[str, ...]) -> list[ContentModel]:
+    """Return a model with each value of a parameter, all else being the same, at some places."""
+    model = next(model for model in MODELS if model.name == name)
+    others = {
+        place: {k: v for k, v in params.items() if k != parameter}
+        for place, params in model.adapted.items()
+    }
+    return [
+        replace(
+            model,
+            name=f"{name}, {parameter} {value}",
+            estimator=clone(model.estimator).set_params(**{parameter: value}),
+            adapted=others,
+            group=f"{name}, {parameter}",
+            only=places,
+            on_all_splits=False,
+        )
+        for value in values
+    ]
+
+
+ON_AUTHORS = (f"{A}, P=1", f"{A}, P=10")
+# As figures 6 and 7 of Li & She (2017), and figure 6 of Zhu & Chen (2022).
+SWEEPS = [
+    *swept("CVAE", "lambda_r", [0.1, 1, 10], ON_AUTHORS),
+    *swept("CVAE", "n_components", [20, 50, 100], ON_AUTHORS),
+    *swept("MDsym-CVAE", "lambda_v", [4, 30, 116, 460], (f"{A}, new items",)),
 ]

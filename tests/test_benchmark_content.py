@@ -253,7 +253,11 @@ def test_means_over_splits_and_differences_from_neighbours(small, data, tmp_path
     assert len(content.over_splits(rows)) == 7
 
 
-@pytest.mark.parametrize("model", settings_content.MODELS, ids=lambda model: model.name)
+@pytest.mark.parametrize(
+    "model",
+    [*settings_content.MODELS, *settings_content.SWEEPS],
+    ids=lambda model: model.name,
+)
 def test_settings_are_parameters_within_their_constraints(model):
     for dataset in settings_content.DATASETS:
         for split in dataset.splits:
@@ -264,6 +268,20 @@ def test_settings_are_parameters_within_their_constraints(model):
 def test_a_split_that_there_is_not_is_named(small, data):
     with pytest.raises(ValueError, match=r"small has no split 'P=2', only canonical, new items"):
         small.tasks("P=2", data)
+
+
+def test_a_sweep_changes_one_parameter_where_it_is_wanted():
+    of_coupling = [m for m in settings_content.SWEEPS if m.group == "MDsym-CVAE, lambda_v"]
+    other = next(m for m in settings_content.MODELS if m.name == "MDsym-CVAE")
+    (as_usual,) = other.at("citeulike-a", NEW_ITEMS)
+    found = []
+    for model in of_coupling:
+        (estimator,) = model.at("citeulike-a", NEW_ITEMS)
+        assert model.at("citeulike-a", CANONICAL) == model.at("ml-1m", NEW_ITEMS) == []
+        found.append(estimator.lambda_v)
+        params = as_usual.get_params() | {"lambda_v": estimator.lambda_v}
+        assert estimator.get_params() == params
+    assert found == [4, 30, 116, 460]
 
 
 def test_tables_have_the_best_in_bold_and_models_without_content_beside():
@@ -288,7 +306,13 @@ def test_tables_have_the_best_in_bold_and_models_without_content_beside():
     rows.append(
         row("ContentELSA", "a", "P=1", content.AS_PUBLISHED, **(found | {"recall@50": 0.2}))
     )
+    sweep = {"group": "CVAE, lambda_r"}
+    for value in (1, 10):
+        rows.append(row(f"CVAE, lambda_r {value}", "a", "P=1", **found) | sweep)
     tables = content_tables(rows, accuracy)
+    swept = tables.pop("content, CVAE, lambda_r")
+    assert swept.header == ["`lambda_r` of CVAE", "P=1, Recall@50", "P=1, Recall@300"]
+    assert swept.rows == [[value, "**.100**", "**.250**"] for value in ("1", "10")]
     assert list(tables) == [
         "content, a, new items",
         "content, old items",
