@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -90,27 +89,44 @@ def as_candidate(found: dict) -> dict:
     return {name: found.get(name) for name in CANDIDATE_COLUMNS} | numbers
 
 
-def merge(path: Path, rows: list[dict], columns: list[str], datasets: Collection[str]) -> None:
-    """Write a table: new rows for these data sets, and what it says of the others."""
-    kept = []
-    if path.exists():
-        with path.open(newline="") as file:
-            kept = [row for row in csv.DictReader(file) if row["dataset"] not in datasets]
+def merge(path: Path, rows: list[dict], columns: list[str], *, replace: bool = True) -> list[str]:
+    """Write new rows to a table, in the place of those of their splits.
+
+    Returns
+    -------
+    gone : list of str
+        Rows of the table that have no new ones, though others of their splits do. Unless `replace`,
+        these splits are left as they are.
+    """
+    before, places = _read(path), {_place(row) for row in rows}
+    new = {_name(row) for row in rows}
+    gone = [row for row in before if _place(row) in places and _name(row) not in new]
+    if not replace:
+        places -= {_place(row) for row in gone}
+    kept = [row for row in before if _place(row) not in places]
     order = [dataset.name for dataset in settings.DATASETS]
     table = io.StringIO(newline="")
     writer = csv.DictWriter(table, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(sorted([*kept, *rows], key=lambda row: order.index(row["dataset"])))
+    writer.writerows(
+        sorted(
+            [*kept, *(row for row in rows if _place(row) in places)],
+            key=lambda row: (order.index(row["dataset"]), row["split"] != "canonical"),
+        )
+    )
     write_whole(path, lambda file: file.write(table.getvalue().encode()))
+    return sorted(map(_name, gone))
 
 
-def lost(path: Path, rows: list[dict], dataset: str) -> list[str]:
-    """Return what the table says of a data set and the new rows do not."""
+def _read(path: Path) -> list[dict]:
     if not path.exists():
         return []
     with path.open(newline="") as file:
-        before = [_name(row) for row in csv.DictReader(file) if row["dataset"] == dataset]
-    return sorted(set(before) - {_name(row) for row in rows})
+        return list(csv.DictReader(file))
+
+
+def _place(row: dict) -> tuple[str, str]:
+    return row["dataset"], row["split"]
 
 
 def _name(row: dict) -> str:

@@ -24,7 +24,6 @@ from _rows import (
     against_the_best,
     as_candidate,
     as_row,
-    lost,
     merge,
     pooled,
     without,
@@ -41,6 +40,7 @@ from _runs import (
     shortened,
     try_unit,
 )
+from _seeds import seed_rows, seed_units
 
 HERE = Path(__file__).parent
 
@@ -91,9 +91,9 @@ class Benchmark:
         """Fit what is not there yet: the candidates of a choice first, then the chosen."""
         wanted = self.wanted(dataset, splits, variants)
         candidates = [unit for row in wanted for unit in self.candidates(dataset, *row)]
-        self._work(candidates, f"{dataset.name}, candidates")
+        self.work(candidates, f"{dataset.name}, candidates")
         finals = [self.final(dataset, *row) for row in wanted]
-        self._work([unit for unit in finals if unit is not None], f"{dataset.name}, test users")
+        self.work([unit for unit in finals if unit is not None], f"{dataset.name}, test users")
 
     def wanted(
         self, dataset: Dataset, splits: Sequence[str], variants: Sequence[str]
@@ -175,6 +175,22 @@ class Benchmark:
         unique = {(row["dataset"], row["split"], row["all_settings"]): row for row in candidates}
         return against_the_best([as_row(row) for row in rows]), list(unique.values())
 
+    def work(self, units: list[Unit], what: str) -> None:
+        """Fit what is not there yet."""
+        todo = {path: u for u in units if not (path := u.path(self.runs)).exists()}
+        failures = joblib.Parallel(n_jobs=self.n_jobs)(
+            joblib.delayed(try_unit)(
+                unit,
+                self.data,
+                self.runs,
+                threads=self.threads,
+                place=f"{what}: {i} of {len(todo)}",
+                bars=self.bars,
+            )
+            for i, unit in enumerate(todo.values(), start=1)
+        )
+        self.failures += [failure for failure in failures if failure is not None]
+
     def _variants(self, model: Model, dataset: Dataset) -> dict[str, list[Any]]:
         if dataset.name in model.skip or (model.ratings and not dataset.has_ratings):
             return {}
@@ -196,21 +212,6 @@ class Benchmark:
         estimator = seeded(estimator, dataset, split)
         checksum = self._checksums[key][kind]
         return Unit(kind, dataset, split, model, variant, estimator, checksum)
-
-    def _work(self, units: list[Unit], what: str) -> None:
-        todo = {path: u for u in units if not (path := u.path(self.runs)).exists()}
-        failures = joblib.Parallel(n_jobs=self.n_jobs)(
-            joblib.delayed(try_unit)(
-                unit,
-                self.data,
-                self.runs,
-                threads=self.threads,
-                place=f"{what}: {i} of {len(todo)}",
-                bars=self.bars,
-            )
-            for i, unit in enumerate(todo.values(), start=1)
-        )
-        self.failures += [failure for failure in failures if failure is not None]
 
 
 @contextmanager
@@ -246,7 +247,10 @@ def main() -> int:
     asked = [model for model in models if options.models is None or model.name in options.models]
     benchmark = Benchmark(asked, **common)
     found = False
+    gone: list[str] = []
     with workers(options.dask, options.n_jobs):
+        if options.seeds:
+            return run_seeds(options, benchmark, everything)
         for dataset in at_hand(options.datasets, options.data):
             splits = [s for s in dataset.splits if options.splits is None or s in options.splits]
             if not benchmark.wanted(dataset, splits, options.variants):
@@ -258,26 +262,42 @@ def main() -> int:
             rows, candidates = everything.collect(
                 dataset, [split for split in dataset.splits if split in compared]
             )
-            gone = lost(options.output / f"{name}.csv", rows, dataset.name)
-            if gone and not options.replace:
-                raise SystemExit(
-                    f"{options.runs} has nothing of {'; '.join(gone)}. The table is as it was: run "
-                    "these too, or lose them with --replace."
-                )
-            merge(options.output / f"{name}.csv", rows, columns, {dataset.name})
+            path = options.output / f"{name}.csv"
+            gone += merge(path, rows, columns, replace=options.replace)
             if not options.ablations:
                 path = options.output / "settings_found.csv"
-                merge(
-                    path, [as_candidate(c) for c in candidates], CANDIDATE_COLUMNS, {dataset.name}
-                )
+                found_settings = [as_candidate(c) for c in candidates]
+                merge(path, found_settings, CANDIDATE_COLUMNS, replace=options.replace)
             others = sum(row.get("source") != SOURCE for row in [*rows, *candidates])
             if others:
                 print(f"{dataset.name}: {others} rows are of other code than this", file=sys.stderr)
     if not found:
         raise SystemExit("There is nothing to run: no data set has these models, splits, variants.")
-    for failure in benchmark.failures:
+    return end(benchmark.failures, [] if options.replace else gone, options.runs)
+
+
+def run_seeds(options: argparse.Namespace, benchmark: Benchmark, everything: Benchmark) -> int:
+    """Fit the chosen settings of the asked models with all seeds, and write the table of all."""
+    name, split = settings.SEEDED_ON
+    (dataset,) = (dataset for dataset in settings.DATASETS if dataset.name == name)
+    if not options.collect:
+        units = seed_units(benchmark, dataset, split, settings.SEEDS)
+        benchmark.work([unit for unit, _ in units], f"{name}, seeds")
+    rows = seed_rows(everything, dataset, split, settings.SEEDS)
+    gone = merge(options.output / "seeds.csv", rows, COLUMNS, replace=options.replace)
+    return end(benchmark.failures, [] if options.replace else gone, options.runs)
+
+
+def end(failures: list[str], gone: list[str], runs: Path) -> int:
+    """Say what went wrong; return the exit status."""
+    for failure in failures:
         print(f"FAILED {failure}", file=sys.stderr)
-    return 1 if benchmark.failures else 0
+    if gone:
+        raise SystemExit(
+            f"{runs} has nothing of {'; '.join(gone)}. The rows of these splits are as they were: "
+            "run these too, or lose them with --replace."
+        )
+    return 1 if failures else 0
 
 
 def at_hand(names: list[str] | None, data: Path) -> Iterator[Dataset]:
@@ -322,6 +342,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--splits", nargs="+", choices=splits, help="all unless told")
     parser.add_argument("--variants", nargs="+", choices=variants, default=variants)
     parser.add_argument("--ablations", action="store_true", help="run these rows instead")
+    parser.add_argument("--seeds", action="store_true", help="chosen settings with other seeds")
     parser.add_argument("--n-jobs", type=jobs, default=1, help="fits at once; -1: all cores")
     parser.add_argument("--threads", type=positive, help="of each fit; all cores unless told")
     parser.add_argument("--dask", help="address of a Dask scheduler, or local")

@@ -18,8 +18,10 @@ from pathlib import Path
 import numpy as np
 from _compare import holm
 from _content_tables import content_tables
+from _decision import Choice, Choices, draw_choices
 from _metrics import BEYOND, METRICS, TESTED
 from _plot import METRIC, Panels, Point, draw, is_current
+from _side_tables import LATER, side_tables
 from _table import Table
 
 HERE = Path(__file__).resolve().parent
@@ -31,6 +33,7 @@ PAGES = [
     *sorted((ROOT / "docs" / "benchmarks").glob("*.md")),
 ]
 FIGURE = ROOT / "docs" / "benchmarks" / "accuracy.svg"
+DECISION = ROOT / "docs" / "benchmarks" / "decision.svg"
 TABLE = re.compile(r"(<!-- accuracy: ([^>]+) -->\n).*?(<!-- end -->)", flags=re.DOTALL)
 VALUE = re.compile(r"(<!-- value: ([^>]+) -->)[^<]*(<!-- end -->)")
 MARKER = re.compile(r"<!--\s*(?:accuracy|value|end)\b")
@@ -64,7 +67,13 @@ class Report:
         self.candidates = read(results / "settings_found.csv")
         self.ablations = read(results / "ablations.csv")
         self.published = read(published)
-        self.content = content_tables(read(results / "content.csv"), self.accuracy)
+        self.fits = read(results / "fits.csv")
+        self.others = content_tables(read(results / "content.csv"), self.accuracy)
+        self.others |= side_tables(
+            *(read(results / f"{name}.csv") for name in ("seeds", "activity", "sampled")),
+            self.fits,
+            self.accuracy,
+        )
 
     def names(self) -> list[str]:
         """Return the names of all tables that there are results for."""
@@ -75,11 +84,12 @@ class Report:
             "choosing": [row for row in shown if row["variant"] != "published"],
             **{name: self.of(name) for name in tables},
             "study of small data": self._pooled(),
+            "published": self._known(shown),
             **{f"beyond accuracy, {name}": [*filter(_beyond, self.of(name))] for name in tables},
             **{f"ablation, {r['group']}": [r] for r in self.ablations if not r["split"].isdigit()},
             "settings": shown,
         }
-        return [*(name for name in rows if rows[name]), *self.content]
+        return [*(name for name in rows if rows[name]), *self.others]
 
     def of(self, name: str) -> list[dict]:
         """Return the rows of ``DATA SET, SPLIT``."""
@@ -89,14 +99,16 @@ class Report:
         """Return a table: ``readme``, ``DATA SET, SPLIT``, ``ablation, GROUP`` and others."""
         if name not in self.names():
             raise ValueError(f"There is no table {name!r}, only {'; '.join(self.names())}.")
-        if name in self.content:
-            return self.content[name]
+        if name in self.others:
+            return self.others[name]
         if name == "readme":
             return self._readme()
         if name == "choosing":
             return self._choosing()
         if name == "study of small data":
             return self._study()
+        if name == "published":
+            return self._beside_published()
         if name == "settings":
             return self._settings()
         first, _, second = name.partition(", ")
@@ -117,6 +129,30 @@ class Report:
         if len(found) != 1:
             raise ValueError(f"{place!r} is not one figure: {file} has {len(found)}.")
         return found.pop()
+
+    def choices(self) -> Choices:
+        """Return the accuracy, seconds and memory of each model on each data set."""
+        measured = {(row["dataset"], row["model"]): row for row in self.fits}
+        choices: Choices = {}
+        for dataset, rows in self._shown().items():
+            for model, row in rows.items():
+                fit = measured.get((dataset, model), {})
+                seconds = float(fit.get("cpu_s", row["fit_s"]))
+                memory = float(fit["peak_gib"]) if fit else None
+                choice = Choice(model, float(row[METRIC]), seconds, memory)
+                choices.setdefault(dataset, []).append(choice)
+        return choices
+
+    def _shown(self) -> dict[str, dict[str, dict]]:
+        """Return one row of each model on each data set.
+
+        That of the canonical split, or of all others together where there is none.
+        """
+        shown: dict[str, dict[str, dict]] = {}
+        for row in self.accuracy:
+            if row["variant"] != "published" and not row["split"].isdigit():
+                shown.setdefault(row["dataset"], {}).setdefault(row["model"], row)
+        return shown
 
     def panels(self) -> Panels:
         """Return what the figure shows: the canonical split, or all the others together."""
@@ -139,24 +175,24 @@ class Report:
         return Table(table.header[:n_columns], rows, table.caption)
 
     def _choosing(self) -> Table:
-        """Return the NDCG@100 of each model on each data set, and the time of a fit."""
-        shown: dict[str, dict[str, dict]] = {}
-        for row in self.accuracy:
-            if row["variant"] != "published" and not row["split"].isdigit():
-                # The canonical split, or all others together where there is none.
-                shown.setdefault(row["dataset"], {}).setdefault(row["model"], row)
+        """Return the NDCG@100 of each model on each data set, the best on MovieLens-1M first."""
+        shown = self._shown()
         best = {
             dataset: max(rows.values(), key=lambda row: float(row[METRIC]))
             for dataset, rows in shown.items()
         }
+        on_ml1m = shown.get("ml-1m", {})
+        models = sorted(
+            dict.fromkeys(row["model"] for row in self.accuracy),
+            key=lambda model: -float(on_ml1m.get(model, {}).get(METRIC, 0)),
+        )
         lines = []
-        for model in dict.fromkeys(row["model"] for row in self.accuracy):
+        for model in models:
             found = {dataset: rows.get(model) for dataset, rows in shown.items()}
             cells = [
                 _cell(row, METRIC, best, dataset) if row else "" for dataset, row in found.items()
             ]
-            row = found.get("ml-1m")
-            lines.append([model, *cells, row["fit_s"] if row else ""])
+            lines.append([model, *cells, found["ml-1m"]["fit_s"] if found.get("ml-1m") else ""])
         return Table(["model", *shown, "seconds on ml-1m"], lines, "")
 
     def _compared(self, rows: list[dict], *, sort: bool = True) -> Table:
@@ -191,7 +227,23 @@ class Report:
             f"{entry['source']}; {entry['note']}".rstrip("; "), f"({number})"
         )
         difference = float(row["ndcg@100"]) - float(entry["value"])
-        return [f"{_short(entry['value'])} {label}", f"{difference:+.3f}".replace("0.", ".")]
+        return [f"{_short(entry['value'])} {label}", _signed(difference)]
+
+    def _known(self, rows: list[dict]) -> list[dict]:
+        return [row for row in rows if self._published(row["dataset"], row["model"])]
+
+    def _beside_published(self) -> Table:
+        """Return every published figure of these data beside ours, and the difference."""
+        lines = []
+        for dataset, rows in self._shown().items():
+            for model, row in rows.items():
+                for metric, entry in self._published(dataset, model).items():
+                    difference = float(row[metric]) - float(entry["value"])
+                    source = f"{entry['source']}; {entry['note']}".rstrip("; ")
+                    cells = [_short(entry["value"]), _figure(row, metric), _signed(difference)]
+                    lines.append([dataset, model, _title(metric), *cells, source])
+        header = ["data set", "model", "metric", "published", "ours", "difference", "source"]
+        return Table(header, lines, "")
 
     def _published(self, dataset: str, model: str) -> dict[str, dict]:
         found: dict[str, dict] = {}
@@ -275,12 +327,15 @@ def _beyond(row: dict) -> bool:
 
 
 def _caption(rows: list[dict], sources: dict[str, str]) -> str:
+    n_tests = sum(row["ndcg@100_p"] not in ("", "nan") for row in rows)
     lines = [
         _users(rows[0]),
         f"p: paired t test of the users' NDCG@100 against the best model, corrected for the "
-        f"{len(rows) - 1} comparisons of the column by the method of Holm (1979).",
+        f"{n_tests} comparisons of the column by the method of Holm (1979).",
         f"\\* marks what is below the best of its column with such a p under {_short(str(LEVEL))}.",
     ]
+    if n_tests < len(rows) - 1:
+        lines.append("Rows without p were run apart from the best.")
     if sources:
         named = "; ".join(f"{label} {source}" for source, label in sources.items())
         lines.append(f"Published: {named.rstrip('.')}.")
@@ -322,6 +377,10 @@ def _minus(number: str) -> str:
     return "" if float(number) == 0 else f"-{_short(number)}"
 
 
+def _signed(difference: float) -> str:
+    return f"{difference:+.3f}".replace("0.", ".", 1)
+
+
 def _p(p: float) -> str:
     return "< .001" if p < 0.001 else _short(f"{p:.3f}")
 
@@ -330,6 +389,8 @@ def filled(text: str, report: Report) -> str:
     """Return a page with its marked tables and figures made anew."""
 
     def table(match: re.Match) -> str:
+        if match[2] in LATER and match[2] not in report.names():
+            return f"{match[1]}\n*Not run yet.*\n\n{match[3]}"
         return f"{match[1]}\n{report.table(match[2]).markdown()}\n{match[3]}"
 
     def value(match: re.Match) -> str:
@@ -362,22 +423,29 @@ def main() -> int:
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--pages", type=Path, nargs="+", help="README.md and the docs unless told")
     parser.add_argument("--figure", type=Path, help="docs/benchmarks/accuracy.svg unless told")
+    parser.add_argument("--decision", type=Path, help="docs/benchmarks/decision.svg unless told")
     options = parser.parse_args()
     if not (options.results / "accuracy.csv").exists():
         parser.error(f"--results {options.results}: there is no accuracy.csv in this folder")
     committed = options.results.resolve() == RESULTS
     pages = options.pages or (PAGES if committed else [])
     figure = options.figure or (FIGURE if committed else None)
-    if not (pages or figure or options.html):
+    decision = options.decision or (DECISION if committed else None)
+    if not (pages or figure or decision or options.html):
         parser.error("other --results need --html, --pages or --figure: a place to go to")
     report = Report(options.results, HERE / "published.csv")
     html = page(report) if options.html else ""
     old = {path: path.read_text(encoding="utf-8") for path in pages}
     new = {path: filled(text, report) for path, text in old.items()}  # before any is written
     differing = [path for path in pages if new[path] != old[path]]
-    redraw = figure is not None and not is_current(report.panels(), figure)
-    if redraw and not options.check:
-        draw(report.panels(), figure)
+    drawings = [(figure, report.panels(), draw), (decision, report.choices(), draw_choices)]
+    redraw = [
+        (path, shown, drawer)
+        for path, shown, drawer in drawings
+        if path is not None and not is_current(shown, path)
+    ]
+    for path, shown, drawer in [] if options.check else redraw:
+        drawer(shown, path)
     if options.html:
         options.html.parent.mkdir(parents=True, exist_ok=True)
         options.html.write_text(html, encoding="utf-8")
@@ -385,7 +453,7 @@ def main() -> int:
         for path in differing:
             path.write_text(new[path], encoding="utf-8")
         return 0
-    differing += [figure] if redraw else []
+    differing += [path for path, _, _ in redraw]
     for path in differing:
         print(f"{path} is not what the results say: run python benchmarks/report.py")
     return 1 if differing else 0

@@ -21,7 +21,7 @@ from _runs import Dataset, Model
 from _schedules import FallingRate
 from sklearn.feature_extraction.text import TfidfTransformer
 
-from sklrec.dummy import PopularityRecommender
+from sklrec.dummy import PopularityRecommender, RandomRecommender
 from sklrec.ensemble import HadamardEnsemble
 from sklrec.factorization import BPR, LFM, WMF
 from sklrec.linear import EASE, SLIM, SparseEASE
@@ -139,6 +139,7 @@ VASP_SIZES = {
 }
 
 MODELS = [
+    Model("Random", RandomRecommender()),
     Model("Popularity", PopularityRecommender()),
     Model(
         "LFM",
@@ -205,6 +206,7 @@ MODELS = [
         search={"lambda_": [30, 100, 300], "n_neighbors": [100, 200], "dropout": [0.33, 0.5]},
         search_on={
             "ml-1m": {"lambda_": [100, 300], "n_neighbors": [400], "dropout": [0.33]},
+            "ml-1m-fifth": {"lambda_": [300, 1000], "n_neighbors": [400], "dropout": [0.33]},
             "citeulike-a": {"lambda_": [20, 50], "n_neighbors": [300], "dropout": [0.33, 0.5]},
             "citeulike-t": {"lambda_": [50], "n_neighbors": [300], "dropout": [0.33]},
             "gowalla": {"lambda_": [30], "n_neighbors": [200], "dropout": [0.5]},
@@ -217,11 +219,14 @@ MODELS = [
         search={"alpha": [0.03, 0.1, 0.3], "l1_ratio": [0.001, 0.003, 0.01]},
         search_on={
             "ml-1m": {"alpha": [0.1], "l1_ratio": [0.003]},
+            "ml-small": {"alpha": [0.03, 0.1, 0.3], "l1_ratio": [0.003]},
             **{key: {"alpha": [0.011], "l1_ratio": [0.01]} for key in CITEULIKE},
         },
         # Items with few interactions.
         adapted={key: {"solver": "cd", "tol": 1e-3} for key in CITEULIKE},
-        skip=("gowalla", "ml-20m", "netflix", "msd"),
+        # Ferrari Dacrema et al. 2021; their weights are positive, the largest 718 of an item.
+        published={"ml-20m": {"alpha": 1e-3, "l1_ratio": 0.0067, "positive": True, "solver": "cd"}},
+        skip=("gowalla",),
     ),
     Model(
         "ItemKNN",
@@ -270,10 +275,14 @@ MODELS = [
         paper="Rendle et al. 2022",
         search={"lambda_": [0.005, 0.01, 0.02], "unobserved_weight": [0.1, 0.15, 0.2]},
         search_on={
-            "citeulike-a": {"lambda_": [1e-4], "unobserved_weight": [0.1]},
+            **{key: {"lambda_": [1e-4], "unobserved_weight": [0.1]} for key in CITEULIKE},
             "gowalla": {"lambda_": [1e-4], "unobserved_weight": [0.05]},
         },
-        adapted={"citeulike-a": {"n_components": 1024}, "gowalla": {"n_components": 1024}},
+        adapted={key: {"n_components": 1024} for key in (*CITEULIKE, "gowalla")},
+        published={
+            "ml-20m": {"n_components": 2048, "lambda_": 0.003, "unobserved_weight": 0.1},
+            "msd": {"n_components": 8192, "lambda_": 0.002, "unobserved_weight": 0.02},
+        },
     ),
     Model(
         "CDAE",
@@ -285,12 +294,15 @@ MODELS = [
             "ml-1m": {"unobserved_weight": [0.3], "lambda_": [1e-3]},
             **{
                 key: {"unobserved_weight": [0.1], "lambda_": [1e-3]}
-                for key in ("citeulike-a", "gowalla")
+                for key in (*CITEULIKE, "gowalla")
             },
         },
         adapted={
-            key: {"learning_rate": 3e-3, "max_epochs": 14, "callbacks": [FallingRate(14)]}
-            for key in (*CITEULIKE, "gowalla")
+            **{key: {"batch_size": 20} for key in ("ml-small", "ml-1m-500-users")},
+            **{
+                key: {"learning_rate": 3e-3, "max_epochs": 14, "callbacks": [FallingRate(14)]}
+                for key in (*CITEULIKE, "gowalla")
+            },
         },
     ),
     Model(
@@ -298,7 +310,10 @@ MODELS = [
         NeuMF(batch_size=4096, learning_rate=4e-3),
         paper="He et al. 2017",
         search={"n_components": [32, 64], "n_negatives": [4]},
-        search_on={"ml-1m": {"n_components": [64]}},
+        search_on={key: {"n_components": [64]} for key in ("ml-1m", "citeulike-t", "gowalla")},
+        adapted={
+            key: {"batch_size": 1024, "max_epochs": 20} for key in ("ml-small", "ml-1m-500-users")
+        },
     ),
     Model(
         "Mult-DAE",
@@ -316,7 +331,10 @@ MODELS = [
             **dict.fromkeys(CITEULIKE, SPARSE | {"batch_size": 100}),
             "gowalla": GOWALLA,
         },
-        published={"ml-20m": {"lambda_": 2e-5}},
+        published={
+            "ml-20m": {"lambda_": 2e-5},
+            **{key: {"lambda_": 2e-5, "max_epochs": 100} for key in ("netflix", "msd")},
+        },
     ),
     Model(
         "Mult-VAE",
@@ -373,7 +391,11 @@ MODELS = [
         },
         published={
             "ml-small": SMALL | {"learning_rate": 5e-4, "max_epochs": 50},
-            "ml-20m": {"gamma": 0.005, "learning_rate": 5e-4, "max_epochs": 50},
+            # The authors state gamma for MovieLens-20M only.
+            **{
+                key: {"gamma": 0.005, "learning_rate": 5e-4, "max_epochs": 50}
+                for key in ("ml-20m", "netflix", "msd")
+            },
         },
     ),
     Model(
@@ -437,6 +459,7 @@ MODELS = [
         search_on={
             "ml-1m": {"lambda_": [0.1]},
             "ml-small": {"lambda_": [0.1, 0.5], "dropout": [0.33, 0.5]},
+            **{key: {"lambda_": [0.1, 0.5]} for key in REDUCED},
             "citeulike-a": {"lambda_": [0.1, 0.2, 0.5]},
             "citeulike-t": {"lambda_": [0.2]},
         },
@@ -453,7 +476,7 @@ MODELS = [
             }
             for key in ("ml-20m", "netflix")
         },
-        skip=("gowalla", *REDUCED),  # four matrices of items by items are 27 GB there
+        skip=("gowalla",),  # four matrices of items by items are 27 GB there
     ),
     Model(
         "FLVAE",
@@ -463,15 +486,15 @@ MODELS = [
         search_on={
             **{key: {"beta": [0.02]} for key in ("ml-1m", "gowalla")},
             "citeulike-t": {"beta": [0.005]},
-            **{key: {"beta": [0.005, 0.02]} for key in ("ml-small", "citeulike-a")},
+            **{key: {"beta": [0.005, 0.02]} for key in ("ml-small", "citeulike-a", *REDUCED)},
         },
         adapted={
             "ml-small": SMALL,
+            "ml-1m-500-users": SMALL,
             **dict.fromkeys(CITEULIKE, FLVAE_SPARSE),
             "gowalla": GOWALLA | {"learning_rate": 4e-3},
         },
         published={"ml-20m": VASP_SIZES, "netflix": VASP_SIZES},
-        skip=REDUCED,
     ),
     Model(
         "VASP",
@@ -480,18 +503,17 @@ MODELS = [
         search={"lambda_": [5, 16, 50], "beta": [0.005, 0.02]},
         search_on={
             "ml-1m": {"lambda_": [16]},
-            "ml-small": {"lambda_": [5, 16]},
+            **{key: {"lambda_": [5, 16]} for key in ("ml-small", *REDUCED)},
             "citeulike-a": {"lambda_": [5, 16], "beta": [0.005]},
             **{key: {"lambda_": [5], "beta": [0.005]} for key in ("citeulike-t", "gowalla")},
         },
         adapted={
-            "ml-small": {"batch_size": 100},
+            **{key: {"batch_size": 100} for key in ("ml-small", "ml-1m-500-users")},
             **dict.fromkeys(CITEULIKE, VASP_SPARSE),
             # All items times all items do not fit into 24 GB.
             "gowalla": GOWALLA | {"batch_size": 500, "learning_rate": 4e-3, "item_share": 0.5},
         },
         published=dict.fromkeys(("ml-20m", "netflix"), VASP_SIZES | {"lambda_": 0}),
-        skip=REDUCED,
     ),
     Model(
         "ELSA",
@@ -509,7 +531,38 @@ MODELS = [
             "ml-20m": {"n_components": 800, "batch_size": 32, "max_epochs": 10},
         },
     ),
+    # As VASP, of a linear and a deep model. Members have the settings of their own rows, where
+    # several splits differ those of the first.
+    Model(
+        "Hadamard ensemble",
+        HadamardEnsemble([("edlae", EASE(300, dropout=0.33)), ("flvae", FLVAE(**FLVAE_30))]),
+        paper="Vančura & Kordík 2021",
+        adapted={
+            "ml-small": {"edlae__lambda_": 50, "flvae__batch_size": 50, "flvae__beta": 0.02},
+            "ml-1m": {"flvae__beta": 0.02},
+            "ml-1m-500-users": {
+                "edlae__lambda_": 200,
+                "flvae__batch_size": 50,
+                "flvae__beta": 0.02,
+            },
+            "ml-1m-fifth": {"edlae__lambda_": 5000, "flvae__beta": 0.02},
+            **{
+                key: {"edlae__lambda_": lambda_, "flvae__beta": 0.005}
+                | {f"flvae__{name}": value for name, value in FLVAE_SPARSE.items()}
+                for key, lambda_ in (("citeulike-a", 20), ("citeulike-t", 50))
+            },
+            "gowalla": {"edlae__lambda_": 100, "flvae__beta": 0.02, "flvae__learning_rate": 4e-3}
+            | {
+                f"flvae__{name}": GOWALLA[name]
+                for name in ("max_epochs", "batch_size", "callbacks")
+            },
+        },
+        skip=("ml-20m", "netflix", "msd"),
+    ),
 ]
+
+SEEDED_ON = ("ml-1m", "canonical")
+SEEDS = (0, 1, 2)
 
 ABLATED_ON = ("ml-1m", ["1", "2", "3", "4", "5"])
 ABLATIONS = [

@@ -25,7 +25,7 @@ def results(folder, rows):
         for name in TESTED:
             row |= {f"{name}_p": p, f"{name}_below_best": "0.0100" if p else "0.0000"}
         table.append(row)
-    _rows.merge(folder / "accuracy.csv", table, columns, {"ml-20m"})
+    _rows.merge(folder / "accuracy.csv", table, columns)
     return folder
 
 

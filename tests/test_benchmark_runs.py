@@ -304,7 +304,7 @@ def test_data_sets_that_are_named_are_taken(folder):
         ("--datasets ml-1m", "--data must name the folder"),
         ("", "--data must name the folder"),
         ("--datasets ml-1m --data nowhere", "--data nowhere: there is no such folder"),
-        ("--models ease", r"--models ease: settings\.py has Popularity, .*EASE"),
+        ("--models ease", r"--models ease: settings\.py has Random, .*EASE"),
         ("--datasets made --max-epochs 0", "--max-epochs: '0' is not a positive integer"),
         ("--datasets made --threads 0", "--threads: '0' is not a positive integer"),
         ("--datasets made --n-jobs 0", "--n-jobs: '0' is not a positive integer"),
@@ -342,13 +342,23 @@ def test_run_of_nothing_is_an_error_and_writes_nothing(line, tmp_path, command_l
     assert not list(tmp_path.iterdir())
 
 
-def test_table_keeps_what_it_says_of_other_data_sets(tmp_path):
+def test_table_keeps_what_it_says_of_other_data_sets_and_splits(tmp_path):
     path = tmp_path / "table.csv"
-    columns = ["dataset", "split", "model"]
-    rows = [{"dataset": name, "split": "1", "model": "A"} for name in ("ml-1m", "ml-small")]
-    _rows.merge(path, rows, columns, {"ml-1m", "ml-small"})
-    _rows.merge(path, [{"dataset": "ml-1m", "split": "1", "model": "B"}], columns, {"ml-1m"})
-    assert path.read_text().splitlines()[1:] == ["ml-small,1,A", "ml-1m,1,B"]
+    columns = ["dataset", "split", "model", "variant"]
+    rows = [
+        {"dataset": name, "split": "1", "model": "A", "variant": "tuned"}
+        for name in ("ml-1m", "ml-small")
+    ]
+    _rows.merge(path, [*rows, rows[0] | {"split": "2"}], columns)
+    new = [{"dataset": "ml-1m", "split": "1", "model": "B", "variant": "tuned"}]
+    assert _rows.merge(path, new, columns, replace=False) == ["ml-1m 1 A (tuned)"]
+    assert path.read_text().splitlines()[1:] == [
+        *("ml-small,1,A,tuned", "ml-1m,1,A,tuned", "ml-1m,2,A,tuned")
+    ]
+    _rows.merge(path, new, columns)
+    assert path.read_text().splitlines()[1:] == [
+        *("ml-small,1,A,tuned", "ml-1m,2,A,tuned", "ml-1m,1,B,tuned")
+    ]
 
 
 @pytest.mark.parametrize("model", [*settings.MODELS, *settings.ABLATIONS], ids=lambda m: m.name)

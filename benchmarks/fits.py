@@ -1,0 +1,134 @@
+"""Seconds and memory of the fits: ``python benchmarks/fits.py --data FOLDER --runs FOLDER``.
+
+Each model is fitted once more with the settings that ``accuracy.py`` chose, in a process of its own
+and without anything else to do: ``cpu_s`` and ``wall_s`` are those of the fit, ``peak_gib`` is the
+peak of the process above what it held before. Validation users are given to the models that take
+them, as in the benchmark. ``load`` is the load of the machine before the fit, which a quiet run has
+near 0. The first split of a data set is measured. Writes ``results/fits.csv``; rows are not
+measured again, unless they are named by ``--models`` and ``--again``. Under Linux.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import sys
+from pathlib import Path
+
+from _speed import cpu_name, run_worker
+
+HERE = Path(__file__).parent
+DATASETS = ["ml-small", "ml-1m", "citeulike-a", "citeulike-t", "gowalla"]
+COLUMNS = ["dataset", "model", "variant", "settings", "cpu_s", "wall_s", "peak_gib", "threads"]
+COLUMNS += ["load", "cpu", "versions", "date"]
+VARIANTS = ("tuned", "fixed")
+GIB = 2**30
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=os.environ.get("SKLREC_DATA"))
+    parser.add_argument("--runs", type=Path, default=HERE / ".runs", help="kept units")
+    parser.add_argument("--datasets", nargs="+", default=DATASETS)
+    parser.add_argument("--models", nargs="+", help="names in settings.py; all unless told")
+    parser.add_argument("--again", action="store_true", help="measure what is in the table too")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--output", type=Path, default=HERE / "results" / "fits.csv")
+    options = parser.parse_args()
+    if options.data is None or not options.data.is_dir():
+        parser.error("--data must name the folder of the data sets, or SKLREC_DATA be set")
+    rows = {}
+    if options.output.exists():
+        with options.output.open(newline="", encoding="utf-8") as file:
+            rows = {(row["dataset"], row["model"]): row for row in csv.DictReader(file)}
+    failed = []
+    for dataset in options.datasets:
+        place = (dataset, options.data.resolve(), options.runs.resolve(), options.threads)
+        for model in run_worker(sys.executable, Path(__file__), *place, threads=1)["models"]:
+            unwanted = options.models is not None and model not in options.models
+            if unwanted or ((dataset, model) in rows and not options.again):
+                continue
+            load = os.getloadavg()[0]
+            try:
+                measured = run_worker(
+                    sys.executable, Path(__file__), *place, model, threads=options.threads
+                )
+            except RuntimeError as error:
+                failed.append(f"{dataset} {model}: {error}")
+                continue
+            measured |= {"load": f"{load:.1f}", "cpu": cpu_name(), "threads": options.threads}
+            rows[dataset, model] = measured
+            print(f"{dataset} {model}: {measured['cpu_s']} s, {measured['peak_gib']} GiB")
+            write(options.output, list(rows.values()))
+    for failure in failed:
+        print(f"FAILED {failure}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def write(path: Path, rows: list[dict]) -> None:
+    """Write the table, data sets in order."""
+    rows = sorted(rows, key=lambda row: DATASETS.index(row["dataset"]))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def worker(dataset: str, data: str, runs: str, threads: str, name: str = "") -> dict:
+    """Return the models that there are settings of, or what the fit of one takes."""
+    import inspect
+    import time
+
+    import accuracy
+    import settings
+    from _runs import _threads, _versions, load_split, seeded, short_repr, shortened
+    from memory_guards import _status
+
+    from sklrec.datasets import make_interactions
+
+    (where,) = (found for found in settings.DATASETS if found.name == dataset)
+    split = next(iter(where.splits))
+    benchmark = accuracy.Benchmark(settings.MODELS, data=Path(data), runs=Path(runs))
+    chosen = {}
+    for model, variant, _ in benchmark.wanted(where, [split], VARIANTS):
+        found = benchmark.chosen(where, model, variant, split)
+        if found is not None:
+            chosen[model.name] = (model, variant, seeded(found[0], where, split))
+    if not name:
+        return {"models": list(chosen)}
+    model, variant, estimator = chosen[name]
+    parts = load_split(where, split, Path(data))
+    X = parts.ratings if model.ratings else parts.train
+    validation = {}
+    if "X_val" in inspect.signature(estimator.fit).parameters:
+        validation["X_val"] = parts.valid_fold_in + parts.valid_held_out
+        validation["y_val"] = parts.valid_held_out
+    with _threads(int(threads)):
+        # So that code and threads are there.
+        shortened(estimator, 1).fit(make_interactions(200, 100, random_state=0).data)
+        Path("/proc/self/clear_refs").write_text("5")  # the peak from here on
+        before = _status("VmRSS")
+        wall, cpu = time.perf_counter(), time.process_time()
+        estimator.fit(X, **validation)
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    return {
+        **{"dataset": dataset, "model": name, "variant": variant},
+        "settings": short_repr(estimator),
+        "cpu_s": f"{cpu:.2f}",
+        "wall_s": f"{wall:.2f}",
+        "peak_gib": f"{max(_status('VmHWM') - before, 0) / GIB:.3f}",
+        "versions": _versions(),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1 and sys.argv[1] in DATASETS:
+        import warnings
+
+        warnings.simplefilter("ignore")
+        print(json.dumps(worker(*sys.argv[1:])))
+    else:
+        sys.exit(main())
