@@ -25,6 +25,8 @@ LEAST_ITEMS = 5
 FORMS = ["none", "counts", "binary", "tf-idf", "svd"]
 CANONICAL, NEW_ITEMS = "canonical", "new items"
 AUTHORS = ["P=1", "P=10"]
+# A ranking in which items of the fold-in are ranked, and count as found.
+AS_PUBLISHED = "all, fold-in counted"
 TOGETHER = "new items, all splits"
 
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import numpy as np
-from _content import NEW_ITEMS, TOGETHER
+from _content import AS_PUBLISHED, NEW_ITEMS, TOGETHER
 from _table import Table
 
-NEW = "new among new"
+NEW, ALL = "new among new", "all among all"
 RANKINGS = [
     # Heading, ranking, metric.
     ("new among new, Recall@20", NEW, "recall@20"),
     ("NDCG@100", NEW, "ndcg@100"),
     ("old among old, NDCG@100", "old among old", "ndcg@100"),
-    ("all, NDCG@100", "all among all", "ndcg@100"),
+    ("all, NDCG@100", ALL, "ndcg@100"),
     ("new among all, Recall@20", "new among all", "recall@20"),
 ]
 AUTHORS = ("P=1", "P=10")
+CAPTIONS = {
+    ALL: "Share of all items to find; the training items are not ranked.",
+    AS_PUBLISHED: "Share of all items; the training items are ranked too, and count as found.",
+}
 WITHOUT_CONTENT = ("EASE", "Mult-VAE")
 NEIGHBOURS = "Content neighbours"
 
@@ -29,13 +33,17 @@ def content_tables(rows: list[dict], accuracy: list[dict]) -> dict[str, Table]:
         Rows of ``content.csv`` and of ``accuracy.csv``, of which some models without content go
         beside those with content.
     """
+    groups = list(dict.fromkeys(row["group"] for row in rows if row["group"]))
+    sweeps = {f"content, {group}": _sweep(rows, group) for group in groups}
+    rows = [row for row in rows if not row["group"]]
     datasets = list(dict.fromkeys(row["dataset"] for row in rows))
     tables = {f"content, {name}, new items": _new_items(rows, name) for name in datasets}
     tables |= {f"content, {name}, all splits": _all_splits(rows, name) for name in datasets}
     tables |= {f"content, {name}, each split": _each_split(rows, name) for name in datasets}
     tables["content, old items"] = _old_items(rows, accuracy, datasets)
-    tables["content, splits of Li & She"] = _of_authors(rows, datasets)
-    return {name: table for name, table in tables.items() if table.rows}
+    tables["content, splits of Li & She"] = _of_authors(rows, datasets, ALL)
+    tables["content, splits of Li & She, as published"] = _of_authors(rows, datasets, AS_PUBLISHED)
+    return {name: table for name, table in (tables | sweeps).items() if table.rows}
 
 
 def _new_items(rows: list[dict], dataset: str) -> Table:
@@ -109,8 +117,27 @@ def _old_items(rows: list[dict], accuracy: list[dict], datasets: list[str]) -> T
     return _table(["model", *datasets], models, columns, caption)
 
 
-def _of_authors(rows: list[dict], datasets: list[str]) -> Table:
-    found = {(r["model"], r["dataset"], r["split"]): r for r in rows if r["split"] in AUTHORS}
+def _sweep(rows: list[dict], group: str) -> Table:
+    """Return the figures of a model with different values of a parameter."""
+    rows = [row for row in rows if row["group"] == group]
+    found = {(row["model"], row["split"], row["ranking"]): row for row in rows}
+    model, parameter = group.split(", ")
+    names = list(dict.fromkeys(row["model"] for row in rows))
+    header, columns = [f"`{parameter}` of {model}"], []
+    for split in dict.fromkeys(row["split"] for row in rows):
+        wanted = RANKINGS
+        if split in AUTHORS:
+            wanted = [(f"{split}, Recall@{k}", ALL, f"recall@{k}") for k in (50, 300)]
+        for heading, ranking, metric in wanted:
+            header.append(heading)
+            columns.append(_column([found.get((n, split, ranking)) for n in names], metric, False))
+    values = [name.removeprefix(f"{group} ") for name in names]
+    return _table(header, values, columns, f"{rows[0]['dataset']}, all else being the same.")
+
+
+def _of_authors(rows: list[dict], datasets: list[str], ranking: str) -> Table:
+    rows = [row for row in rows if row["split"] in AUTHORS and row["ranking"] == ranking]
+    found = {(row["model"], row["dataset"], row["split"]): row for row in rows}
     models = list(dict.fromkeys(model for model, _, _ in found))
     places = [(d, s) for d in datasets for s in AUTHORS if any(key[1:] == (d, s) for key in found)]
     header, columns = ["model"], []
@@ -118,7 +145,7 @@ def _of_authors(rows: list[dict], datasets: list[str]) -> Table:
         for metric in ("recall@50", "recall@300"):
             header.append(f"{dataset}, {split}, {metric.capitalize()}")
             columns.append(_column([found.get((m, dataset, split)) for m in models], metric, False))
-    caption = "Share of all items to find; the training items are not ranked."
+    caption = CAPTIONS[ranking]
     return _table(header, models, columns, caption)
 
 

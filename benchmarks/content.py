@@ -25,7 +25,7 @@ import numpy as np
 import scipy.sparse as sp
 import settings_content as settings
 from _compare import mean_over_users
-from _content import NEW_ITEMS, TOGETHER, ContentDataset, Task
+from _content import AS_PUBLISHED, NEW_ITEMS, TOGETHER, ContentDataset, Task
 from _runs import (
     SOURCE,
     _interruptions,
@@ -49,7 +49,7 @@ METRICS = ["recall@20", "recall@40", "ndcg@100"]
 OF_AUTHORS = [50, 300]  # recall at these
 CHOOSE_BY = "ndcg@100"
 COLUMNS = [
-    *("dataset", "content", "split", "ranking", "model", "chosen_for", "paper"),
+    *("dataset", "content", "split", "ranking", "model", "group", "chosen_for", "paper"),
     *("settings", "features", "n_candidates", "n_users"),
     *(
         name
@@ -149,7 +149,10 @@ def per_user(model: Any, task: Task, order: np.ndarray) -> dict[str, dict[str, n
     """Return by ranking and metric the values of all users, NaN for those with nothing to find."""
     fold_in, held_out = task.fold_in[:, order], task.held_out[:, order]
     if task.all_targets:
-        return {ALL: recall_over_targets(model, fold_in, held_out)}
+        return {
+            ALL: recall_over_targets(model, fold_in, held_out),
+            AS_PUBLISHED: recall_over_targets(model, fold_in, held_out, count_fold_in=True),
+        }
     if task.new_items is None:
         return {ALL: evaluate(model, fold_in, held_out, METRICS).per_user}
     new = np.flatnonzero(np.isin(order, task.new_items))
@@ -158,15 +161,25 @@ def per_user(model: Any, task: Task, order: np.ndarray) -> dict[str, dict[str, n
 
 
 def recall_over_targets(
-    model: Any, fold_in: sp.csr_array, held_out: sp.csr_array, ks: Sequence[int] = OF_AUTHORS
+    model: Any,
+    fold_in: sp.csr_array,
+    held_out: sp.csr_array,
+    ks: Sequence[int] = OF_AUTHORS,
+    *,
+    count_fold_in: bool = False,
 ) -> dict[str, np.ndarray]:
-    """Return the share of all that is to find among the first k, of each user."""
-    n_targets = np.diff(held_out.indptr)
+    """Return the share of all that is to find among the first k, of each user.
+
+    With `count_fold_in`, items of the fold-in are ranked and count as found, as in the evaluation
+    of Li & She (2017); users are the same.
+    """
+    users = np.flatnonzero(np.diff(held_out.indptr))
+    targets = sp.csr_array(held_out + fold_in) if count_fold_in else held_out
+    n_targets = np.diff(targets.indptr)
     found = {f"recall@{k}": np.full(len(n_targets), np.nan) for k in ks}
-    users = np.flatnonzero(n_targets)
     for rows in np.array_split(users, max(1, len(users) // 500)):
-        ranking = model.predict_ranking(fold_in[rows], k=max(ks))
-        hits = np.take_along_axis(held_out[rows].toarray() > 0, ranking, axis=1)
+        ranking = model.predict_ranking(fold_in[rows], k=max(ks), exclude_seen=not count_fold_in)
+        hits = np.take_along_axis(targets[rows].toarray() > 0, ranking, axis=1)
         hits &= ranking >= 0
         for k in ks:
             found[f"recall@{k}"][rows] = hits[:, :k].sum(axis=1) / n_targets[rows]
@@ -220,6 +233,7 @@ class Benchmark:
             # As written with the defaults of today, which may not be those of the fit.
             "settings": short_repr(unit.estimator),
             "model": model.name,
+            "group": model.group,
             "paper": model.paper,
             "chosen_for": " and ".join(model.chosen_for) if self.place == NEW_ITEMS else "",
             "features": unit.form,
@@ -332,7 +346,7 @@ def merged(path: Path, rows: list[dict]) -> list[dict]:
             (dataset, split, model)
             for dataset in settings.DATASETS
             for split in [*dataset.splits, TOGETHER]
-            for model in settings.MODELS
+            for model in [*settings.MODELS, *settings.SWEEPS]
         )
     }
     last = len(places)
@@ -354,8 +368,8 @@ def main() -> int:
             benchmark = Benchmark(
                 dataset, split, data=options.data, runs=options.runs, threads=options.threads
             )
-            for model in settings.MODELS:
-                if options.models is None or model.name in options.models:
+            for model in [*settings.MODELS, *settings.SWEEPS]:
+                if options.models is None or {model.name, model.group} & set(options.models):
                     try:
                         if not options.collect:
                             benchmark.run(model)
@@ -375,6 +389,7 @@ def parse() -> argparse.Namespace:
     names = [dataset.name for dataset in settings.DATASETS]
     splits = list(dict.fromkeys(s for dataset in settings.DATASETS for s in dataset.splits))
     models = [model.name for model in settings.MODELS]
+    models += dict.fromkeys(model.group for model in settings.SWEEPS)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--data",

@@ -8,7 +8,7 @@ validation users, and settings there are those of the canonical split, or one po
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import _data
@@ -66,17 +66,22 @@ class ContentModel(Model):
         Settings for new items are chosen by the mean NDCG@100 of these.
     on_all_splits : bool
         Whether to fit it on all splits with new items, not on the first one alone.
+    only : tuple of str
+        The only places to fit it at, such as "citeulike-a, new items"; all unless told.
     """
 
     form: str = "none"
     form_on: Mapping[str, str] = field(default_factory=dict)
     chosen_for: tuple[str, ...] = (NEW,)
     on_all_splits: bool = False
+    only: tuple[str, ...] = ()
 
     def at(self, dataset: str, split: str) -> list[Any]:
         """Return the estimators to choose from: one where there is no choice, or none."""
         place = f"{dataset}, {split}"
-        if not {dataset, split, place}.isdisjoint(self.skip):
+        if not {dataset, split, place}.isdisjoint(self.skip) or (
+            self.only and place not in self.only
+        ):
             return []
         grid = {} if split in AUTHORS else self.search
         for name in (dataset, split, place):
@@ -107,6 +112,13 @@ OF_WMF = {
 # Few epochs, which are enough with this rate.
 OF_VAE = {"learning_rate": 3e-3, "max_epochs": 25, "batch_size": 250, "n_annealing_steps": 1_500}
 SIZES: dict = {ML: {"hidden_layer_sizes": (100,), "n_components": 50, "max_epochs": 40}}
+# The weight of the KL term and lambda_v are those of the best compromise of new and other items.
+OF_CVAE = {
+    "lambda_v": 3,
+    "learning_rate": 3e-3,
+    "n_pretraining_epochs": 30,
+    "max_epochs": 50,
+}
 # Item vectors that stay close to the content, and small batches, in which they grow fast.
 STRONG = {
     "lambda_v": 116,
@@ -208,7 +220,7 @@ MODELS = [
     ),
     ContentModel(
         "CVAE",
-        CVAE(learning_rate=3e-3, n_pretraining_epochs=10, max_epochs=15),
+        CVAE(beta=0.5, **OF_CVAE),
         paper="Li & She 2017",
         form="binary",
         skip=(f"{T}, canonical", f"{T}, new items"),
@@ -216,7 +228,7 @@ MODELS = [
     ),
     ContentModel(
         "CVAE, beta 1",  # as published: latent dimensions collapse, and content counts for less
-        CVAE(beta=1, learning_rate=3e-3, n_pretraining_epochs=10, max_epochs=15),
+        CVAE(beta=1, **OF_CVAE),
         paper="Li & She 2017",
         form="binary",
         chosen_for=(OLD,),
@@ -250,7 +262,7 @@ MODELS = [
         paper="Zhu & Chen 2022",
         form="binary",
         adapted={**SIZES, NEW_ITEMS: STRONG, f"{ML}, new items": STRONG | SIZES[ML]},
-        skip=(T, *AUTHORS),
+        skip=(f"{T}, canonical", *AUTHORS),
         on_all_splits=True,
     ),
     ContentModel(
@@ -278,4 +290,34 @@ MODELS = [
     ContentModel(
         "DAVE", DAVE(max_epochs=10), paper="Yi et al. 2021", form="binary", skip=(T, *AUTHORS)
     ),
+]
+
+
+def swept(name: str, parameter: str, values: list, places: tuple[str, ...]) -> list[ContentModel]:
+    """Return a model with each value of a parameter, all else being the same, at some places."""
+    model = next(model for model in MODELS if model.name == name)
+    others = {
+        place: {k: v for k, v in params.items() if k != parameter}
+        for place, params in model.adapted.items()
+    }
+    return [
+        replace(
+            model,
+            name=f"{name}, {parameter} {value}",
+            estimator=clone(model.estimator).set_params(**{parameter: value}),
+            adapted=others,
+            group=f"{name}, {parameter}",
+            only=places,
+            on_all_splits=False,
+        )
+        for value in values
+    ]
+
+
+ON_AUTHORS = (f"{A}, P=1", f"{A}, P=10")
+# As figures 6 and 7 of Li & She (2017), and figure 6 of Zhu & Chen (2022).
+SWEEPS = [
+    *swept("CVAE", "lambda_r", [0.1, 1, 10], ON_AUTHORS),
+    *swept("CVAE", "n_components", [20, 50, 100], ON_AUTHORS),
+    *swept("MDsym-CVAE", "lambda_v", [4, 30, 116, 460], (f"{A}, new items",)),
 ]

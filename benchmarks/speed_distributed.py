@@ -261,19 +261,20 @@ def pieces(size: Size) -> Iterator[tuple[Any, Any]]:
 def cluster(job: str, data: str, size: str, out: str, workers: str, limit: str = "0") -> dict:
     """Do a job with worker processes of one thread each."""
     import dask
-    from distributed import Client, LocalCluster
+    from distributed import Client
+    from distributed.deploy.subprocess import SubprocessCluster
 
     with (
         dask.config.set({"distributed.comm.timeouts.connect": "300s"}),  # on a busy machine
-        LocalCluster(
-            int(workers),
+        SubprocessCluster(  # whose scheduler has a process of its own
+            n_workers=int(workers),
             threads_per_worker=1,
-            processes=True,
-            memory_limit=limit if limit != "0" else 0,
+            worker_kwargs={"memory_limit": limit if limit != "0" else 0},
             dashboard_address=":0",
         ) as local,
         Client(local) as client,
     ):
+        client.wait_for_workers(int(workers))
         before = client.run(warm_up, job)
         found = work(job, Path(data), size, Path(out), client)
         after = client.run(status)
@@ -282,7 +283,7 @@ def cluster(job: str, data: str, size: str, out: str, workers: str, limit: str =
         for name in ("read", "written", "cpu"):
             found[name] = sum(after[key][name] - before[key][name] for key in after)
         found["worker"] = max(each["peak"] for each in after.values())
-        found["scheduler"] = status()["peak"]  # and the client, which are one process here
+        found["scheduler"] = client.run_on_scheduler(status)["peak"]
     return found
 
 

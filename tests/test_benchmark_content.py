@@ -138,6 +138,15 @@ def test_recall_of_the_authors_is_over_all_targets(small, data):
         targets = set(task.held_out[[user]].indices.tolist())
         assert_allclose(short[user], len(targets & set(ranking[user].tolist())) / len(targets))
 
+    # As the paper has it, the training items are ranked and count.
+    ranking = model.predict_ranking(task.fold_in, k=5, exclude_seen=False)
+    arguments = model, task.fold_in, task.held_out
+    short = content.recall_over_targets(*arguments, ks=(5,), count_fold_in=True)["recall@5"]
+    for user in np.flatnonzero(has)[:20]:
+        targets = {*task.held_out[[user]].indices.tolist(), *task.fold_in[[user]].indices.tolist()}
+        assert_allclose(short[user], len(targets & set(ranking[user].tolist())) / len(targets))
+    assert np.isnan(short[~has]).all()
+
 
 def test_settings_are_chosen_without_test_users_and_kept(small, data, tmp_path, monkeypatch):
     models = [
@@ -168,7 +177,7 @@ def test_settings_are_chosen_without_test_users_and_kept(small, data, tmp_path, 
     assert kept == {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*.json")}
 
     chosen = [row for row in rows if row["model"] == "CollectiveEASE"]
-    assert [row["n_candidates"] for row in chosen] == [2, 2, 2, 2, 2, 1]
+    assert [row["n_candidates"] for row in chosen] == [2, 2, 2, 2, 2, 1, 1]
     assert [row["ranking"] for row in chosen[1:5]] == [
         *("new among new", "old among old", "all among all", "new among all")
     ]
@@ -244,7 +253,11 @@ def test_means_over_splits_and_differences_from_neighbours(small, data, tmp_path
     assert len(content.over_splits(rows)) == 7
 
 
-@pytest.mark.parametrize("model", settings_content.MODELS, ids=lambda model: model.name)
+@pytest.mark.parametrize(
+    "model",
+    [*settings_content.MODELS, *settings_content.SWEEPS],
+    ids=lambda model: model.name,
+)
 def test_settings_are_parameters_within_their_constraints(model):
     for dataset in settings_content.DATASETS:
         for split in dataset.splits:
@@ -255,6 +268,20 @@ def test_settings_are_parameters_within_their_constraints(model):
 def test_a_split_that_there_is_not_is_named(small, data):
     with pytest.raises(ValueError, match=r"small has no split 'P=2', only canonical, new items"):
         small.tasks("P=2", data)
+
+
+def test_a_sweep_changes_one_parameter_where_it_is_wanted():
+    of_coupling = [m for m in settings_content.SWEEPS if m.group == "MDsym-CVAE, lambda_v"]
+    other = next(m for m in settings_content.MODELS if m.name == "MDsym-CVAE")
+    (as_usual,) = other.at("citeulike-a", NEW_ITEMS)
+    found = []
+    for model in of_coupling:
+        (estimator,) = model.at("citeulike-a", NEW_ITEMS)
+        assert model.at("citeulike-a", CANONICAL) == model.at("ml-1m", NEW_ITEMS) == []
+        found.append(estimator.lambda_v)
+        params = as_usual.get_params() | {"lambda_v": estimator.lambda_v}
+        assert estimator.get_params() == params
+    assert found == [4, 30, 116, 460]
 
 
 def test_tables_have_the_best_in_bold_and_models_without_content_beside():
@@ -274,12 +301,23 @@ def test_tables_have_the_best_in_bold_and_models_without_content_beside():
     all_three = {"recall@20": 0.4, "recall@40": 0.5, "ndcg@100": 0.3}
     for ranking in ("new among new", "old among old", "all among all", "new among all"):
         rows.append(row("ContentELSA", "a", "new items", ranking, **all_three))
-    rows.append(row("ContentELSA", "a", "P=1", **{"recall@50": 0.1, "recall@300": 0.25}))
+    found = {"recall@50": 0.1, "recall@300": 0.25}
+    rows.append(row("ContentELSA", "a", "P=1", **found))
+    rows.append(
+        row("ContentELSA", "a", "P=1", content.AS_PUBLISHED, **(found | {"recall@50": 0.2}))
+    )
+    sweep = {"group": "CVAE, lambda_r"}
+    for value in (1, 10):
+        rows.append(row(f"CVAE, lambda_r {value}", "a", "P=1", **found) | sweep)
     tables = content_tables(rows, accuracy)
+    swept = tables.pop("content, CVAE, lambda_r")
+    assert swept.header == ["`lambda_r` of CVAE", "P=1, Recall@50", "P=1, Recall@300"]
+    assert swept.rows == [[value, "**.100**", "**.250**"] for value in ("1", "10")]
     assert list(tables) == [
         "content, a, new items",
         "content, old items",
         "content, splits of Li & She",
+        "content, splits of Li & She, as published",
     ]
     assert tables["content, old items"].rows == [
         ["EASE", ".325 ± .010"],
@@ -292,4 +330,6 @@ def test_tables_have_the_best_in_bold_and_models_without_content_beside():
         "a, P=1, Recall@300",
     ]
     assert tables["content, splits of Li & She"].rows == [["ContentELSA", "**.100**", "**.250**"]]
+    as_published = tables["content, splits of Li & She, as published"]
+    assert as_published.rows == [["ContentELSA", "**.200**", "**.250**"]]
     assert content_tables([], accuracy) == {}

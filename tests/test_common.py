@@ -267,6 +267,8 @@ AT_MOST = {
     "n_pretraining_epochs": 1,
     "n_topic_iter": 2,
 }
+# scikit-learn's checks are content with one epoch, where ours compare what several lead to.
+ONE_EPOCH = {"max_epochs": 1, "n_encoder_epochs": 1}
 # Other settings for these checks, of what takes longer than others.
 BRIEF = {
     "CDL": {"batch_size": 16},
@@ -292,6 +294,8 @@ ONCE_A_MODEL = {
     check_cross_validate,
     check_grid_search,
 }
+# A search in two processes, which are slow to start, is done with a model of each base class.
+SEARCHED = {"CVAE", "ContentELSA", "EASE", "ItemKNN", "MultVAE", "WMF"}
 ONCE_A_MODEL_OF_SKLEARN = {
     "check_complex_data",
     "check_do_not_raise_errors_in_init_or_set_params",
@@ -302,15 +306,22 @@ ONCE_A_MODEL_OF_SKLEARN = {
     "check_estimator_sparse_matrix",
     "check_estimator_sparse_tag",
     "check_estimator_tags_renamed",
+    "check_estimators_dtypes",
     "check_estimators_empty_data_messages",
+    "check_estimators_fit_returns_self",
     "check_estimators_nan_inf",
     "check_estimators_unfitted",
+    "check_f_contiguous_array_estimator",
     "check_fit1d",
     "check_fit2d_predict1d",
+    "check_fit_check_is_fitted",
     "check_fit_non_negative",
     "check_fit_score_takes_y",
     "check_get_params_invariance",
+    "check_methods_sample_order_invariance",
+    "check_methods_subset_invariance",
     "check_mixin_order",
+    "check_n_features_in",
     "check_n_features_in_after_fitting",
     "check_no_attributes_set_in_init",
     "check_parameters_default_constructible",
@@ -323,10 +334,10 @@ ONCE_A_MODEL_OF_SKLEARN = {
 }
 
 
-def trained_briefly(estimator):
+def trained_briefly(estimator, at_most=AT_MOST):
     """Return a copy for the checks that ask for no skill."""
     params = estimator.get_params(deep=False)
-    brief = {name: min(most, params[name]) for name, most in AT_MOST.items() if name in params}
+    brief = {name: min(most, params[name]) for name, most in at_most.items() if name in params}
     return clone(estimator).set_params(**brief, **BRIEF.get(type(estimator).__name__, {}))
 
 
@@ -340,9 +351,15 @@ def briefly(estimator, checks):
     return [(estimator if plain(one) in CHECKS_OF_SKILL else brief, one) for one in checks]
 
 
+def searched(estimator, checks):
+    """Leave the search in two processes out where another model has the same base class."""
+    kept = type(estimator).__name__ in SEARCHED
+    return [one for one in checks if kept or plain(one) is not check_grid_search]
+
+
 def checks_of_first(estimator):
     """Return all checks of the first settings of a model, those of a base class without content."""
-    checks = recommender_checks(estimator)
+    checks = searched(estimator, recommender_checks(estimator))
     return briefly(
         estimator, [one for one in checks if one is plain(one) or plain(one) not in ONCE_A_MODEL]
     )
@@ -355,7 +372,7 @@ def checks_of_regime(estimator):
 
 
 def checks_of_sklearn(estimator):
-    return list(estimator_checks_generator(trained_briefly(estimator)))
+    return list(estimator_checks_generator(trained_briefly(estimator, AT_MOST | ONE_EPOCH)))
 
 
 def checks_of_sklearn_for_regime(estimator):

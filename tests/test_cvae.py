@@ -397,14 +397,15 @@ def test_features_of_another_width_are_an_error_for_new_items_and_warm_starts(X,
         fitted.set_params(max_epochs=9).fit(X, item_features=F[:, :11])
 
 
-@pytest.mark.slow
 def test_short_titles_keep_latent_dimensions_active(data_folder):
     with np.load(data_folder / "citeulike-a-titles.npz", allow_pickle=False) as packed:
         parts = [packed[f"title_bow_{name}"] for name in ("data", "indices", "indptr", "shape")]
-    F = sp.csr_array(tuple(parts[:3]), shape=tuple(parts[3]))
+    F = sp.csr_array(tuple(parts[:3]), shape=tuple(parts[3]))[:1000]
+    F = F[:, np.flatnonzero(F.sum(axis=0))]
     X = sp.csr_array((np.random.default_rng(0).random((100, F.shape[0])) < 0.003) * 1.0)
-    fitted = CVAE(n_pretraining_epochs=5, max_epochs=1, random_state=0).fit(X, item_features=F)
-    assert fitted.net_.history[-1, "active_dimensions"] >= 25
+    brief = {"n_pretraining_epochs": 10, "max_epochs": 1, "batch_size": 64, "learning_rate": 1e-2}
+    fitted = CVAE(**brief, random_state=0).fit(X, item_features=F)
+    assert fitted.net_.history[-1, "active_dimensions"] >= 25  # none with beta=1
 
 
 def test_sparse_content_is_never_made_dense(X, F, monkeypatch):

@@ -77,6 +77,12 @@ def X():
     return make_interactions(150, 60, random_state=0).data
 
 
+@pytest.fixture(scope="module")
+def few():
+    """Return users for every model, in three batches of which the last one is smaller."""
+    return make_interactions(70, 20, random_state=0).data
+
+
 class PressCtrlC(Callback):
     """A skorch callback that presses Ctrl-C in an epoch."""
 
@@ -177,11 +183,11 @@ def test_device_changed_between_fits_moves_the_network_and_the_optimizer_goes_on
 
 
 @every_model
-def test_training_in_parts_is_training_at_once(model, X):
-    whole = small(model).fit(X)
-    parts = small(model, warm_start=True).set_params(max_epochs=1).fit(X)
-    parts = pickle.loads(pickle.dumps(parts)).set_params(max_epochs=3).fit(X)
-    assert_array_equal(parts.decision_function(X), whole.decision_function(X))
+def test_training_in_parts_is_training_at_once(model, few):
+    whole = small(model).fit(few)
+    parts = small(model, warm_start=True).set_params(max_epochs=1).fit(few)
+    parts = pickle.loads(pickle.dumps(parts)).set_params(max_epochs=3).fit(few)
+    assert_array_equal(parts.decision_function(few), whole.decision_function(few))
 
 
 @pytest.mark.parametrize(
@@ -253,9 +259,9 @@ def test_validation_users_that_are_no_interactions_are_refused_by_name(X):
 
 
 @every_model
-def test_fits_in_threads_are_what_they_are_alone(model, X):
+def test_fits_in_threads_are_what_they_are_alone(model, few):
     def scores(seed):
-        return small(model).set_params(random_state=seed).fit(X).decision_function(X)
+        return small(model).set_params(random_state=seed).fit(few).decision_function(few)
 
     alone = [scores(seed) for seed in range(3)]
     before = torch.random.get_rng_state()
@@ -266,13 +272,13 @@ def test_fits_in_threads_are_what_they_are_alone(model, X):
 
 
 @every_model
-def test_computation_is_in_float32_whatever_the_default(model, X):
-    expected = small(model).fit(X).decision_function(X)
+def test_computation_is_in_float32_whatever_the_default(model, few):
+    expected = small(model).fit(few).decision_function(few)
     torch.set_default_dtype(torch.float64)
     try:
-        found = small(model).fit(X)
-        assert_array_equal(found.decision_function(X), expected)
-        assert_array_equal(pickle.loads(pickle.dumps(found)).decision_function(X), expected)
+        found = small(model).fit(few)
+        assert_array_equal(found.decision_function(few), expected)
+        assert_array_equal(pickle.loads(pickle.dumps(found)).decision_function(few), expected)
     finally:
         torch.set_default_dtype(torch.float32)
     weights = found.net_.module_.state_dict().values()
@@ -290,8 +296,8 @@ def test_computation_is_in_float32_whatever_the_default(model, X):
     ],
     ids=lambda c: type(c).__name__,
 )
-def test_callbacks_of_skorch_work_with_every_model(model, callback, X):
-    model = small(model, callbacks=[("mine", callback)]).fit(X)
+def test_callbacks_of_skorch_work_with_every_model(model, callback, few):
+    model = small(model, callbacks=[("mine", callback)]).fit(few)
     assert model.n_iter_ == 3
 
 
@@ -487,17 +493,17 @@ def test_pickle_is_hardly_larger_than_the_weights(X):
 
 @every_model
 @pytest.mark.parametrize("warm_start", [True, False])
-def test_a_pickle_between_two_trainings_changes_nothing(model, warm_start, X):
-    model = small(model, warm_start=warm_start).fit(X)
+def test_a_pickle_between_two_trainings_changes_nothing(model, warm_start, few):
+    model = small(model, warm_start=warm_start).fit(few)
     copy = pickle.loads(pickle.dumps(model))
     for either in (model, copy):
-        either.partial_fit(X)
-    assert_array_equal(copy.decision_function(X), model.decision_function(X))
+        either.partial_fit(few)
+    assert_array_equal(copy.decision_function(few), model.decision_function(few))
     copy = pickle.loads(pickle.dumps(copy))
     rate = model.learning_rate / 2
     for either in (model, copy):
-        either.set_params(learning_rate=rate).partial_fit(X)
-    assert_array_equal(copy.decision_function(X), model.decision_function(X))
+        either.set_params(learning_rate=rate).partial_fit(few)
+    assert_array_equal(copy.decision_function(few), model.decision_function(few))
 
 
 def test_only_what_will_be_trained_on_keeps_the_state_of_the_optimizer(X):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -71,8 +72,30 @@ def seeded(estimator: BaseEstimator) -> BaseEstimator:
 
 
 def fitted(estimator: BaseEstimator) -> tuple[Any, sp.csr_array]:
+    """Return a model and what it was fitted on."""
     X = planted_groups(tags_of(estimator))
     return seeded(estimator).fit(X), X
+
+
+def kept_for_the_last(function: Callable) -> Callable:
+    """Decorate a function of an estimator: called again for the same one, it has the same result.
+
+    Most checks of an estimator begin with a model fitted on the same X. Those that change neither
+    share one, and only the last one is kept.
+    """
+    last: tuple[Any, Any] = (None, None)
+
+    @wraps(function)
+    def kept(estimator: BaseEstimator) -> Any:
+        nonlocal last
+        if last[0] is not estimator:
+            last = estimator, function(estimator)
+        return last[1]
+
+    return kept
+
+
+fitted_once = kept_for_the_last(fitted)
 
 
 def with_reversed_rows(X: sp.csr_array) -> sp.csr_array:

@@ -18,7 +18,14 @@ from sklearn.utils import check_array
 from ..metrics import RankingScorer
 from ..model_selection import StrongGeneralizationSplit
 from ..pipeline import ItemFeatures
-from ._check_data import assert_raises, planted_groups, seeded, tags_of
+from ._check_data import (
+    assert_raises,
+    fitted_once,
+    kept_for_the_last,
+    planted_groups,
+    seeded,
+    tags_of,
+)
 
 # Kinds of items of the planted features, each with two words of its own. They agree with the groups
 # of planted_groups, of which there are three, and the colours of the checkerboard.
@@ -72,6 +79,7 @@ def with_item_features(
     return check_with_features
 
 
+@kept_for_the_last
 def reading_content(estimator: BaseEstimator) -> BaseEstimator:
     """Return an unfitted copy whose ``fit(X)`` reads planted features of the items with users."""
     params = seeded(estimator).get_params(deep=False)
@@ -113,13 +121,19 @@ def _blank(model: Any) -> Any:
     return subclass.__new__(subclass)
 
 
+@kept_for_the_last
+def _fitted_on_old_items(estimator: BaseEstimator) -> tuple[Any, sp.csr_array]:
+    X = planted_groups(tags_of(estimator))
+    F = planted_features(X.shape[1])
+    return seeded(estimator).fit(X, item_features=F), X
+
+
 def _fitted_on_content(
     estimator: BaseEstimator, n_new: int = 0
 ) -> tuple[Any, sp.csr_array, sp.csr_array]:
     """Return a model, interactions of all items, and features of the old and `n_new` new items."""
-    X = planted_groups(tags_of(estimator))
+    model, X = _fitted_on_old_items(estimator)
     F = planted_features(X.shape[1] + n_new)
-    model = seeded(estimator).fit(X, item_features=F[: X.shape[1]])
     wide = sp.csr_array((X.data, X.indices, X.indptr), shape=(X.shape[0], F.shape[0]))
     return model, wide, F
 
@@ -268,9 +282,8 @@ def check_bad_item_features_are_refused(estimator: BaseEstimator) -> None:
 
 def check_new_items_need_item_features(estimator: BaseEstimator) -> None:
     """Check that ``with_items`` of a model without features, or unfitted, raises a ValueError."""
-    X = planted_groups(tags_of(estimator))
+    model, X = fitted_once(estimator)
     F = planted_features(X.shape[1])
     assert_raises(ValueError, seeded(estimator).with_items, F)  # a NotFittedError is a ValueError
-    model = seeded(estimator).fit(X)
     assert model.n_item_features_ == 0
     assert_raises(ValueError, model.with_items, F)

@@ -36,6 +36,7 @@ from ._check_data import (
     by_popularity,
     change_parameters,
     fitted,
+    fitted_once,
     planted_groups,
     seeded,
     tags_of,
@@ -165,7 +166,7 @@ def _checks_of_any_recommender(estimator: BaseEstimator) -> Iterator[Callable]:
 
 def check_never_ranks_what_was_seen(estimator: BaseEstimator) -> None:
     """Check that no item of a user's row is in the user's ranking."""
-    model, X = fitted(estimator)
+    model, X = fitted_once(estimator)
     ranking = model.predict_ranking(X, k=5)
     users = np.repeat(np.arange(X.shape[0]), 5)
     seen = X.toarray()[users, ranking.ravel()] > 0
@@ -175,7 +176,7 @@ def check_never_ranks_what_was_seen(estimator: BaseEstimator) -> None:
 
 def check_ends_with_minus_one(estimator: BaseEstimator) -> None:
     """Check that the ranking ends with -1 if there are fewer than k items to rank."""
-    model, X = fitted(estimator)
+    model, X = fitted_once(estimator)
     n_items = X.shape[1]
     ranking = model.predict_ranking(X, k=n_items + 3)
     assert ranking.shape == (X.shape[0], n_items + 3)
@@ -185,7 +186,7 @@ def check_ends_with_minus_one(estimator: BaseEstimator) -> None:
 
 def check_ranking_follows_the_scores(estimator: BaseEstimator) -> None:
     """Check that items are ranked by their scores, and items with equal scores by index."""
-    model, X = fitted(estimator)
+    model, X = fitted_once(estimator)
     scores = model.decision_function(X)
     assert isinstance(scores, np.ndarray)
     assert scores.shape == X.shape
@@ -197,7 +198,7 @@ def check_ranking_follows_the_scores(estimator: BaseEstimator) -> None:
 
 def check_candidates(estimator: BaseEstimator) -> None:
     """Check that candidates alone are ranked, without excluded items, and scores are returned."""
-    model, X = fitted(estimator)
+    model, X = fitted_once(estimator)
     n_users, n_items = X.shape
     shuffled = np.random.default_rng(0).permutation(n_items)
     items, exclude = shuffled[:12], shuffled[10:15]
@@ -246,7 +247,7 @@ def check_checkerboard(estimator: BaseEstimator) -> None:
 
 def check_pickle_and_joblib_round_trip(estimator: BaseEstimator) -> None:
     """Check that scores are the same after pickling a model and after dumping it with joblib."""
-    model, X = fitted(estimator)
+    model, X = fitted_once(estimator)
     scores = model.decision_function(X)
     assert_array_equal(pickle.loads(pickle.dumps(model)).decision_function(X), scores)
     file = io.BytesIO()
@@ -255,7 +256,7 @@ def check_pickle_and_joblib_round_trip(estimator: BaseEstimator) -> None:
 
 
 def check_pickle_holds_no_users(estimator: BaseEstimator) -> None:
-    """Check that the size of a pickle does not grow with the number of users."""
+    """Check that a pickle grows by less than a byte for each user that is added."""
     X = planted_groups(tags_of(estimator))
     n_bytes = []
     for users in (X, sp.vstack([X] * 5, format="csr")):
@@ -263,12 +264,13 @@ def check_pickle_holds_no_users(estimator: BaseEstimator) -> None:
         model.__dict__.pop("loss_curve_", None)  # its length depends on the number of iterations
         n_bytes.append(len(pickle.dumps(model)))
     few, many = n_bytes
-    assert many < 1.1 * few, f"{few} bytes for {X.shape[0]} users, {many} for 5 times as many"
+    n_added = 4 * X.shape[0]
+    assert many < few + n_added, f"{few} bytes for {X.shape[0]} users, {many} for 5 times as many"
 
 
 def check_input_types_agree(estimator: BaseEstimator) -> None:
     """Check that dense, all sparse formats, unsorted indices and DataFrames score the same."""
-    model, X = fitted(estimator)
+    model, X = fitted_once(estimator)
     scores = model.decision_function(X)
     unseen = np.argwhere(X.toarray() == 0)[0]
     stored_zero = sp.csr_array(sp.coo_array(
@@ -296,7 +298,7 @@ def check_input_types_agree(estimator: BaseEstimator) -> None:
 
 def check_precision_follows_X(estimator: BaseEstimator) -> None:
     """Check that float32 scores like float64, and that integers and booleans become float32."""
-    model, X = fitted(estimator)
+    model, X = fitted_once(estimator)
     scores = model.decision_function(X)
     assert scores.dtype in (np.float64, np.float32)
     narrow = seeded(estimator).fit(X.astype(np.float32)).decision_function(X.astype(np.float32))
@@ -313,7 +315,7 @@ def check_precision_follows_X(estimator: BaseEstimator) -> None:
 
 def check_score_is_independent_of_the_batch(estimator: BaseEstimator) -> None:
     """Check that a user's scores and ranking do not depend on the other users or their order."""
-    model, X = fitted(estimator)
+    model, X = fitted_once(estimator)
     scores = model.decision_function(X)
     alone = np.vstack([model.decision_function(X[[user]]) for user in range(10)])
     size = np.abs(scores).max()  # float32 has seven digits
@@ -410,7 +412,7 @@ def check_one_user(estimator: BaseEstimator) -> None:
 
 def check_bad_input_is_refused(estimator: BaseEstimator) -> None:
     """Check that X with NaN, infinite or negative values or a wrong shape raises a ValueError."""
-    model, X = fitted(estimator)
+    model, X = fitted_once(estimator)
     dense = X.toarray()
     for value in (np.nan, np.inf, -1.0):
         bad = dense.copy()
@@ -430,13 +432,13 @@ def check_bad_input_is_refused(estimator: BaseEstimator) -> None:
 
 def check_score_is_the_scorer(estimator: BaseEstimator) -> None:
     """Check that ``score`` is the default RankingScorer."""
-    model, X = fitted(estimator)
+    model, X = fitted_once(estimator)
     assert model.score(X) == RankingScorer()(model, X)
 
 
 def check_pipeline(estimator: BaseEstimator) -> None:
     """Check that a pipeline with an identity step has the same rankings and scores."""
-    model, X = fitted(estimator)
+    model, X = fitted_once(estimator)
     step = FunctionTransformer(accept_sparse=True, check_inverse=False)
     pipeline = make_pipeline(step, seeded(estimator)).fit(X)
     assert_array_equal(pipeline.predict_ranking(X, k=4), model.predict_ranking(X, k=4))
@@ -482,7 +484,7 @@ def check_similar_items(estimator: BaseEstimator) -> None:
 
     Items without users have the most popular items as similar ones. An invalid index is an error.
     """
-    model, X = fitted(estimator)
+    model, X = fitted_once(estimator)
     n_items = X.shape[1]
     if isinstance(model, BaseRecommender):
         without = X.toarray()
@@ -500,7 +502,7 @@ def check_similar_items(estimator: BaseEstimator) -> None:
 
 def check_explain(estimator: BaseEstimator) -> None:
     """Check that contributions add up to the score, except for a constant of each item."""
-    model, X = fitted(estimator)
+    model, X = fitted_once(estimator)
     scores = model.decision_function(X)
     n_items = X.shape[1]
     for item in (0, n_items - 1):
@@ -518,7 +520,8 @@ def check_explain(estimator: BaseEstimator) -> None:
 def _ids_of(pairs: list[tuple[BaseEstimator, Callable]]) -> list[str]:
     """Return names of pairs of an estimator, with its parameters, and a check."""
     # An estimator is named once, for all its checks: its repr takes some ms.
-    names = {id(estimator): repr(estimator) for estimator, _ in pairs}
+    estimators = {id(estimator): estimator for estimator, _ in pairs}
+    names = {key: repr(estimator) for key, estimator in estimators.items()}
     return [
         f"{names[id(estimator)]}-{_name_of(check)}".replace("\n", "").replace(" ", "")
         for estimator, check in pairs
