@@ -41,7 +41,7 @@ EVERY_MODEL = [
 
 @pytest.fixture(scope="module")
 def X():
-    return make_interactions(150, 60, random_state=0).data
+    return make_interactions(60, 40, random_state=0).data
 
 
 def parts_of(model):
