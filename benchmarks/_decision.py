@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from _plot import digest
+from _plot import best_of_panel, digest
 
 SIZES = ((0.3, 12), (1, 35), (3, 80), (float("inf"), 170))  # at most so many GiB, area
 NAMES = {0.3: "up to .3 GiB", 1: "to 1", 3: "to 3", float("inf"): "more"}
@@ -49,7 +49,7 @@ def draw_choices(choices: Choices, path: Path) -> None:
     axes = figure.subplots(len(choices), 1, squeeze=False)[:, 0]
     for ax, (dataset, found) in zip(axes, choices.items(), strict=True):
         best = front(found)
-        shown = [c for c in found if c.mean > 0.6 * max(c.mean for c in found)]
+        shown = best_of_panel(found)
         for choice in shown:
             known = choice.memory is not None
             color = "black" if choice in best else "0.55"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 METRIC = "ndcg@100"
+SHOWN = 0.6  # of the best; what is below is in the tables alone
 
 
 class Point(NamedTuple):
@@ -32,18 +33,25 @@ def is_current(panels: Panels, path: Path) -> bool:
     return path.exists() and digest(panels) in path.read_text(encoding="utf-8")
 
 
+def best_of_panel(points: list) -> list:
+    """Leave out what would leave the others no room."""
+    least = SHOWN * max(point.mean for point in points)
+    return [point for point in points if point.mean >= least]
+
+
 def draw(panels: Panels, path: Path) -> None:
     """Draw a panel for each data set, the models in rows, the best on top."""
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    n_rows = [len(points) + 1.5 for points in panels.values()]
+    shown = {title: best_of_panel(points) for title, points in panels.items()}
+    n_rows = [len(points) + 1.5 for points in shown.values()]
     figure = Figure(figsize=(7, 0.25 * sum(n_rows) + 1), layout="constrained")
     figure.get_layout_engine().set(h_pad=0.12)  # a panel's title is nearer to it than to the last
     FigureCanvasSVG(figure)
     axes = figure.subplots(len(panels), 1, height_ratios=n_rows, squeeze=False)[:, 0]
-    for ax, (title, points) in zip(axes, panels.items(), strict=True):
+    for ax, (title, points) in zip(axes, shown.items(), strict=True):
         ordered = sorted(points, key=lambda point: point.mean)
         places = range(len(ordered))
         ax.errorbar(

@@ -16,7 +16,22 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from _compare import holm
+from _cells import (
+    LEVEL,
+    best_of,
+    caption_of,
+    corrected_p,
+    figure_cell,
+    label_of,
+    marked_cell,
+    minus,
+    p_cell,
+    short,
+    signed,
+    tells_beyond,
+    title_of,
+    users_of,
+)
 from _content_tables import content_tables
 from _decision import Choice, Choices, draw_choices
 from _metrics import BEYOND, METRICS, TESTED
@@ -38,7 +53,6 @@ TABLE = re.compile(r"(<!-- accuracy: ([^>]+) -->\n).*?(<!-- end -->)", flags=re.
 VALUE = re.compile(r"(<!-- value: ([^>]+) -->)[^<]*(<!-- end -->)")
 MARKER = re.compile(r"<!--\s*(?:accuracy|value|end)\b")
 
-LEVEL = 0.05
 STUDY = ["LFM", "EASE", "Mult-VAE", "RecVAE", "HVampVAE"]  # rows of table 1 of Peng et al.
 
 
@@ -73,6 +87,7 @@ class Report:
             *(read(results / f"{name}.csv") for name in ("seeds", "activity", "sampled")),
             self.fits,
             self.accuracy,
+            self.published,
         )
 
     def names(self) -> list[str]:
@@ -85,7 +100,10 @@ class Report:
             **{name: self.of(name) for name in tables},
             "study of small data": self._pooled(),
             "published": self._known(shown),
-            **{f"beyond accuracy, {name}": [*filter(_beyond, self.of(name))] for name in tables},
+            **{
+                f"beyond accuracy, {name}": [*filter(tells_beyond, self.of(name))]
+                for name in tables
+            },
             **{f"ablation, {r['group']}": [r] for r in self.ablations if not r["split"].isdigit()},
             "settings": shown,
         }
@@ -137,9 +155,10 @@ class Report:
         for dataset, rows in self._shown().items():
             for model, row in rows.items():
                 fit = measured.get((dataset, model), {})
-                seconds = float(fit.get("cpu_s", row["fit_s"]))
+                if not (seconds := fit.get("cpu_s", row["fit_s"])):
+                    continue
                 memory = float(fit["peak_gib"]) if fit else None
-                choice = Choice(model, float(row[METRIC]), seconds, memory)
+                choice = Choice(model, float(row[METRIC]), float(seconds), memory)
                 choices.setdefault(dataset, []).append(choice)
         return choices
 
@@ -164,7 +183,7 @@ class Report:
                 known = self._published(dataset, row["model"]).get(METRIC)
                 published = float(known["value"]) if known else None
                 mean, error = float(row[METRIC]), float(row[f"{METRIC}_se"])
-                point = Point(_label(row), mean, error, published)
+                point = Point(label_of(row), mean, error, published)
                 panels.setdefault(f"{dataset}, {row['split']}", []).append(point)
         return panels
 
@@ -190,7 +209,8 @@ class Report:
         for model in models:
             found = {dataset: rows.get(model) for dataset, rows in shown.items()}
             cells = [
-                _cell(row, METRIC, best, dataset) if row else "" for dataset, row in found.items()
+                marked_cell(row, METRIC, best, dataset) if row else ""
+                for dataset, row in found.items()
             ]
             lines.append([model, *cells, found["ml-1m"]["fit_s"] if found.get("ml-1m") else ""])
         return Table(["model", *shown, "seconds on ml-1m"], lines, "")
@@ -199,24 +219,24 @@ class Report:
         """Return models beside the best of them and beside what was published."""
         if sort:
             rows = sorted(rows, key=lambda row: -float(row["ndcg@100"]))
-        best = _best_of(rows)
-        corrected = {metric: _corrected(rows, metric) for metric in TESTED}
+        best = best_of(rows)
+        corrected = {metric: corrected_p(rows, metric) for metric in TESTED}
         known = {row["model"]: self._published(row["dataset"], row["model"]) for row in rows}
         beside = any(known.values())
         lines, sources = [], {}
         for i, row in enumerate(rows):
-            line = [_label(row)]
+            line = [label_of(row)]
             for metric in TESTED:
                 p = corrected[metric][i]
-                line.append(_cell(row, metric, best) + (" \\*" if p < LEVEL else ""))
+                line.append(marked_cell(row, metric, best) + (" \\*" if p < LEVEL else ""))
             p = corrected["ndcg@100"][i]
-            line += [_minus(row["ndcg@100_below_best"]), "" if np.isnan(p) else _p(p)]
+            line += [minus(row["ndcg@100_below_best"]), "" if np.isnan(p) else p_cell(p)]
             if beside:
                 line += self._beside(row, known[row["model"]], sources)
             lines.append(line)
-        header = ["model", *map(_title, TESTED), "to the best", "p"]
+        header = ["model", *map(title_of, TESTED), "to the best", "p"]
         header += ["published NDCG@100", "ours less published"] if beside else []
-        return Table(header, lines, _caption(rows, sources))
+        return Table(header, lines, caption_of(rows, sources))
 
     def _beside(self, row: dict, known: dict[str, dict], sources: dict[str, str]) -> list[str]:
         if "ndcg@100" not in known:
@@ -227,7 +247,7 @@ class Report:
             f"{entry['source']}; {entry['note']}".rstrip("; "), f"({number})"
         )
         difference = float(row["ndcg@100"]) - float(entry["value"])
-        return [f"{_short(entry['value'])} {label}", _signed(difference)]
+        return [f"{short(entry['value'])} {label}", signed(difference)]
 
     def _known(self, rows: list[dict]) -> list[dict]:
         return [row for row in rows if self._published(row["dataset"], row["model"])]
@@ -240,8 +260,8 @@ class Report:
                 for metric, entry in self._published(dataset, model).items():
                     difference = float(row[metric]) - float(entry["value"])
                     source = f"{entry['source']}; {entry['note']}".rstrip("; ")
-                    cells = [_short(entry["value"]), _figure(row, metric), _signed(difference)]
-                    lines.append([dataset, model, _title(metric), *cells, source])
+                    cells = [short(entry["value"]), figure_cell(row, metric), signed(difference)]
+                    lines.append([dataset, model, title_of(metric), *cells, source])
         header = ["data set", "model", "metric", "published", "ours", "difference", "source"]
         return Table(header, lines, "")
 
@@ -260,18 +280,18 @@ class Report:
         lines = []
         for model in STUDY:
             known = self._published("ml-small", model)
-            figures = [_short(known[m]["value"]) for m in METRICS]
+            figures = [short(known[m]["value"]) for m in METRICS]
             lines.append([model, "*published*", *(f"*{figure}*" for figure in figures)])
             for row in (row for row in self._pooled() if row["model"] == model):
-                lines.append([_label(row), "ours", *(_figure(row, m) for m in METRICS)])
-        caption = _users(self._pooled()[0]) + " What is published has no errors."
-        return Table(["model", "", *map(_title, METRICS)], lines, caption)
+                lines.append([label_of(row), "ours", *(figure_cell(row, m) for m in METRICS)])
+        caption = users_of(self._pooled()[0]) + " What is published has no errors."
+        return Table(["model", "", *map(title_of, METRICS)], lines, caption)
 
     def _beyond(self, rows: list[dict]) -> Table:
         """Return what the lists of ten hold, whether they are right or not."""
-        rows = sorted(filter(_beyond, rows), key=lambda row: -float(row[METRIC]))
+        rows = sorted(filter(tells_beyond, rows), key=lambda row: -float(row[METRIC]))
         lines = [
-            [_label(row), _figure(row, METRIC), *(f"{float(row[m]):.3f}" for m in BEYOND)]
+            [label_of(row), figure_cell(row, METRIC), *(f"{float(row[m]):.3f}" for m in BEYOND)]
             for row in rows
         ]
         caption = (
@@ -281,14 +301,14 @@ class Report:
             "item, in bits. Popularity: mean of that share. Diversity: 1 less the mean cosine of "
             "two items of a list, by the training users who have them."
         )
-        return Table(["model", _title(METRIC), *BEYOND.values()], lines, caption)
+        return Table(["model", title_of(METRIC), *BEYOND.values()], lines, caption)
 
     def _settings(self) -> Table:
         """Return the settings of each model on each data set."""
         rows = [row for row in self.accuracy if not row["split"].isdigit()]
         lines = [
             [
-                *(row["dataset"], row["split"], _label(row), row["paper"]),
+                *(row["dataset"], row["split"], label_of(row), row["paper"]),
                 *(f"`{row['settings']}`", str(self._n_candidates(row)), row["fit_s"]),
             ]
             for row in rows
@@ -306,83 +326,6 @@ class Report:
         split = row["split"].partition(" ")[0]
         what = {name: row[name] for name in ("dataset", "model", "variant")} | {"split": split}
         return sum(what.items() <= candidate.items() for candidate in self.candidates) or 1
-
-
-def _best_of(rows: list[dict]) -> dict[str, dict]:
-    """Return the best row of each metric; it alone has no p-value."""
-    return {metric: next(row for row in rows if not row[f"{metric}_p"]) for metric in TESTED}
-
-
-def _corrected(rows: list[dict], metric: str) -> np.ndarray:
-    """Return the corrected p-value of each row, NaN for the best."""
-    pvalues = np.array([float(row[f"{metric}_p"] or "nan") for row in rows])
-    others = ~np.isnan(pvalues)
-    pvalues[others] = holm(pvalues[others])
-    return pvalues
-
-
-def _beyond(row: dict) -> bool:
-    """Return whether a row tells of the lists, beyond their accuracy."""
-    return all(row.get(metric) for metric in BEYOND)
-
-
-def _caption(rows: list[dict], sources: dict[str, str]) -> str:
-    n_tests = sum(row["ndcg@100_p"] not in ("", "nan") for row in rows)
-    lines = [
-        _users(rows[0]),
-        f"p: paired t test of the users' NDCG@100 against the best model, corrected for the "
-        f"{n_tests} comparisons of the column by the method of Holm (1979).",
-        f"\\* marks what is below the best of its column with such a p under {_short(str(LEVEL))}.",
-    ]
-    if n_tests < len(rows) - 1:
-        lines.append("Rows without p were run apart from the best.")
-    if sources:
-        named = "; ".join(f"{label} {source}" for source, label in sources.items())
-        lines.append(f"Published: {named.rstrip('.')}.")
-    return " ".join(lines)
-
-
-def _users(row: dict) -> str:
-    n_users = f"{int(row['n_users']):,} test users"
-    first, several, last = row["split"].partition(" to ")
-    if not several:
-        return f"{n_users}, mean ± standard error over users."
-    return (
-        f"{n_users} in {int(last) - int(first) + 1} splits, mean ± standard error over users: one "
-        "in several splits counts as one observation."
-    )
-
-
-def _figure(row: dict, metric: str, mark: str = "") -> str:
-    return f"{mark}{_short(row[metric])}{mark} ± {_short(row[f'{metric}_se'])}"
-
-
-def _cell(row: dict, metric: str, best: dict[str, dict], column: str | None = None) -> str:
-    return _figure(row, metric, "**" if best[column or metric] is row else "")
-
-
-def _label(row: dict) -> str:
-    return row["model"] + (", published settings" if row["variant"] == "published" else "")
-
-
-def _title(metric: str) -> str:
-    return metric.replace("ndcg", "NDCG").replace("recall", "Recall")
-
-
-def _short(number: str) -> str:
-    return re.sub(r"^(-?)0\.", r"\1.", number)
-
-
-def _minus(number: str) -> str:
-    return "" if float(number) == 0 else f"-{_short(number)}"
-
-
-def _signed(difference: float) -> str:
-    return f"{difference:+.3f}".replace("0.", ".", 1)
-
-
-def _p(p: float) -> str:
-    return "< .001" if p < 0.001 else _short(f"{p:.3f}")
 
 
 def filled(text: str, report: Report) -> str:
@@ -438,14 +381,15 @@ def main() -> int:
     old = {path: path.read_text(encoding="utf-8") for path in pages}
     new = {path: filled(text, report) for path, text in old.items()}  # before any is written
     differing = [path for path in pages if new[path] != old[path]]
-    drawings = [(figure, report.panels(), draw), (decision, report.choices(), draw_choices)]
-    redraw = [
-        (path, shown, drawer)
-        for path, shown, drawer in drawings
-        if path is not None and not is_current(shown, path)
-    ]
-    for path, shown, drawer in [] if options.check else redraw:
-        drawer(shown, path)
+    redraw = []
+    for path, shown, drawer in (
+        (figure, report.panels, draw),
+        (decision, report.choices, draw_choices),
+    ):
+        if path is not None and not is_current(shown(), path):
+            redraw.append(path)
+            if not options.check:
+                drawer(shown(), path)
     if options.html:
         options.html.parent.mkdir(parents=True, exist_ok=True)
         options.html.write_text(html, encoding="utf-8")
@@ -453,7 +397,7 @@ def main() -> int:
         for path in differing:
             path.write_text(new[path], encoding="utf-8")
         return 0
-    differing += [path for path, _, _ in redraw]
+    differing += redraw
     for path in differing:
         print(f"{path} is not what the results say: run python benchmarks/report.py")
     return 1 if differing else 0
