@@ -20,7 +20,7 @@ from sklrec.base import (
 from sklrec.dummy import PopularityRecommender, RandomRecommender
 from sklrec.factorization import LFM
 from sklrec.linear import EASE
-from sklrec.utils._check_data import change_parameters, planted_groups
+from sklrec.utils._check_data import change_parameters, fitted_once, planted_groups
 from sklrec.utils.estimator_checks import (
     check_recommender,
     parametrize_with_checks,
@@ -420,3 +420,13 @@ def test_no_check_warns_for_a_sound_recommender():
         warnings.simplefilter("error")
         for check in recommender_checks(ItemCosine()):
             check(ItemCosine())
+
+
+def test_a_fitted_model_is_shared_until_a_parameter_is_set():
+    estimator = EASE(lambda_=1)
+    first, _ = fitted_once(estimator)
+    assert fitted_once(estimator)[0] is first
+    again, _ = fitted_once(estimator.set_params(lambda_=100))
+    assert again is not first
+    assert again.lambda_ == 100
+    assert fitted_once(EASE(lambda_=100))[0] is not again

@@ -81,16 +81,18 @@ def kept_for_the_last(function: Callable) -> Callable:
     """Decorate a function of an estimator: called again for the same one, it has the same result.
 
     Most checks of an estimator begin with a model fitted on the same X. Those that change neither
-    share one, and only the last one is kept.
+    share one, and only the last one is kept, until a parameter of the estimator is set.
     """
-    last: tuple[Any, Any] = (None, None)
+    last: tuple[Any, dict, Any] = (None, {}, None)
 
     @wraps(function)
     def kept(estimator: BaseEstimator) -> Any:
         nonlocal last
-        if last[0] is not estimator:
-            last = estimator, function(estimator)
-        return last[1]
+        params = estimator.get_params()
+        is_last = last[0] is estimator and params.keys() == last[1].keys()
+        if not is_last or any(last[1][name] is not value for name, value in params.items()):
+            last = estimator, params, function(estimator)
+        return last[2]
 
     return kept
 
