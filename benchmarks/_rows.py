@@ -6,6 +6,7 @@ import csv
 import io
 from pathlib import Path
 
+import _csv_files
 import numpy as np
 import settings
 from _compare import mean_over_users
@@ -98,7 +99,7 @@ def merge(path: Path, rows: list[dict], columns: list[str], *, replace: bool = T
         Rows of the table that have no new ones, though others of their splits do. Unless `replace`,
         these splits are left as they are.
     """
-    before, places = _read(path), {_place(row) for row in rows}
+    before, places = _csv_files.read(path), {_place(row) for row in rows}
     new = {_name(row) for row in rows}
     gone = [row for row in before if _place(row) in places and _name(row) not in new]
     if not replace:
@@ -116,13 +117,6 @@ def merge(path: Path, rows: list[dict], columns: list[str], *, replace: bool = T
     )
     write_whole(path, lambda file: file.write(table.getvalue().encode()))
     return sorted(map(_name, gone))
-
-
-def _read(path: Path) -> list[dict]:
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def _place(row: dict) -> tuple[str, str]:

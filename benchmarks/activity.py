@@ -7,11 +7,11 @@ Test users are divided into fifths by the number of items in their fold-in. Read
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import sys
 from pathlib import Path
 
+import _csv_files
 import numpy as np
 import settings
 from _runs import load_split, read_unit
@@ -75,10 +75,7 @@ def main() -> int:
     for dataset in settings.DATASETS:
         if dataset.name in options.datasets:
             rows += rows_of(benchmark, dataset, next(iter(dataset.splits)))
-    with options.output.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    _csv_files.write(options.output, rows, COLUMNS)
     return 0
 
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import _csv_files
 import numpy as np
 import scipy.sparse as sp
 import settings_content as settings
@@ -335,10 +336,7 @@ def _pooled(rows: list[dict]) -> dict:
 
 def merged(path: Path, rows: list[dict]) -> list[dict]:
     """Return the rows of a table with these in the place of those of the same name."""
-    kept = []
-    if path.exists():
-        with path.open(newline="", encoding="utf-8") as file:
-            kept = list(csv.DictReader(file))
+    kept = _csv_files.read(path)
     found = {_name(row): row for row in [*kept, *rows] if row["split"] != TOGETHER}
     places = {
         (dataset.name, split, model.name): i

@@ -11,12 +11,12 @@ measured again, unless they are named by ``--models`` and ``--again``. Under Lin
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import sys
 from pathlib import Path
 
+import _csv_files
 from _speed import cpu_name, run_worker
 
 HERE = Path(__file__).parent
@@ -39,10 +39,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.data is None or not options.data.is_dir():
         parser.error("--data must name the folder of the data sets, or SKLREC_DATA be set")
-    rows = {}
-    if options.output.exists():
-        with options.output.open(newline="", encoding="utf-8") as file:
-            rows = {(row["dataset"], row["model"]): row for row in csv.DictReader(file)}
+    rows = {(row["dataset"], row["model"]): row for row in _csv_files.read(options.output)}
     failed = []
     for dataset in options.datasets:
         place = (dataset, options.data.resolve(), options.runs.resolve(), options.threads)
@@ -61,19 +58,11 @@ def main() -> int:
             measured |= {"load": f"{load:.1f}", "cpu": cpu_name(), "threads": options.threads}
             rows[dataset, model] = measured
             print(f"{dataset} {model}: {measured['cpu_s']} s, {measured['peak_gib']} GiB")
-            write(options.output, list(rows.values()))
+            ordered = sorted(rows.values(), key=lambda row: DATASETS.index(row["dataset"]))
+            _csv_files.write(options.output, ordered, COLUMNS)
     for failure in failed:
         print(f"FAILED {failure}", file=sys.stderr)
     return 1 if failed else 0
-
-
-def write(path: Path, rows: list[dict]) -> None:
-    """Write the table, data sets in order."""
-    rows = sorted(rows, key=lambda row: DATASETS.index(row["dataset"]))
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def worker(dataset: str, data: str, runs: str, threads: str, name: str = "") -> dict:

@@ -10,7 +10,6 @@ what the results say, ``--html FILE`` writes all tables to a page of its own bes
 from __future__ import annotations
 
 import argparse
-import csv
 import re
 import sys
 from pathlib import Path
@@ -33,6 +32,7 @@ from _cells import (
     users_of,
 )
 from _content_tables import content_tables
+from _csv_files import read
 from _decision import Choice, Choices, draw_choices
 from _metrics import BEYOND, METRICS, TESTED
 from _plot import METRIC, Panels, Point, draw, is_current
@@ -54,14 +54,6 @@ VALUE = re.compile(r"(<!-- value: ([^>]+) -->)[^<]*(<!-- end -->)")
 MARKER = re.compile(r"<!--\s*(?:accuracy|value|end)\b")
 
 STUDY = ["LFM", "EASE", "Mult-VAE", "RecVAE", "HVampVAE"]  # rows of table 1 of Peng et al.
-
-
-def read(path: Path) -> list[dict]:
-    """Return the rows of a CSV file, none where it is missing."""
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 class Report:

@@ -11,12 +11,12 @@ are not computed again.
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import sys
 import time
 from pathlib import Path
 
+import _csv_files
 import numpy as np
 import scipy.sparse as sp
 import settings
@@ -116,10 +116,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.data is None or not options.data.is_dir():
         parser.error("--data must name the folder of the data sets, or SKLREC_DATA be set")
-    rows = {}
-    if options.output.exists():
-        with options.output.open(newline="", encoding="utf-8") as file:
-            rows = {row["model"]: row for row in csv.DictReader(file)}
+    rows = {row["model"]: row for row in _csv_files.read(options.output)}
     X = ml_1m(options.data)
     for name in options.models:
         if name in rows:
@@ -127,16 +124,8 @@ def main() -> int:
         rows[name] = measure(name, X, threads=options.threads)
         print(f"{name}: {rows[name]}", file=sys.stderr, flush=True)
         ordered = [rows[name] for name in MODELS if name in rows]
-        write(options.output, ordered)
+        _csv_files.write(options.output, ordered, COLUMNS)
     return 0
-
-
-def write(path: Path, rows: list[dict]) -> None:
-    """Write the table."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 if __name__ == "__main__":
