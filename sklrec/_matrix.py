@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from typing import Any
 
@@ -104,12 +105,25 @@ def canonical_csr(X: Any) -> sp.csr_array:
 
     Memory is shared with `X` if it already has this format; it is not changed.
     """
-    X = sp.csr_array(X)
+    X = _view(X) if isinstance(X, sp.csr_array) else sp.csr_array(X)
     if not X.has_canonical_format or np.count_nonzero(X.data) < X.nnz:
         X = X.copy()
         X.sum_duplicates()
         X.eliminate_zeros()
     return X
+
+
+def _view(X: sp.csr_array) -> sp.csr_array:
+    """Return a CSR array that shares the memory of X, without the checks of scipy's constructor.
+
+    What X has noted of its format is forgotten, as its indices may have been changed since.
+    """
+    view = copy.copy(X)
+    for note in ("_has_sorted_indices", "_has_canonical_format"):
+        vars(view).pop(note, None)
+    if len(view.data) > view.nnz:
+        view.prune()
+    return view
 
 
 def take_entries(X: sp.csr_array, chosen: np.ndarray) -> sp.csr_array:

@@ -46,6 +46,25 @@ def test_duplicates_and_stored_zeros_are_gone_and_the_input_is_unchanged():
     assert_array_equal(given.data, [1, 2, 0])
 
 
+def test_indices_changed_in_place_are_sorted_again():
+    X = sp.csr_array([[1.0, 2.0, 0.0, 3.0]])
+    assert X.has_canonical_format  # which the array notes
+    X.indices[:] = [3, 0, 1]
+    canonical = check_matrix(X, "X")
+    assert canonical.indices.tolist() == [0, 1, 3]
+    assert canonical.data.tolist() == [2, 3, 1]
+    assert X.indices.tolist() == [3, 0, 1]
+
+
+def test_room_behind_the_entries_is_cut_off():
+    room = np.array([5.0, 6.0, 7.0]), np.array([0, 2, 1])
+    X = sp.csr_array(np.eye(2, 3))
+    X.data, X.indices = room
+    canonical = check_matrix(X, "X")
+    assert canonical.data.tolist() == [5, 6]
+    assert len(X.data) == 3
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

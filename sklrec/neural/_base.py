@@ -423,7 +423,7 @@ class BaseTorchRecommender(BaseRecommender):
     def _rank_rows(
         self, X: MatrixLike, k: int, excluded: Excluded
     ) -> tuple[np.ndarray, np.ndarray]:
-        if torch.device(self.net_.device).type == "cpu":
+        if self.net_.on_cpu:
             return super()._rank_rows(X, k, excluded)
         return self._rank_on_device(self.net_, self._check_X(X, reset=False), k, excluded)
 

@@ -36,7 +36,8 @@ class SparseLinear(nn.Module):
 
     def of_row(self, values: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Return an array of shape (n_outputs,) for the entries of one row."""
-        return values @ _array(self.weight).take(items, axis=0) + _array(self.bias)
+        weight, bias = _arrays(self)
+        return values @ weight[items] + bias
 
 
 def sparse_product(batch: SparseBatch, weight: torch.Tensor) -> torch.Tensor:
@@ -85,9 +86,10 @@ class Dense(nn.Linear):
 
     def of_row(self, h: np.ndarray) -> np.ndarray:
         """Return an array of shape (n_outputs,) for an input of shape (n_inputs,)."""
-        output = _array(self.weight) @ h
-        if self.bias is not None:
-            output += _array(self.bias)
+        weight, *bias = _arrays(self)
+        output = weight @ h
+        if bias:
+            output += bias[0]
         return output
 
 
@@ -233,9 +235,12 @@ def normalized_row(values: np.ndarray) -> np.ndarray:
     return values / (np.sqrt(values @ values) or values.dtype.type(1))
 
 
-def _array(weight: torch.Tensor) -> np.ndarray:
-    """Return a weight on the CPU as an array that shares its memory."""
-    return weight.detach().numpy()
+def _arrays(layer: nn.Module) -> list[np.ndarray]:
+    """Return the weight and the bias of a layer on the CPU as arrays that share their memory.
+
+    To read them as attributes of the layer takes several times as long.
+    """
+    return [own.detach().numpy() for own in layer._parameters.values() if own is not None]
 
 
 def hidden_layers(

@@ -114,6 +114,11 @@ class TorchNet(skorch.NeuralNet):
         return _plain(self.module_)
 
     @property
+    def on_cpu(self) -> bool:
+        """Whether the module is on the CPU."""
+        return self.device == "cpu" or torch.device(self.device).type == "cpu"
+
+    @property
     def plain_criterion(self) -> nn.Module:
         """The criterion without the wrapper of ``torch.compile``."""
         return _plain(self.criterion_)
@@ -176,7 +181,7 @@ class TorchNet(skorch.NeuralNet):
     def initialize_optimizer(self, *args: Any, **kwargs: Any) -> TorchNet:
         """Make the optimizer; on a CPU it does not look for a GPU."""
         super().initialize_optimizer(*args, **kwargs)
-        if torch.device(self.device).type == "cpu":
+        if self.on_cpu:
             # Before each step torch asks whether a GPU records it, which starts CUDA.
             for name in (
                 "_accelerator_graph_capture_health_check",
@@ -335,7 +340,8 @@ def cpu_multiplies_bfloat16() -> bool:
 
 
 def _plain(module: nn.Module) -> nn.Module:
-    return getattr(module, "_orig_mod", module)
+    # getattr would write the message of an error first, which takes long for a single row.
+    return module._modules.get("_orig_mod") or module
 
 
 def check_callbacks(callbacks: Sequence | None) -> None:

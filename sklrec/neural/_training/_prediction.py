@@ -91,7 +91,7 @@ def scores_of_row(net: TorchNet, X: sp.csr_array) -> np.ndarray | None:
     method gets the values and the items of the row; it may return None, and its class must be that
     of the module, as a subclass may score in another way.
     """
-    if X.shape[0] > 1 or X.shape[1] <= FEW_ITEMS or torch.device(net.device).type != "cpu":
+    if X.shape[0] > 1 or X.shape[1] <= FEW_ITEMS or not net.on_cpu:
         return None
     module = net.plain_module
     score_row = vars(type(module)).get("score_row")

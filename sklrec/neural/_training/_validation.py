@@ -129,6 +129,6 @@ class _InTraining:
     def _rank_rows(
         self, X: sp.csr_array, k: int, excluded: Excluded
     ) -> tuple[np.ndarray, np.ndarray]:
-        if torch.device(self.net.device).type == "cpu":
+        if self.net.on_cpu:
             return rank_rows(self, X, k, excluded)
         return self.recommender._rank_on_device(self.net, X, k, excluded)
