@@ -141,7 +141,9 @@ SPARSE = [
 @pytest.mark.parametrize("products", [10**9, 1000], ids=["one strip", "many strips"])
 def test_nearest_items_are_those_of_all_rows(model, products, blocks, monkeypatch):
     monkeypatch.setattr(_fit_neighbors, "_PRODUCTS_OF_A_TASK", products)
-    monkeypatch.setattr(_fit_neighbors, "_GROUPS_OF_A_TASK", 1 if products == 1000 else 16)
+    if products == 1000:
+        monkeypatch.setattr(_fit_neighbors, "_GROUPS_OF_A_TASK", 1)
+        monkeypatch.setattr(_fit_neighbors, "_ENTRIES_TOGETHER", 200)
     X = whole(blocks)[1]
     found, expected = fit(model, blocks), model.fit(X)
     assert_array_equal(found.coef_.indptr, expected.coef_.indptr)
