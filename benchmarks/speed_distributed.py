@@ -233,7 +233,7 @@ def make(data: str, size: str, blocks: str) -> dict:
             file = Path(data) / kind / f"{i:05d}.parquet"
             pq.write_table(pa.table(columns), file, row_group_size=1_000_000)
     if int(blocks):
-        encode_parquet(Path(data) / "table", Path(data) / "blocks", n_blocks=4)
+        encode_parquet(Path(data) / "table", Path(data) / "blocks", n_blocks=8)
     return {}
 
 

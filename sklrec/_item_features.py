@@ -65,8 +65,8 @@ class ItemFeaturesMixin(ReadsItemFeatures):
     of the model by new items. ``item_features`` is requested from scikit-learn's metadata routing.
 
     Users whose items have no interactions are ranked by popularity. A model that reads a user's
-    items by their features implements ``_known_items`` as ``super()._known_items() |
-    self._described``.
+    items by their features implements ``_known_items(items)`` as
+    ``super()._known_items(items) | self._described[items]``.
     """
 
     n_features_in_: int

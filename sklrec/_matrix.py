@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from typing import Any
 
@@ -118,7 +117,8 @@ def _view(X: sp.csr_array) -> sp.csr_array:
 
     What X has noted of its format is forgotten, as its indices may have been changed since.
     """
-    view = copy.copy(X)
+    view: sp.csr_array = object.__new__(sp.csr_array)
+    vars(view).update(vars(X))
     for note in ("_has_sorted_indices", "_has_canonical_format"):
         vars(view).pop(note, None)
     if len(view.data) > view.nnz:

@@ -200,18 +200,25 @@ class BaseRecommender(CallbackSupportMixin, RecommenderMixin, BaseEstimator):
         float32 and float64 are kept, all other types are converted to float32. X is not changed.
         """
         if not reset:
+            if self._has_checked(X):
+                return X
             _check_is_fitted(self)
         return self._check_rows(X, "X", reset=reset)
+
+    def _has_checked(self, X: Any) -> bool:
+        """Return whether predict_ranking of this estimator has checked X, all but its names."""
+        return (
+            getattr(X, _CHECKED_FOR, None) is self
+            and X.dtype in FLOATS
+            and not hasattr(self, "feature_names_in_")
+        )
 
     def _check_rows(self, X: MatrixLike, name: str, *, reset: bool) -> sp.csr_array:
         """Validate rows as X; `name` is that of a parameter such as `X_val` in errors."""
         if isinstance(X, Unsliced):
             X = X.value
         is_plain = sp.issparse(X) and X.ndim == 2 and not hasattr(self, "feature_names_in_")
-        if not reset and is_plain and X.shape[1] == self.n_features_in_:
-            if getattr(X, _CHECKED_FOR, None) is self and X.dtype in FLOATS:
-                return X
-        else:
+        if reset or not is_plain or X.shape[1] != self.n_features_in_:
             X = validate_data(
                 self,
                 X,
@@ -233,13 +240,13 @@ class BaseRecommender(CallbackSupportMixin, RecommenderMixin, BaseEstimator):
         popularity = np.bincount(X.indices, weights=X.data, minlength=X.shape[1])
         self._popularity: np.ndarray = popularity if reset else self._popularity + popularity
 
-    def _known_items(self) -> np.ndarray:
-        """Return whether each item is known to the model, a bool array of shape (n_items,)."""
-        return self._popularity > 0
+    def _known_items(self, items: Any = slice(None)) -> np.ndarray:
+        """Return whether each item, or each of some items, is known to the model."""
+        return self._popularity[items] > 0
 
     def _holds_nothing_known(self, X: sp.csr_array) -> np.ndarray:
         """Return whether each row of X has no item that is known to the model."""
-        known = self._known_items()[X.indices]
+        known = self._known_items(X.indices)
         place = X.indptr
         if not known.all():
             place = np.concatenate([[0], np.cumsum(known)])[place]
@@ -263,7 +270,7 @@ class BaseRecommender(CallbackSupportMixin, RecommenderMixin, BaseEstimator):
             The same array.
         """
         usual = len(scores) == 1 and scores[0, 0] != scores[0, -1]
-        if usual and self._known_items()[X.indices].any():
+        if usual and self._known_items(X.indices).any():
             return scores  # for one row in a third of the time
         differ = scores[:, 0] != scores[:, -1]
         unknown = self._holds_nothing_known(X)
@@ -329,7 +336,7 @@ class SimilarItemsMixin:
         )
         similarity = self._item_similarity(queries)
         if hasattr(self, "_known_items"):
-            unknown = ~self._known_items()[queries]
+            unknown = ~self._known_items(queries)
             similarity = np.where(unknown[:, None], self._popularity, similarity)
         ranking, _ = top_k(similarity, int(k), excluded=Excluded(entries=itself))
         return ranking if items.ndim else ranking[0]

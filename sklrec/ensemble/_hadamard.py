@@ -233,10 +233,10 @@ class HadamardEnsemble(_BaseComposition, BaseRecommender):
             log_product += log_expit(slope * member.decision_function(X) + intercept)
         return self._with_popularity(X, log_product)
 
-    def _known_items(self) -> np.ndarray:
+    def _known_items(self, items: Any = slice(None)) -> np.ndarray:
         # Where one member falls back to popularity, its scores are not those that were calibrated.
-        members = [m._known_items() for m in self.estimators_ if hasattr(m, "_popularity")]
-        return np.logical_and.reduce([super()._known_items(), *members])
+        members = [m._known_items(items) for m in self.estimators_ if hasattr(m, "_popularity")]
+        return np.logical_and.reduce([super()._known_items(items), *members])
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "named_estimators_")

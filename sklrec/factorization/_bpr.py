@@ -270,7 +270,7 @@ class BPR(BaseFactorRecommender):
         return loss / max(1, n_pairs)
 
     def _fold_in(self, X: sp.csr_array) -> np.ndarray:
-        X = take_entries(X, self._known_items()[X.indices])
+        X = take_entries(X, self._known_items(X.indices))
         U = np.zeros((X.shape[0], self._n_features_out), dtype=self.item_factors_.dtype)
         for rows in _of_few_entries(X.indptr):
             U[rows] = self._descend(X[rows])

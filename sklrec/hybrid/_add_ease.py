@@ -148,8 +148,8 @@ ItemFeatures or None, default=None
         self.n_samples_seen_ = X.shape[0]
         return self
 
-    def _known_items(self) -> np.ndarray:
-        return super()._known_items() | self._described
+    def _known_items(self, items: Any = slice(None)) -> np.ndarray:
+        return super()._known_items(items) | self._described[items]
 
     def _add_items(self, F: Any) -> None:
         lambda_, share = self._fitted_with

@@ -133,8 +133,8 @@ class BaseCollaborativeRecommender(BaseTorchFactors):
         super()._forget_features()
         self.__dict__.pop("_rows", None)
 
-    def _known_items(self) -> np.ndarray:
-        return super()._known_items() | self._described
+    def _known_items(self, items: Any = slice(None)) -> np.ndarray:
+        return super()._known_items(items) | self._described[items]
 
     def _begin_fit(
         self, X: sp.csr_array, validation: tuple[sp.csr_array, sp.csr_array] | None, n_epochs: int

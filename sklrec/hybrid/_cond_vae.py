@@ -189,8 +189,8 @@ class CondVAE(BaseTorchContent):
             self._F = self._F.astype(np.float32, copy=False)
             self._features = self._F.data, self._F.indices, self._F.indptr
 
-    def _known_items(self) -> np.ndarray:
-        return super()._known_items() | self._described
+    def _known_items(self, items: Any = slice(None)) -> np.ndarray:
+        return super()._known_items(items) | self._described[items]
 
     def _n_score_tensors(self) -> int:
         return 1

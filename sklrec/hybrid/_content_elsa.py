@@ -160,10 +160,10 @@ class ContentELSA(BaseTorchHybrid, ELSA):
         self._has_free_part = self.free_part or not self.n_item_features_
         return super()._begin_fit(X, validation, n_epochs)
 
-    def _known_items(self) -> np.ndarray:
+    def _known_items(self, items: Any = slice(None)) -> np.ndarray:
         if self._has_free_part:
-            return super()._known_items() | self._described
-        return self._described
+            return super()._known_items(items) | self._described[items]
+        return self._described[items]
 
     def _training_data(self, X: sp.csr_array, device: torch.device) -> Mapping[str, Any]:
         data: dict[str, Any] = {"users": SparseRows(X, device)}

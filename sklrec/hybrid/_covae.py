@@ -219,9 +219,9 @@ class CoVAE(BaseTorchContent):
     def _begin_fit(self, X: sp.csr_array, validation: Any, n_epochs: int) -> None:
         self._reads_content = self.n_feature_epochs > 0
 
-    def _known_items(self) -> np.ndarray:
-        known = super()._known_items()
-        return known | self._described if self._reads_content else known
+    def _known_items(self, items: Any = slice(None)) -> np.ndarray:
+        known = super()._known_items(items)
+        return known | self._described[items] if self._reads_content else known
 
 
 class TwoPhases(nn.Module):

@@ -245,8 +245,8 @@ ItemFeatures or None
         problem = LeastSquares(*self._problem)
         return problem.users(X, self.item_factors_, self._gram, self._popularity > 0)
 
-    def _known_items(self) -> np.ndarray:
-        return super()._known_items() | self._described
+    def _known_items(self, items: Any = slice(None)) -> np.ndarray:
+        return super()._known_items(items) | self._described[items]
 
     def _topics(self, F: Any) -> np.ndarray:
         """Return the topic proportions of texts, of shape (n_items, n_components)."""

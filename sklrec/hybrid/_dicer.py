@@ -321,8 +321,8 @@ class DICER(BaseItemAutoencoder, BaseTorchFactors):
         first = rows.C.indices < X.shape[1]
         return found if first.all() else found[first] + found[~first]
 
-    def _known_items(self) -> np.ndarray:
-        return super()._known_items() | self._described
+    def _known_items(self, items: Any = slice(None)) -> np.ndarray:
+        return super()._known_items(items) | self._described[items]
 
     def _add_items(self, F: Any) -> None:
         V = self.item_factors_

@@ -195,8 +195,8 @@ ItemFeatures or None, default=None
             popularity = np.concatenate([self.recommender_._popularity, zeros])
             self.recommender_._popularity = popularity
 
-    def _known_items(self) -> np.ndarray:
-        return super()._known_items() | self._described
+    def _known_items(self, items: Any = slice(None)) -> np.ndarray:
+        return super()._known_items(items) | self._described[items]
 
     def _fold_in(self, X: sp.csr_array) -> np.ndarray:
         return np.asarray(self.recommender_.transform(X))

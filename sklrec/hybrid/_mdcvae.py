@@ -325,9 +325,9 @@ class MDCVAE(BaseTorchHybrid):
         cast(MDCVAEModule, net.plain_module).content = None
         return super()._keep(net)
 
-    def _known_items(self) -> np.ndarray:
-        known = super()._known_items()
-        return known | self._described if self._reads_content else known
+    def _known_items(self, items: Any = slice(None)) -> np.ndarray:
+        known = super()._known_items(items)
+        return known | self._described[items] if self._reads_content else known
 
     def _weights_of_new_items(self, F: sp.csr_array) -> dict[str, np.ndarray]:
         if not self._vectors_are_content(self._trained_with):

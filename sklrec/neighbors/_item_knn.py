@@ -226,8 +226,8 @@ class ItemKNN(ItemFeaturesMixin, BaseItemWeights):
         # Items without users may be neighbors by content, those with users may have none.
         self._has_neighbors = (np.diff(nearest.indptr) > 0) | (np.diff(self.coef_.indptr) > 0)
 
-    def _known_items(self) -> np.ndarray:
-        return self._has_neighbors
+    def _known_items(self, items: Any = slice(None)) -> np.ndarray:
+        return self._has_neighbors[items]
 
     def _item_similarity(self, items: np.ndarray) -> np.ndarray:
         # The neighbours of an item are in its column.

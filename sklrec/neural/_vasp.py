@@ -257,10 +257,10 @@ class VASP(BaseTorchRecommender):
     def _training_data(self, X: sp.csr_array, device: torch.device) -> Mapping[str, Any]:
         return {"users": SparseRows(self._modelled(X), device)}
 
-    def _known_items(self) -> np.ndarray:
+    def _known_items(self, items: Any = slice(None)) -> np.ndarray:
         modelled = np.zeros(self.n_features_in_, dtype=bool)
         modelled[self.items_] = True
-        return super()._known_items() & modelled
+        return super()._known_items(items) & modelled[items]
 
     def _score_rows(
         self, net: TorchNet, X: sp.csr_array, out: torch.Tensor | None = None
