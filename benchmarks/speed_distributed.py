@@ -275,7 +275,7 @@ def cluster(job: str, data: str, size: str, out: str, workers: str, limit: str =
         Client(local) as client,
     ):
         client.wait_for_workers(int(workers))
-        client.run_on_scheduler(warm_up, job)  # which reads the arguments of tasks too
+        client.run_on_scheduler(warm_up, "")  # which reads the arguments of tasks too
         before = client.run(warm_up, job)
         found = work(job, Path(data), size, Path(out), client)
         after = client.run(status)
