@@ -194,7 +194,14 @@ def speeds_as_text(rows: list[dict]) -> str:
         "   :header-rows: 1",
         "",
         *cells(
-            "job", "millions", "CPU s", "ratio", "a core-second", "worker, GiB", "scheduler, GiB"
+            "job",
+            "millions",
+            "CPU s",
+            "time ratio",
+            "CPU ratio",
+            "a core-second",
+            "worker, GiB",
+            "scheduler, GiB",
         ),
     ]
     for row in rows:
@@ -202,7 +209,7 @@ def speeds_as_text(rows: list[dict]) -> str:
             row["job"],
             f"{int(row['n_interactions']) / 1e6:g}",
             f"{float(row['cpu_seconds']):.1f}",
-            f"{float(row['cpu_ratio']):.2f}" if row["ratio"] else "",
+            *(f"{float(row[name]):.2f}" if row[name] else "" for name in ("ratio", "cpu_ratio")),
             f"{float(row['work_per_core_second']):.2g} {row['unit']}",
             f"{float(row['worker_gib']):.2f}",
             f"{float(row['scheduler_gib']):.2f}" if float(row["scheduler_gib"]) else "",
