@@ -296,14 +296,15 @@ def _groups(nearest: sp.csr_array, size: int) -> Iterator[np.ndarray]:
 def gram(A: sp.csr_array) -> np.ndarray:
     """Return ``A @ A.T`` as a dense array, from the columns of A that are not empty."""
     n_items, n_users = A.shape
-    if A.nnz < n_users:  # so that time does not grow with the number of all users
-        users, indices = np.unique(A.indices, return_inverse=True)
-        n_users = users.size
-    else:
-        found = np.zeros(n_users, dtype=bool)
-        found[A.indices] = True
-        indices = (np.cumsum(found) - 1)[A.indices]
-        n_users = int(np.count_nonzero(found))
+    # Users are numbered by their last entries, as time is not to grow with the number of all users:
+    # what is not set of `last` is never read.
+    entry = np.arange(A.nnz)
+    last = np.empty(n_users, dtype=entry.dtype)
+    last[A.indices] = entry
+    entry_of_user = last[A.indices]
+    is_last = entry_of_user == entry
+    indices = (np.cumsum(is_last) - 1)[entry_of_user]
+    n_users = int(np.count_nonzero(is_last))
     A = sp.csr_array((A.data, indices.astype(A.indices.dtype), A.indptr), shape=(n_items, n_users))
     cells = n_items * n_users
     if DENSE_FROM * cells <= A.nnz and cells <= MOST_CELLS:
