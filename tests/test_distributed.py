@@ -143,7 +143,7 @@ def test_nearest_items_are_those_of_all_rows(model, products, blocks, monkeypatc
     monkeypatch.setattr(_fit_neighbors, "_PRODUCTS_OF_A_TASK", products)
     if products == 1000:
         monkeypatch.setattr(_fit_neighbors, "_GROUPS_OF_A_TASK", 1)
-        monkeypatch.setattr(_fit_neighbors, "_ENTRIES_TOGETHER", 200)
+        monkeypatch.setattr(_fit_neighbors, "_INTERACTIONS_AT_ONCE", 200)
     X = whole(blocks)[1]
     found, expected = fit(model, blocks), model.fit(X)
     assert_array_equal(found.coef_.indptr, expected.coef_.indptr)

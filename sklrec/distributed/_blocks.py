@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -140,6 +140,20 @@ class Blocks:
         encoder.item_ids_ = self.item_ids
         encoder.user_ids_ = np.empty(0, dtype=np.int64)
         return encoder
+
+
+def rows_together(parts: Iterable[sp.csr_array], most: int) -> Iterator[sp.csr_array]:
+    """Yield rows of several blocks with at most so many interactions, or of one block.
+
+    To add up the products of few users takes longer than to compute them.
+    """
+    together: list[sp.csr_array] = []
+    for X in parts:
+        if together and sum(part.nnz for part in together) + X.nnz > most:
+            yield sp.csr_array(sp.vstack(together, format="csr"))
+            together = []
+        together.append(X)
+    yield sp.csr_array(sp.vstack(together, format="csr"))
 
 
 def block_path(folder: Path, i: int) -> Path:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import joblib
 import numpy as np
-import scipy.sparse as sp
 from sklearn.base import clone
 
 from .._linalg import blocks as parts_of
@@ -17,7 +15,7 @@ from ..dummy import PopularityRecommender
 from ..factorization import WMF
 from ..linear import EASE, SparseEASE
 from ..neighbors import ItemKNN, RP3beta
-from ._blocks import Blocks
+from ._blocks import Blocks, rows_together
 from ._fit_neighbors import fit_item_knn, fit_rp3beta, fit_sparse_ease
 from ._fit_wmf import fit_wmf
 from ._tasks import run_tasks, sum_tasks
@@ -126,23 +124,12 @@ def _strips(n_items: int) -> list[tuple[int, int]]:
 def _strip_of_gram(blocks: Blocks, start: int, end: int, out: Path) -> None:
     """Write the rows from `start` to `end` of X'X, from column `start` on."""
     strip = np.zeros((end - start, blocks.n_items - start), dtype=np.float32)
-    for X in _stacked(blocks):
+    for X in rows_together(blocks, _INTERACTIONS_AT_ONCE):
         right = X[:, start:]
         left = right[:, : end - start].T.tocsr()  # (n_items_of_strip, n_users)
         for rows in parts_of(end - start):  # of the triangle only, and with small products
             strip[rows, rows.start :] += (left[rows] @ right[:, rows.start :]).toarray()
     np.save(out, strip)
-
-
-def _stacked(blocks: Blocks) -> Iterator[sp.csr_array]:
-    """Yield the rows of several blocks, as a product of few users is not faster."""
-    rows: list[sp.csr_array] = []
-    for X in blocks:
-        if rows and sum(part.nnz for part in rows) + X.nnz > _INTERACTIONS_AT_ONCE:
-            yield sp.csr_array(sp.vstack(rows, format="csr"))
-            rows = []
-        rows.append(X)
-    yield sp.csr_array(sp.vstack(rows, format="csr"))
 
 
 def _solve_ease(

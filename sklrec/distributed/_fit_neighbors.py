@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,15 +16,14 @@ from ..linear import SparseEASE
 from ..linear._sparse_ease import gram, union_of, with_penalty
 from ..neighbors import ItemKNN, RP3beta
 from ..neighbors._similarity import Similarity
-from ._blocks import Blocks
+from ._blocks import Blocks, rows_together
 from ._by_item import read_by_item, read_users, write_by_item
 from ._tasks import divided, run_tasks, sum_tasks
 
 # Products of two interactions of a user in a task, and groups of items that are solved in one.
 _PRODUCTS_OF_A_TASK = 5 * 10**7
 _GROUPS_OF_A_TASK = 16
-# Interactions whose products are computed together.
-_ENTRIES_TOGETHER = 5 * 10**6
+_INTERACTIONS_AT_ONCE = 5_000_000
 
 
 class Statistics(NamedTuple):
@@ -179,25 +178,15 @@ def _nearest(
     return stacked(parts, (blocks.n_items, blocks.n_items))
 
 
-def _users_with_items(blocks: Blocks, items: np.ndarray, folder: Path) -> Iterator[sp.csr_array]:
-    """Yield the rows of users with some of the items, of several blocks together.
-
-    To add up the products of few users takes longer than to compute them.
-    """
-    together: list[sp.csr_array] = []
-    for i in range(len(blocks)):
-        users, _ = read_by_item(folder, i, items)
-        together.append(read_users(blocks, i, users))
-        if sum(X.nnz for X in together) > _ENTRIES_TOGETHER or i == len(blocks) - 1:
-            yield sp.csr_array(sp.vstack(together))
-            together = []
-
-
 def _nearest_of_strip(blocks: Blocks, start: int, end: int, k: int, work: Path, out: Path) -> None:
     """Write the largest entries of the rows from `start` to `end`."""
     factors, finish = joblib.load(work)
     product = sp.csr_array((end - start, blocks.n_items), dtype=np.float32)
-    for X in _users_with_items(blocks, np.arange(start, end), work.parent):
+    items = np.arange(start, end)
+    rows = (
+        read_users(blocks, i, read_by_item(work.parent, i, items)[0]) for i in range(len(blocks))
+    )
+    for X in rows_together(rows, _INTERACTIONS_AT_ONCE):
         left, right = factors(X)
         product += left[:, start:end].T.tocsr() @ right
     product.sort_indices()

@@ -104,8 +104,7 @@ def scores_of_row(net: TorchNet, X: sp.csr_array) -> np.ndarray | None:
 def batch_of(X: sp.csr_array, net: TorchNet) -> SparseBatch:
     """Return all rows of X as one batch on the device of a net."""
     batch = SparseBatch.of(X)
-    device = torch.device(net.device)
-    return batch if device.type == "cpu" else batch.to(device)
+    return batch if net.on_cpu else batch.to(torch.device(net.device))
 
 
 @contextmanager
