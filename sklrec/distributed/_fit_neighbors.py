@@ -134,13 +134,14 @@ def _solve_groups(blocks: Blocks, file: Path, start: int, out: Path) -> None:
     """Write the weights of some groups of items."""
     model, nearest, penalty, groups = joblib.load(file, mmap_mode="c")  # changed in memory only
     groups = groups[start : start + _GROUPS_OF_A_TASK]
-    unions = [union_of(nearest, items) for items in groups]
+    rows = [nearest[items] for items in groups]
+    unions = [union_of(of_group, items) for of_group, items in zip(rows, groups, strict=True)]
     grams = [np.zeros((union.size, union.size), dtype=np.float32) for union in unions]
     for i in range(len(blocks)):
         for union, G in zip(unions, grams, strict=True):
             G += gram(read_by_item(file.parent, i, union)[1])
-    for items, union, G in zip(groups, unions, grams, strict=True):
-        model._solve_group(nearest, items, union, with_penalty(G, penalty[union]))
+    for items, of_group, union, G in zip(groups, rows, unions, grams, strict=True):
+        model._solve_group(nearest, items, of_group, union, with_penalty(G, penalty[union]))
     places = np.concatenate(
         [
             np.arange(nearest.indptr[item], nearest.indptr[item + 1])

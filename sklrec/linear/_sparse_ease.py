@@ -180,11 +180,13 @@ class SparseEASE(BaseItemWeights):
 
         def solve(number: slice) -> None:
             items = groups[number.start]
+            rows = nearest[items]
             if whole is not None:
-                self._solve_group(nearest, items, np.arange(n_items), whole)
+                self._solve_group(nearest, items, rows, np.arange(n_items), whole)
                 return
-            union = union_of(nearest, items)
-            self._solve_group(nearest, items, union, with_penalty(gram(Xt[union]), penalty[union]))
+            union = union_of(rows, items)
+            G = with_penalty(gram(Xt[union]), penalty[union])
+            self._solve_group(nearest, items, rows, union, G)
 
         with single_threaded_blas():
             in_threads(
@@ -198,12 +200,15 @@ class SparseEASE(BaseItemWeights):
         self,
         nearest: sp.csr_array,
         items: np.ndarray,
+        rows: sp.csr_array,
         union: np.ndarray,
         G: np.ndarray,
     ) -> None:
-        """Replace the rows of a group in `nearest`, from X'X of the union with the penalty, G."""
+        """Replace the rows of a group in `nearest`, from X'X of the union with the penalty, G.
+
+        `rows` are these rows of `nearest`.
+        """
         (posv,) = get_lapack_funcs(("posv",), dtype=G.dtype)
-        rows = nearest[items]
         places_of_neighbors = np.searchsorted(union, rows.indices)
         place_of_item = np.searchsorted(union, items)
         for number, item in enumerate(items):
@@ -212,8 +217,8 @@ class SparseEASE(BaseItemWeights):
                 continue
             start = nearest.indptr[item]
             _, nearest.data[start : start + places.size], info = posv(
-                G[places[:, None], places].T,
-                G[places, place_of_item[number]],
+                G.take(places, axis=0).take(places, axis=1).T,
+                G[place_of_item[number]].take(places),
                 lower=True,
                 overwrite_a=True,
                 overwrite_b=True,
@@ -265,9 +270,9 @@ def with_penalty(G: np.ndarray, penalty: np.ndarray) -> np.ndarray:
     return G
 
 
-def union_of(nearest: sp.csr_array, items: np.ndarray) -> np.ndarray:
-    """Return the sorted indices of some items and their neighbors."""
-    return np.unique(np.concatenate([nearest[items].indices, items]))
+def union_of(rows: sp.csr_array, items: np.ndarray) -> np.ndarray:
+    """Return the sorted indices of some items and of the neighbors in their rows."""
+    return np.unique(np.concatenate([rows.indices, items]))
 
 
 def _groups(nearest: sp.csr_array, size: int) -> Iterator[np.ndarray]:
