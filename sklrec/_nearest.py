@@ -132,9 +132,11 @@ def _largest(S: sp.csr_array, row: np.ndarray, k: int) -> tuple[np.ndarray, ...]
     """
     n_rows, n_columns = S.shape
     kth = np.zeros(n_rows, dtype=S.dtype)
-    for i in np.flatnonzero(np.diff(S.indptr) > k):
-        entries = S.data[S.indptr[i] : S.indptr[i + 1]]
-        kth[i] = np.partition(entries, entries.size - k)[entries.size - k]
+    ends = S.indptr.tolist()
+    for i in np.flatnonzero(np.diff(S.indptr) > k).tolist():
+        entries = S.data[ends[i] : ends[i + 1]].copy()
+        entries.partition(entries.size - k)
+        kth[i] = entries[-k]
     np.maximum(kth, 0, out=kth)  # negative entries are not kept
     bound = kth[row]
     above = np.flatnonzero(S.data > bound)

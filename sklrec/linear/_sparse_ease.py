@@ -303,14 +303,14 @@ def gram(A: sp.csr_array) -> np.ndarray:
     n_items, n_users = A.shape
     # Users are numbered by their last entries, as time is not to grow with the number of all users:
     # what is not set of `last` is never read.
-    entry = np.arange(A.nnz)
+    entry = np.arange(A.nnz, dtype=A.indices.dtype)
     last = np.empty(n_users, dtype=entry.dtype)
     last[A.indices] = entry
     entry_of_user = last[A.indices]
     is_last = entry_of_user == entry
-    indices = (np.cumsum(is_last) - 1)[entry_of_user]
+    indices = (np.cumsum(is_last, dtype=entry.dtype) - 1)[entry_of_user]
     n_users = int(np.count_nonzero(is_last))
-    A = sp.csr_array((A.data, indices.astype(A.indices.dtype), A.indptr), shape=(n_items, n_users))
+    A = sp.csr_array((A.data, indices, A.indptr), shape=(n_items, n_users))
     cells = n_items * n_users
     if DENSE_FROM * cells <= A.nnz and cells <= MOST_CELLS:
         D = A.toarray()
