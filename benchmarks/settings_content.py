@@ -130,6 +130,9 @@ STRONG = {
     "n_item_annealing_steps": 0,
 }
 
+# Factors of items that have one user say nothing.
+ALL_PREDICTED = {"min_interactions": None, "regressor__alpha": 10}
+
 MODELS = [
     ContentModel("Random", RandomRecommender(), on_all_splits=True),
     ContentModel("Popularity", PopularityRecommender()),
@@ -165,8 +168,7 @@ MODELS = [
         FactorsFromContent(regressor=Ridge(alpha=1)),
         paper="van den Oord et al. 2013",
         **LINEAR,
-        adapted=OF_WMF,
-        # Items with users keep their factors.
+        adapted=OF_WMF | {f"{A}, P=1": ALL_PREDICTED, f"{T}, P=1": ALL_PREDICTED},
         search_on={f"{ML}, new items": {"regressor__alpha": [1, 4]}},
         on_all_splits=True,
     ),
@@ -266,6 +268,7 @@ MODELS = [
         adapted={
             **SIZES,
             f"{A}, canonical": STRONG | {"lambda_v": 30, "max_epochs": 40},
+            f"{ML}, canonical": STRONG | {"lambda_v": 10, "max_epochs": 80},
             NEW_ITEMS: STRONG,
             f"{ML}, new items": STRONG | SIZES[ML],
         },

@@ -11,7 +11,7 @@ from sklearn.neural_network import MLPRegressor
 
 from sklrec.datasets import make_interactions
 from sklrec.factorization import BPR, LFM, WMF
-from sklrec.hybrid import FactorsFromContent
+from sklrec.hybrid import CTR, CVAE, FactorsFromContent
 from sklrec.linear import EASE
 
 N_OLD, N_NEW, N_FEATURES = 40, 6, 9
@@ -80,6 +80,49 @@ def test_items_known_at_fit_without_users_have_predicted_factors(X, F):
     featureless[-1] = 0
     model.fit(widened(X), item_features=featureless)
     assert_array_equal(model.item_factors_[-1], 0)  # as WMF has it
+
+
+@pytest.mark.parametrize("n", [2, 30, None])
+def test_items_with_few_interactions_have_predicted_factors(n, X, F):
+    n_of_item = (X.toarray() > 0).sum(axis=0)
+    few = np.full(N_OLD, True) if n is None else n_of_item < n
+    assert n == 2 or few.any()
+    model = FactorsFromContent(wmf(), min_interactions=n).fit(X, item_features=F[:N_OLD])
+    V = wmf().fit(X).item_factors_
+    expected = np.where(few[:, None], Ridge().fit(F[:N_OLD], V).predict(F[:N_OLD]), V)
+    assert_allclose(model.item_factors_, expected, atol=1e-10)
+    # Users are regressed on these factors of all items.
+    b, x = 0.1, X[:5].toarray()
+    assert wmf().unobserved_weight == b
+    for user, w in zip(x, model.transform(X[:5]), strict=True):
+        penalty = wmf().lambda_ * (np.count_nonzero(user) + b * N_OLD)
+        A = expected.T @ np.diag(b + user) @ expected + penalty * np.eye(4)
+        assert_allclose(w, np.linalg.solve(A, expected.T @ user), atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    "recommender",
+    [
+        wmf(),
+        WMF(4, zeros="unobserved", random_state=0),
+        CTR(4, random_state=0),
+        CVAE(4, max_epochs=2, random_state=0),
+        BPR(4, random_state=0),
+    ],
+    ids=lambda recommender: type(recommender).__name__,
+)
+def test_factors_that_are_predicted_as_they_were_change_nothing(recommender, X):
+    regressor = KNeighborsRegressor(1)
+    model = FactorsFromContent(recommender, regressor=regressor, min_interactions=None)
+    model.fit(X, item_features=np.eye(N_OLD))
+    alone = clone(recommender).fit(X)
+    assert_allclose(model.decision_function(X), alone.decision_function(X), atol=1e-5)
+
+
+@pytest.mark.parametrize("n", [0, -1, 1.5, "all"])
+def test_a_number_of_interactions_that_is_none_is_an_error(n, X, F):
+    with pytest.raises(ValueError, match="min_interactions"):
+        FactorsFromContent(wmf(), min_interactions=n).fit(X, item_features=F[:N_OLD])
 
 
 @pytest.mark.parametrize(

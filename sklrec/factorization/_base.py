@@ -91,6 +91,9 @@ class BaseFactorRecommender(
     def _fold_in(self, X: sp.csr_array) -> np.ndarray:
         return self._ridge(X).solve()
 
+    def _items_changed(self) -> None:
+        """Compute what is derived from the item factors, after others took their place."""
+
     def _explains(self) -> bool:
         return hasattr(self, "_ridge")
 

@@ -401,6 +401,10 @@ class WMF(BaseFactorRecommender):
         self._gram, self.item_factors_, Q = in_eigenbasis(H, self._objective)
         self._curvature = Q.T @ curvature @ Q
 
+    def _items_changed(self) -> None:
+        H = self.item_factors_[self._popularity > 0]
+        self._gram = self._objective.unobserved_weight * (H.T @ H)
+
     def _ridge(self, X: sp.csr_array) -> RidgeRows:
         return self._objective.ridge(self._confidences(X), self.item_factors_, self._gram)
 

@@ -204,6 +204,9 @@ class BaseCollaborativeRecommender(BaseTorchFactors):
         for name, array in zip(self._learnt, arrays, strict=True):
             setattr(self, f"{name}_", array)
             setattr(module, name, torch.from_numpy(array).to(device))
+        self._items_changed()
+
+    def _items_changed(self) -> None:
         self._gram = self._gram_of_known()
 
     def _gram_of_known(self) -> np.ndarray:

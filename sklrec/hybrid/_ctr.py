@@ -241,6 +241,10 @@ ItemFeatures or None
                 V = np.where(known[:, None], V, theta)
             yield V, problem.gram(V[known]), loss
 
+    def _items_changed(self) -> None:
+        known = self._popularity > 0
+        self._gram = LeastSquares(*self._problem).gram(self.item_factors_[known])
+
     def _ridge(self, X: sp.csr_array) -> RidgeRows:
         problem = LeastSquares(*self._problem)
         return problem.users(X, self.item_factors_, self._gram, self._popularity > 0)

@@ -50,6 +50,9 @@ class DeepMusic(FactorsFromContent):
         Maximum number of passes over the items in the training of the network.
     learning_rate : float, default=1e-3
         Adam's learning rate.
+    min_interactions : int or None, default=1
+        Number of interactions from which on an item keeps the factors of WMF, as in
+        :class:`FactorsFromContent`. Typical range: 1 to 10.
     random_state : int, RandomState instance or None, default=None
         Determines the initial factors and weights, and the order of the items. Pass an int for
         identical scores in each fit.
@@ -104,6 +107,7 @@ class DeepMusic(FactorsFromContent):
         "alpha": [Interval(Real, 0, None, closed="left")],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "min_interactions": [Interval(Integral, 1, None, closed="left"), None],
         "random_state": ["random_state"],
     }
 
@@ -112,6 +116,7 @@ class DeepMusic(FactorsFromContent):
         "lambda_": loguniform(1e-4, 0.1),
         "unobserved_weight": loguniform(0.01, 1),
         "alpha": loguniform(1e-3, 1),
+        "min_interactions": [1, 2, 5, 10],
     }
 
     def __init__(
@@ -124,6 +129,7 @@ class DeepMusic(FactorsFromContent):
         alpha: float = 0.01,
         max_epochs: int = 50,
         learning_rate: float = 1e-3,
+        min_interactions: int | None = 1,
         random_state: int | RandomState | None = None,
     ) -> None:
         self.n_components = n_components
@@ -133,6 +139,7 @@ class DeepMusic(FactorsFromContent):
         self.alpha = alpha
         self.max_epochs = max_epochs
         self.learning_rate = learning_rate
+        self.min_interactions = min_interactions
         self.random_state = random_state
 
     def _unfitted_recommender(self) -> BaseEstimator:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.linear_model import Ridge
 from sklearn.utils import get_tags
 
-from .._sklearn import HasMethods, _fit_context, fit_progress
+from .._sklearn import HasMethods, Interval, _fit_context, fit_progress
 from .._typing import MatrixLike
 from ..base import ItemFeaturesMixin
 from ..factorization import WMF
@@ -24,7 +25,9 @@ class FactorsFromContent(ItemFeaturesMixin, BaseFactorRecommender):
     A recommender such as :class:`~sklrec.factorization.WMF` learns factors of users and items.
     A regressor is then fitted on the features and factors of the items that have interactions.
     Items without interactions, in ``fit`` or in ``with_items``, have the factors that it predicts
-    [1]_. Other items keep their factors, so that they are ranked as by the recommender alone.
+    [1]_. Other items keep their factors, so that they are ranked as by the recommender alone,
+    unless they have fewer interactions than `min_interactions`: the factors of an item with one or
+    two say less than its content does.
 
     Without features this is the recommender.
 
@@ -37,6 +40,10 @@ class FactorsFromContent(ItemFeaturesMixin, BaseFactorRecommender):
     regressor : estimator or None, default=None
         Regressor of several outputs, of scikit-learn or with its interface. It gets the features as
         they are given to ``fit``, sparse or dense, in the precision of X. None means ``Ridge()``.
+    min_interactions : int or None, default=1
+        Number of interactions from which on an item keeps its factors. None means that the factors
+        of all items with features are predicted, which is best where most items have few
+        interactions. Typical range: 1 to 10.
 
     Attributes
     ----------
@@ -64,8 +71,8 @@ class FactorsFromContent(ItemFeaturesMixin, BaseFactorRecommender):
     -----
     The recommender folds users in with all factors, predicted or not; some recommenders, such as
     :class:`~sklrec.factorization.BPR`, only use the items of a user that have interactions.
-    Predicted items are not among the unobserved items of WMF: that a user has none of today's
-    items says nothing about the user.
+    Items without interactions are not among the unobserved items of WMF: that a user has none of
+    today's items says nothing about the user.
 
     References
     ----------
@@ -88,13 +95,20 @@ class FactorsFromContent(ItemFeaturesMixin, BaseFactorRecommender):
     _parameter_constraints: dict = {
         "recommender": [HasMethods(["fit", "transform"]), None],
         "regressor": [HasMethods(["fit", "predict"]), None],
+        "min_interactions": [Interval(Integral, 1, None, closed="left"), None],
     }
+    _suggested_distributions: dict = {"min_interactions": [1, 2, 5, 10]}
 
     def __init__(
-        self, recommender: BaseEstimator | None = None, *, regressor: BaseEstimator | None = None
+        self,
+        recommender: BaseEstimator | None = None,
+        *,
+        regressor: BaseEstimator | None = None,
+        min_interactions: int | None = 1,
     ) -> None:
         self.recommender = recommender
         self.regressor = regressor
+        self.min_interactions = min_interactions
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: MatrixLike, y: Any = None, *, item_features: Any = None) -> FactorsFromContent:
@@ -136,15 +150,26 @@ ItemFeatures or None, default=None
                 )
             step("recommender")
             values = _values(self.recommender_)
+            predicted = np.zeros(X.shape[1], dtype=bool)
             if F is not None:
                 self._fit_regressor(F, values)
                 step("regressor")
-                new = ~super()._known_items() & self._described
-                if new.any():
+                predicted = self._described & self._with_few_interactions(X)
+                if predicted.any():
                     values = values.copy()
-                    values[new] = self._predict(F[new])
+                    values[predicted] = self._predict(F[predicted])
         self._set_values(values)
+        if (predicted & super()._known_items()).any() and hasattr(
+            self.recommender_, "_items_changed"
+        ):
+            self.recommender_._items_changed()
         return self
+
+    def _with_few_interactions(self, X: sp.csr_array) -> np.ndarray:
+        """Return for each item whether its own factors are not used where it has features."""
+        if self.min_interactions is None:
+            return np.ones(X.shape[1], dtype=bool)
+        return np.bincount(X.indices, minlength=X.shape[1]) < self.min_interactions
 
     def _unfitted_recommender(self) -> BaseEstimator:
         return WMF() if self.recommender is None else self.recommender
