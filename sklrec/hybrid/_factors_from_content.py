@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.stats import randint
 from sklearn.base import BaseEstimator, clone
 from sklearn.linear_model import Ridge
 from sklearn.utils import get_tags
@@ -97,7 +98,7 @@ class FactorsFromContent(ItemFeaturesMixin, BaseFactorRecommender):
         "regressor": [HasMethods(["fit", "predict"]), None],
         "min_interactions": [Interval(Integral, 1, None, closed="left"), None],
     }
-    _suggested_distributions: dict = {"min_interactions": [1, 2, 5, 10]}
+    _suggested_distributions: dict = {"min_interactions": randint(1, 11)}  # 1 to 10
 
     def __init__(
         self,
