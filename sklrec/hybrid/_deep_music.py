@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.random import RandomState
-from scipy.stats import loguniform, randint
+from scipy.stats import loguniform
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPRegressor
@@ -116,7 +116,7 @@ class DeepMusic(FactorsFromContent):
         "lambda_": loguniform(1e-4, 0.1),
         "unobserved_weight": loguniform(0.01, 1),
         "alpha": loguniform(1e-3, 1),
-        "min_interactions": randint(1, 11),  # 1 to 10
+        "min_interactions": [1, 2, 5, 10],
     }
 
     def __init__(

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.stats import randint
 from sklearn.base import BaseEstimator, clone
 from sklearn.linear_model import Ridge
 from sklearn.utils import get_tags
@@ -44,7 +43,7 @@ class FactorsFromContent(ItemFeaturesMixin, BaseFactorRecommender):
     min_interactions : int or None, default=1
         Number of interactions from which on an item keeps its factors. None means that the factors
         of all items with features are predicted, which is best where most items have few
-        interactions. Typical range: 1 to 10.
+        interactions.
 
     Attributes
     ----------
@@ -98,7 +97,6 @@ class FactorsFromContent(ItemFeaturesMixin, BaseFactorRecommender):
         "regressor": [HasMethods(["fit", "predict"]), None],
         "min_interactions": [Interval(Integral, 1, None, closed="left"), None],
     }
-    _suggested_distributions: dict = {"min_interactions": randint(1, 11)}  # 1 to 10
 
     def __init__(
         self,
