@@ -158,7 +158,7 @@ MODELS = [
         "AddEASE",
         AddEASE(),
         paper="Jeunen et al. 2020",
-        **LINEAR,
+        form="svd",
         adapted=LAMBDA,
         search_on={ML: {"content_share": [0.1, 0.3, 0.5]}},
         skip=(T,),
