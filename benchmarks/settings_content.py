@@ -227,6 +227,15 @@ MODELS = [
         CVAE(beta=0.5, **OF_CVAE),
         paper="Li & She 2017",
         form="binary",
+        # Few items with long texts: many small batches, and the weights of the paper.
+        adapted={
+            ML: {
+                "beta": 1,
+                "lambda_v": 10,
+                "batch_size": 32,
+                "n_pretraining_epochs": 60,
+            }
+        },
         skip=(f"{T}, canonical", f"{T}, new items"),
         on_all_splits=True,
     ),
