@@ -151,10 +151,7 @@ MODELS = [
         paper="Jeunen et al. 2020",
         **LINEAR,
         adapted=LAMBDA,
-        search_on={
-            ML: {"content_weight": [1, 4, 16, 64]},
-            f"{T}, new items": {"content_weight": [4, 16]},
-        },
+        search_on={ML: {"content_weight": [1, 4, 16, 64]}},
         on_all_splits=True,
     ),
     ContentModel(
