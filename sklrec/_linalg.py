@@ -29,6 +29,9 @@ _WORTH_A_THREAD = 10**7
 # Maximum size in bytes of a part of a matrix that is converted at a time.
 _BYTES_CONVERTED = 2**24
 
+# Size in bytes from which a matrix is multiplied by a vector row by row: it is not in the caches.
+_BYTES_NOT_CACHED = 3 * 2**22
+
 # Maximum size in bytes of a row of a matrix that LAPACK inverts as a whole. With few threads,
 # OpenBLAS writes past the end of a buffer for larger ones: for 41,000 rows in float32 and two
 # threads the process crashes (OpenBLAS issues 1413, 2562 and 2821).
@@ -182,6 +185,17 @@ def _dot_of_converted(X: sp.csr_array, B: np.ndarray, *, work: float) -> np.ndar
     width = max(1, _BYTES_CONVERTED // (rows.size * X.dtype.itemsize))
     in_threads(multiply, blocks(B.shape[1], width), work=work)
     return product
+
+
+def dot_of_vector(A: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Return ``A @ x`` for a dense matrix in C order and a vector.
+
+    A matrix that is not in the caches is read row by row, as fast as memory allows. BLAS, which
+    reads several rows at a time, takes twice as long or more, and less for a small matrix.
+    """
+    if A.nbytes < _BYTES_NOT_CACHED or not hasattr(np, "vecdot"):  # it is of numpy 2.0
+        return A @ x
+    return np.vecdot(A, x)
 
 
 def blocks(n: int, size: int | None = None) -> Iterator[slice]:

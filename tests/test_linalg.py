@@ -10,7 +10,13 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sklrec import _linalg
-from sklrec._linalg import add_gram, dot_on_threads, in_threads, invert_positive_definite
+from sklrec._linalg import (
+    add_gram,
+    dot_of_vector,
+    dot_on_threads,
+    in_threads,
+    invert_positive_definite,
+)
 
 
 @pytest.fixture(params=["one block, no threads", "many blocks on threads"])
@@ -91,6 +97,18 @@ def test_product_with_weights_of_another_type_does_not_copy_them_all(monkeypatch
     finally:
         tracemalloc.stop()
     assert peak < B.nbytes / 2  # a copy in float64 takes twice as much as B
+
+
+@pytest.mark.parametrize("n_bytes", [0, np.inf])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_product_with_a_vector_does_not_depend_on_the_way(n_bytes, dtype, monkeypatch):
+    monkeypatch.setattr(_linalg, "_BYTES_NOT_CACHED", n_bytes)
+    rng = np.random.default_rng(0)
+    A, x = rng.normal(size=(75, 40)).astype(dtype), rng.normal(size=40).astype(dtype)
+    product = dot_of_vector(A, x)
+    assert product.dtype == dtype
+    assert_allclose(product, (A[:, :, None] * x[:, None]).sum(axis=(1, 2)), rtol=1e-5, atol=1e-5)
+    assert dot_of_vector(A[:0], x).shape == (0,)
 
 
 @pytest.mark.parametrize("n_parts", [0, 1, 2, 100])

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from .._linalg import dot_of_vector
 from ._training._data import SparseBatch, row_sums
 
 # Takes scores of shape (n_rows, n_items), which it may overwrite, and a batch. Returns the negative
@@ -32,7 +33,7 @@ def products_with_items(
     With `out` it is written there, which saves the time for new memory; this has no gradient.
 
     For a single row on a CPU, where there is no gradient, numpy computes it: the time is that of
-    reading the weights, and its BLAS reads them up to twice as fast as torch's.
+    reading the weights, which it does up to four times as fast as torch.
     """
     if len(hidden) != 1 or hidden.device.type != "cpu" or torch.is_grad_enabled():
         if out is None:
@@ -40,7 +41,7 @@ def products_with_items(
         if bias is None:
             return torch.mm(hidden, weight.T, out=out)
         return torch.addmm(bias, hidden, weight.T, out=out)
-    scores = weight.detach().numpy() @ hidden.numpy()[0]
+    scores = dot_of_vector(weight.detach().numpy(), hidden.numpy()[0])
     if bias is not None:
         scores += bias.detach().numpy()
     return torch.from_numpy(scores)[None]

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .._linalg import dot_of_vector
 from ._losses import ItemScores
 from ._training._data import SparseBatch
 
@@ -87,7 +88,7 @@ class Dense(nn.Linear):
     def of_row(self, h: np.ndarray) -> np.ndarray:
         """Return an array of shape (n_outputs,) for an input of shape (n_inputs,)."""
         weight, *bias = _arrays(self)
-        output = weight @ h
+        output = dot_of_vector(weight, h)
         if bias:
             output += bias[0]
         return output
