@@ -90,12 +90,13 @@ class _ItemLikelihood(torch.autograd.Function):
         device, dtype = hidden.device.type, hidden.dtype
         if torch.is_autocast_enabled(device):
             dtype = torch.get_autocast_dtype(device)
+        ctx.dtypes = hidden.dtype, weight.dtype, bias.dtype
+        hidden, weight, bias = (factor.to(dtype) for factor in (hidden, weight, bias))
         with torch.autocast(device, enabled=False):  # bfloat16 leaves a loss three digits
-            scores = F.linear(hidden.to(dtype), weight.to(dtype), bias.to(dtype))
+            scores = F.linear(hidden, weight, bias)
             scores = scores.to(torch.promote_types(dtype, torch.float32))
             loss, gradient = likelihood(scores, batch)
-        ctx.dtypes = hidden.dtype, weight.dtype, bias.dtype
-        ctx.save_for_backward(hidden.to(dtype), weight.to(dtype), gradient.to(dtype))
+        ctx.save_for_backward(hidden, weight, gradient.to(dtype))
         return loss
 
     @staticmethod

@@ -74,8 +74,8 @@ class _SparseProduct(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[None, torch.Tensor]:
-        product = ctx.batch.to_scipy().T @ gradient.contiguous().numpy()
-        return None, torch.from_numpy(product)
+        by_item = ctx.batch.to_scipy().T.tocsr()  # its product takes half the time
+        return None, torch.from_numpy(by_item @ gradient.contiguous().numpy())
 
 
 class Dense(nn.Linear):
