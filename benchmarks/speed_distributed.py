@@ -359,27 +359,17 @@ def gram(blocks: Any, out: Path, client: Any) -> dict:
     import scipy.sparse as sp
 
     from sklrec._linalg import add_gram
-    from sklrec.distributed._fit import _strip_of_gram, _strips
-    from sklrec.distributed._tasks import run_tasks
+    from sklrec.distributed._fit import write_gram
 
-    G = np.zeros((blocks.n_items, blocks.n_items), dtype=np.float32)
     if client is None:
         X = sp.csr_array(sp.vstack(list(blocks)))
+        G = np.zeros((blocks.n_items, blocks.n_items), dtype=np.float32)
         with timed() as found:
             add_gram(X, G)
     else:
         with timed() as found:
-            strips = _strips(blocks.n_items)
-            paths = [out / f"{start}.npy" for start, _ in strips]
-            arguments = zip(strips, paths, strict=True)
-            run_tasks(
-                client,
-                _strip_of_gram,
-                [(blocks, *strip, path) for strip, path in arguments],
-                "gram",
-            )
-            for (start, end), path in zip(strips, paths, strict=True):
-                G[start:end, start:] = np.load(path, mmap_mode="r")
+            write_gram(blocks, client, out / "gram.npy")
+            G = np.load(out / "gram.npy", mmap_mode="r")
     triangle = sum(float(G[i, i:].sum(dtype=np.float64)) for i in range(len(G)))
     return found | {"work": products_of(blocks) / 2, "unit": "products", "sum": triangle}
 

@@ -96,20 +96,19 @@ def _fit_popularity(
 
 
 def _fit_ease(model: EASE, blocks: Blocks, client: Any, folder: Path) -> EASE:
-    strips = _strips(blocks.n_items)
-    paths = [folder / f"gram-{start}.npy" for start, _ in strips]
-    run_tasks(
-        client,
-        _strip_of_gram,
-        [(blocks, *strip, path) for strip, path in zip(strips, paths, strict=True)],
-        "computing X'X",
-    )
-    out = folder / "model.joblib"
+    gram, out = folder / "gram.npy", folder / "model.joblib"
+    write_gram(blocks, client, gram)
     popularity = _popularity(blocks, client)
-    run_tasks(
-        client, _solve_ease, [(model, blocks, strips, paths, popularity, out)], "solving EASE"
-    )
+    run_tasks(client, _solve_ease, [(model, blocks, gram, popularity, out)], "solving EASE")
     return joblib.load(out)
+
+
+def write_gram(blocks: Blocks, client: Any, path: Path) -> None:
+    """Write the upper triangle of X'X to a file of numpy's, of which each task writes some rows."""
+    shape = blocks.n_items, blocks.n_items
+    np.lib.format.open_memmap(path, "w+", np.float32, shape)  # empty, which takes no space
+    strips = _strips(blocks.n_items)
+    run_tasks(client, _strip_of_gram, [(blocks, *strip, path) for strip in strips], "computing X'X")
 
 
 def _strips(n_items: int) -> list[tuple[int, int]]:
@@ -121,29 +120,24 @@ def _strips(n_items: int) -> list[tuple[int, int]]:
     return list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
 
 
-def _strip_of_gram(blocks: Blocks, start: int, end: int, out: Path) -> None:
-    """Write the rows from `start` to `end` of X'X, from column `start` on."""
-    strip = np.zeros((end - start, blocks.n_items - start), dtype=np.float32)
-    for X in rows_together(blocks, _INTERACTIONS_AT_ONCE):
-        right = X[:, start:]
+def _strip_of_gram(blocks: Blocks, start: int, end: int, path: Path) -> None:
+    """Compute the rows from `start` to `end` of X'X, and write them from the diagonal on."""
+    n_items = blocks.n_items
+    strip = np.zeros((end - start, n_items - start), dtype=np.float32)
+    from_start = (X[:, start:] for X in blocks)
+    for right in rows_together(from_start, _INTERACTIONS_AT_ONCE):
         left = right[:, : end - start].T.tocsr()  # (n_items_of_strip, n_users)
         for rows in parts_of(end - start):  # of the triangle only, and with small products
             strip[rows, rows.start :] += (left[rows] @ right[:, rows.start :]).toarray()
-    np.save(out, strip)
+    begin = np.load(path, mmap_mode="r").offset
+    with open(path, "r+b") as file:
+        for i, row in enumerate(strip):
+            file.seek(begin + row.itemsize * (start + i) * (n_items + 1))
+            file.write(row[i:].data)
 
 
-def _solve_ease(
-    model: EASE,
-    blocks: Blocks,
-    strips: list[tuple[int, int]],
-    paths: list[Path],
-    popularity: np.ndarray,
-    out: Path,
-) -> None:
-    G = np.zeros((blocks.n_items, blocks.n_items), dtype=np.float32)
-    for (start, end), path in zip(strips, paths, strict=True):
-        G[start:end, start:] = np.load(path, mmap_mode="r")
-    joblib.dump(model._set_gram(G, popularity, blocks.n_users), out)
+def _solve_ease(model: EASE, blocks: Blocks, gram: Path, popularity: np.ndarray, out: Path) -> None:
+    joblib.dump(model._set_gram(np.load(gram), popularity, blocks.n_users), out)
 
 
 def _fit_in_one_task(model: Any, blocks: Blocks, client: Any, folder: Path) -> Any:
