@@ -131,6 +131,20 @@ def test_passes_have_their_own_data_part_forward_criterion_and_work_before(X):
     assert len(net.history) == 2
 
 
+def test_losses_of_a_cpu_do_not_stay_in_memory_as_tensors(X):
+    """Each would keep the memory of larger tensors around it from being used again."""
+
+    kinds = []
+
+    class Kinds(Callback):
+        def on_batch_end(self, net, **kwargs):
+            kinds.append(type(net.history[-1, "batches", -1, "train_loss"]))
+
+    passes = [Pass("user", criterion="squares", n_times=3)]
+    make_toy(passes, Kinds()).partial_fit({"users": SparseRows(X)}, None, epochs=1)
+    assert kinds == [float] * 3
+
+
 def test_optimizer_settings_of_a_part_are_param_groups(X):
     recorder = Recorder()
     net = make_toy(

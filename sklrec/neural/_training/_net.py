@@ -220,7 +220,9 @@ class TorchNet(skorch.NeuralNet):
     ) -> None:
         """Train with the passes of one epoch.
 
-        The losses are copied to the CPU at the end, so that no step waits for a GPU.
+        The losses are copied from a GPU at the end, so that no step waits for it. Those of a CPU
+        are read at once: thousands of tensors of one number, each made between larger ones, would
+        keep the memory of these from being used again.
         """
         if iterator is None:
             return
@@ -235,15 +237,17 @@ class TorchNet(skorch.NeuralNet):
                 step = step_fn(batch, **one.options)
                 if one.after_step is not None:
                     one.after_step(self, batch[0])
-                self.history.record_batch(f"{prefix}_loss", step["loss"].detach())
+                loss = step["loss"].detach()
+                self.history.record_batch(f"{prefix}_loss", loss.item() if self.on_cpu else loss)
                 n_rows = batch[0].n_whole if n_processes() > 1 else len(batch[0])
                 self.history.record_batch(f"{prefix}_batch_size", n_rows)
                 self.notify("on_batch_end", batch=batch, training=training, **step)
                 n_batches += 1
-        steps = self.history[-1]["batches"]
-        losses = torch.stack([step[f"{prefix}_loss"] for step in steps]).tolist()
-        for step, loss in zip(steps, losses, strict=True):
-            step[f"{prefix}_loss"] = loss
+        if not self.on_cpu:
+            steps = self.history[-1]["batches"]
+            losses = torch.stack([step[f"{prefix}_loss"] for step in steps]).tolist()
+            for step, loss in zip(steps, losses, strict=True):
+                step[f"{prefix}_loss"] = loss
         self.history.record(f"{prefix}_batch_count", n_batches)
         for name, value in self.epoch_values().items():
             self.history.record(name, value)
