@@ -167,7 +167,8 @@ def test_model_of_some_items_is_that_of_a_matrix_of_these(X, of_half):
     expected = small.decision_function(X[:, of_half.items_])
     known = X[:, of_half.items_].sum(axis=1) > 0
     found = of_half.decision_function(X)[:, of_half.items_]
-    assert_array_equal(found[known], expected[known])
+    # The last digit of a sigmoid depends on the place of the item among those computed together.
+    assert_allclose(found[known], expected[known], rtol=1e-6)
 
 
 def test_validation_is_on_all_items(X):
