@@ -66,7 +66,7 @@ def test_layers_for_a_row_are_those_of_torch(gated):
     h = np.arange(5, dtype=np.float32)
     with torch.no_grad():
         expected = layers(torch.from_numpy(h)[None])[0].numpy()
-    assert_allclose(of_row(layers, h), expected, rtol=1e-6)
+    assert_allclose(of_row(layers, h), expected, rtol=1e-6, atol=1e-6)
 
 
 def test_a_subclass_that_scores_in_another_way_is_asked_by_torch(X):
