@@ -151,7 +151,7 @@ MODELS = [
         paper="Jeunen et al. 2020",
         **LINEAR,
         # The best of 1, 2, 4 and 16 on validation users for new items, and the worst for others.
-        adapted=LAMBDA | {f"{T}, new items": {"lambda_": 50, "content_weight": 1}},
+        adapted=LAMBDA | {f"{T}, new items": {"content_weight": 1}},
         search_on={ML: {"content_weight": [1, 4, 16, 64]}},
         on_all_splits=True,
     ),

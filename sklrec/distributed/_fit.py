@@ -129,6 +129,7 @@ def _strip_of_gram(blocks: Blocks, start: int, end: int, path: Path) -> None:
         left = right[:, : end - start].T.tocsr()  # (n_items_of_strip, n_users)
         for rows in parts_of(end - start):  # of the triangle only, and with small products
             strip[rows, rows.start :] += (left[rows] @ right[:, rows.start :]).toarray()
+    # Written, as a full disk would end the process if the file were mapped.
     begin = np.load(path, mmap_mode="r").offset
     with open(path, "r+b") as file:
         for i, row in enumerate(strip):
