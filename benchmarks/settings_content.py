@@ -235,7 +235,9 @@ MODELS = [
                 "lambda_v": 10,
                 "batch_size": 32,
                 "n_pretraining_epochs": 60,
-            }
+            },
+            # With one article a user, item vectors follow their words.
+            f"{T}, P=1": {"lambda_v": 30},
         },
         skip=(f"{T}, canonical", f"{T}, new items"),
         on_all_splits=True,
