@@ -114,7 +114,7 @@ OF_VAE = {"learning_rate": 3e-3, "max_epochs": 25, "batch_size": 250, "n_anneali
 SIZES: dict = {ML: {"hidden_layer_sizes": (100,), "n_components": 50, "max_epochs": 40}}
 # Of the users of citeulike-t: with larger batches neither VAE gets as far in so many epochs, and
 # MD-CVAE still gains after the 25th.
-SMALL_BATCHES: dict = {T: {"batch_size": 100, "max_epochs": 50}}
+VAE_ON_T: dict = {T: {"batch_size": 100, "max_epochs": 50}}
 # The weight of the KL term and lambda_v are those of the best compromise of new and other items.
 OF_CVAE = {
     "lambda_v": 3,
@@ -270,7 +270,7 @@ MODELS = [
         "Mult-VAE",
         MultVAE(150, hidden_layer_sizes=(), **OF_VAE),
         paper="Liang et al. 2018",
-        adapted=SIZES | SMALL_BATCHES,
+        adapted=SIZES | VAE_ON_T,
         skip=(NEW_ITEMS, *AUTHORS),
     ),
     ContentModel(
@@ -278,7 +278,7 @@ MODELS = [
         MDCVAE(150, **OF_VAE),
         paper="Zhu & Chen 2022",
         form="binary",
-        adapted=SIZES | SMALL_BATCHES,
+        adapted=SIZES | VAE_ON_T,
         skip=(NEW_ITEMS, *AUTHORS),
     ),
     ContentModel(
