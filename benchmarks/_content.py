@@ -39,6 +39,7 @@ class ContentDataset:
     counts: Callable[[Path], sp.csr_array]
     authors: str = ""  # of the splits of Li & She, "a" or "t"
     n_more_splits: int = 0  # other draws of the users and the new items
+    n_candidate_draws: int = 1  # of the items that are new to the candidates
 
     @property
     def name(self) -> str:
@@ -53,8 +54,8 @@ class ContentDataset:
         """Return the names of the splits with new items; settings are chosen on the first."""
         return [NEW_ITEMS, *(f"{NEW_ITEMS} {i + 2}" for i in range(self.n_more_splits))]
 
-    def tasks(self, split: str, folder: Path) -> dict[str, Task]:
-        """Return the task of the candidates, where settings are chosen, and the final one."""
+    def tasks(self, split: str, folder: Path) -> dict[str, list[Task]]:
+        """Return the tasks of the candidates, where settings are chosen, and the final one."""
         if split not in self.splits:
             raise ValueError(f"{self.name} has no split {split!r}, only {', '.join(self.splits)}.")
         counts = self.counts(folder)
@@ -62,18 +63,20 @@ class ContentDataset:
             found = self.dataset.split(CANONICAL, folder)
             counts = counts[found.item_indices]
             return {
-                kind: Task(
-                    found.train,
-                    found[f"{part}_fold_in"],
-                    found[f"{part}_held_out"],
-                    counts,
-                    validation=(found.valid_fold_in, found.valid_held_out),
-                )
+                kind: [
+                    Task(
+                        found.train,
+                        found[f"{part}_fold_in"],
+                        found[f"{part}_held_out"],
+                        counts,
+                        validation=(found.valid_fold_in, found.valid_held_out),
+                    )
+                ]
                 for kind, part in (("candidate", "valid"), ("final", "test"))
             }
         if split in self.of_new_items:
             return self._new_items(split, self._positive(folder), counts)
-        return {"final": self._authors_split(split.removeprefix("P="), folder, counts)}
+        return {"final": [self._authors_split(split.removeprefix("P="), folder, counts)]}
 
     def _positive(self, folder: Path) -> sp.csr_array:
         X = self.dataset.load(folder)
@@ -82,14 +85,18 @@ class ContentDataset:
             X.eliminate_zeros()
         return X
 
-    def _new_items(self, name: str, X: sp.csr_array, counts: sp.csr_array) -> dict[str, Task]:
+    def _new_items(self, name: str, X: sp.csr_array, counts: sp.csr_array) -> dict[str, list[Task]]:
         """Hold out users and items; of the other items, hold out some for the candidates."""
         first, split = (self._cold_start(name, X) for name in (NEW_ITEMS, name))
         # Settings were chosen on the validation users of the first split.
         tested = ~np.isin(split.test_users, first.valid_users)
         fold_in, held_out = split.test_fold_in[tested], split.test_held_out[tested]
         final = Task(split.train, fold_in, held_out, counts, split.new_items)
-        return {"candidate": self._candidate(first, X, counts), "final": final}
+        draws = range(self.n_candidate_draws)
+        return {
+            "candidate": [self._candidate(first, X, counts, draw) for draw in draws],
+            "final": [final],
+        }
 
     def _cold_start(self, name: str, X: sp.csr_array) -> Bunch:
         n_heldout = self.dataset.n_heldout
@@ -98,10 +105,10 @@ class ContentDataset:
         seed = self.dataset.splits[CANONICAL] + self.of_new_items.index(name)
         return cold_start_split(X, n_heldout=n_heldout, random_state=seed)
 
-    def _candidate(self, split: Bunch, X: sp.csr_array, counts: sp.csr_array) -> Task:
+    def _candidate(self, split: Bunch, X: sp.csr_array, counts: sp.csr_array, draw: int) -> Task:
         # Neither the test users nor the new items are in the task of the candidates.
         old = split.old_items
-        rng = np.random.RandomState(self.dataset.splits[CANONICAL])
+        rng = np.random.RandomState(self.dataset.splits[CANONICAL] + draw)
         n_items = len(old)
         is_new = np.zeros(n_items, dtype=bool)
         is_new[rng.permutation(n_items)[: n_items // 10]] = True

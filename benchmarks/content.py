@@ -215,8 +215,9 @@ class Benchmark:
 
     def run(self, model: ContentModel) -> None:
         """Fit the candidates, and then the chosen settings."""
-        for unit in self._candidates(model):
-            unit.run(self.runs, threads=self.threads)
+        for units in self._candidates(model):
+            for unit in units:
+                unit.run(self.runs, threads=self.threads)
         if (unit := self._final(model)) is not None:
             unit.run(self.runs, threads=self.threads)
 
@@ -264,19 +265,23 @@ class Benchmark:
             return []
         return model.at(self.dataset.name, self.place)
 
-    def _candidates(self, model: ContentModel) -> list[Unit]:
+    def _candidates(self, model: ContentModel) -> list[list[Unit]]:
+        """Return the units of each candidate, one for each of their tasks."""
         estimators = self._estimators(model)
-        return (
-            [self._unit("candidate", model, e) for e in estimators] if len(estimators) > 1 else []
-        )
+        if len(estimators) <= 1:
+            return []
+        return [self._units("candidate", model, estimator) for estimator in estimators]
 
     def _valid(self, model: ContentModel) -> list[float]:
         """Return what the candidates are chosen by; none where one is missing."""
-        found = [unit.read(self.runs) for unit in self._candidates(model)]
-        if None in found:
+        found = [[unit.read(self.runs) for unit in units] for units in self._candidates(model)]
+        if any(None in of_one for of_one in found):
             return []
         rankings = model.chosen_for if self.place == NEW_ITEMS else (ALL,)
-        return [float(np.mean([f["mean"][r][CHOOSE_BY] for r in rankings])) for f in found]
+        return [
+            float(np.mean([f["mean"][r][CHOOSE_BY] for f in of_one for r in rankings]))
+            for of_one in found
+        ]
 
     def _final(self, model: ContentModel) -> Unit | None:
         estimators = self._estimators(model)
@@ -284,15 +289,15 @@ class Benchmark:
         if len(estimators) > 1 and not valid:
             return None
         best = int(np.argmax(valid)) if valid else 0
-        return self._unit("final", model, estimators[best]) if estimators else None
+        return self._units("final", model, estimators[best])[0] if estimators else None
 
-    def _unit(self, kind: str, model: ContentModel, estimator: Any) -> Unit:
+    def _units(self, kind: str, model: ContentModel, estimator: Any) -> list[Unit]:
         names = [n for n in estimator.get_params() if n.split("__")[-1] == "random_state"]
         unset = [n for n in names if estimator.get_params()[n] is None]
         estimator = clone(estimator).set_params(**dict.fromkeys(unset, 0))
         form = model.form_at(self.dataset.name, self.place)
         split = self.place if kind == "candidate" else self.split
-        return Unit(kind, self.dataset, split, estimator, form, self.tasks[kind])
+        return [Unit(kind, self.dataset, split, estimator, form, t) for t in self.tasks[kind]]
 
 
 def summary(means: dict[str, dict[str, float]]) -> str:

@@ -46,7 +46,13 @@ DATASETS = [
     # Tags were given by users who have the article, test users among them: titles alone.
     ContentDataset(_BY_NAME["citeulike-a"], "titles", _data.citeulike_titles, "a", 4),
     ContentDataset(_BY_NAME["citeulike-t"], "words", words, "t"),
-    ContentDataset(_BY_NAME["ml-1m"], "plots and attributes", plots_and_attributes),
+    ContentDataset(
+        # A tenth of its items is too few to choose by.
+        _BY_NAME["ml-1m"],
+        "plots and attributes",
+        plots_and_attributes,
+        n_candidate_draws=5,
+    ),
 ]
 A, T, ML = (dataset.name for dataset in DATASETS)
 NEW, OLD, ALL = "new among new", "old among old", "all among all"

@@ -14,7 +14,7 @@ import content
 import settings_content
 from _content import CANONICAL, NEW_ITEMS, TOGETHER, ContentDataset, Task
 from _content_tables import content_tables
-from _runs import Dataset
+from _runs import Dataset, short_repr
 from settings_content import ContentModel
 
 from sklrec.datasets import make_interactions
@@ -56,7 +56,7 @@ def small():
 def test_candidates_meet_neither_the_new_items_nor_the_test_users(small, data):
     tasks = small.tasks(NEW_ITEMS, data)
     X, F = (sp.csr_array(sp.load_npz(data / f"{name}.npz")) for name in "XF")
-    final, candidate = tasks["final"], tasks["candidate"]
+    (final,), (candidate,) = tasks["final"], tasks["candidate"]
     assert not final.train[:, final.new_items].nnz
     assert not final.fold_in[:, final.new_items].nnz
     assert candidate.train.shape[1] == len(final.old_items) == 36
@@ -74,7 +74,10 @@ def test_candidates_meet_neither_the_new_items_nor_the_test_users(small, data):
 def test_other_splits_have_no_user_the_settings_were_chosen_on(small, data):
     several = dataclasses.replace(small, n_more_splits=1)
     assert several.splits == [CANONICAL, NEW_ITEMS, "new items 2", "P=1", "P=10"]
-    first, second = (several.tasks(split, data) for split in (NEW_ITEMS, "new items 2"))
+    first, second = (
+        {kind: task for kind, (task,) in several.tasks(split, data).items()}
+        for split in (NEW_ITEMS, "new items 2")
+    )
     assert_array_equal(
         first["candidate"].held_out.toarray(), second["candidate"].held_out.toarray()
     )
@@ -85,6 +88,34 @@ def test_other_splits_have_no_user_the_settings_were_chosen_on(small, data):
     tested = second["final"].fold_in + second["final"].held_out
     assert not chosen_on & {tuple(row) for row in tested[:, old].toarray()}
     assert 10 < tested.shape[0] < 20
+
+
+def test_settings_are_chosen_by_the_mean_over_draws_of_new_items(small, data, tmp_path):
+    several = dataclasses.replace(small, n_candidate_draws=3)
+    (first,) = small.tasks(NEW_ITEMS, data)["candidate"]
+    tasks = several.tasks(NEW_ITEMS, data)["candidate"]
+    assert_array_equal(tasks[0].new_items, first.new_items)
+    assert len({tuple(task.new_items) for task in tasks}) == len(tasks) == 3
+    model = ContentModel(
+        "CollectiveEASE", CollectiveEASE(20), form="tf-idf", search={"content_weight": [0.1, 100]}
+    )
+    benchmark = content.Benchmark(several, NEW_ITEMS, data=data, runs=tmp_path, threads=1)
+    benchmark.run(model)
+    row = benchmark.rows(model)[0]
+
+    def mean_over_draws(candidate):
+        values = []
+        for task in tasks:
+            fitted, order = content.fitted(candidate, task, "tf-idf")
+            found = content.per_user(fitted, task, order)["new among new"]["ndcg@100"]
+            values.append(np.nanmean(found))
+        return np.mean(values)
+
+    candidates = [CollectiveEASE(20, content_weight=weight) for weight in (0.1, 100)]
+    best = max(candidates, key=mean_over_draws)
+    assert row["n_candidates"] == 2
+    assert_allclose(float(row["valid_ndcg@100"]), mean_over_draws(best), atol=1e-4)
+    assert row["settings"] == short_repr(best)
 
 
 def test_features_are_learnt_from_the_old_items():
@@ -101,7 +132,7 @@ def test_features_are_learnt_from_the_old_items():
 
 
 def test_new_items_are_met_after_the_fit_where_the_model_can(small, data):
-    task = small.tasks(NEW_ITEMS, data)["final"]
+    task = small.tasks(NEW_ITEMS, data)["final"][0]
     old, new, F = task.old_items, task.new_items, task.features("counts")
     model, order = content.fitted(CollectiveEASE(20), task, "counts")
     assert_array_equal(order, [*old, *new])
@@ -125,7 +156,7 @@ def test_new_items_are_met_after_the_fit_where_the_model_can(small, data):
 
 
 def test_recall_of_the_authors_is_over_all_targets(small, data):
-    task = small.tasks("P=1", data)["final"]
+    task = small.tasks("P=1", data)["final"][0]
     model = PopularityRecommender().fit(task.train)
     found = content.per_user(model, task, np.arange(40))["all among all"]
     # All other items of 40 are among the first 50.
@@ -181,7 +212,7 @@ def test_settings_are_chosen_without_test_users_and_kept(small, data, tmp_path, 
     assert [row["ranking"] for row in chosen[1:5]] == [
         *("new among new", "old among old", "all among all", "new among all")
     ]
-    task = small.tasks(NEW_ITEMS, data)["candidate"]
+    task = small.tasks(NEW_ITEMS, data)["candidate"][0]
     values = []
     for weight in (0.1, 100):
         model, order = content.fitted(CollectiveEASE(20, content_weight=weight), task, "counts")

@@ -8,8 +8,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.preprocessing import FunctionTransformer
 
 from sklrec.datasets import make_interactions
+from sklrec.hybrid import ContentELSA
 from sklrec.linear import EASE
-from sklrec.neural import CDAE, ELSA, MultDAE, MultVAE, NeuMF
+from sklrec.neural import CDAE, ELSA, MultDAE, MultVAE, NeuMF, RecVAE
 from sklrec.neural import _base as neural_base
 from sklrec.neural._modules import hidden_layers, of_row, reset_parameters
 from sklrec.neural._mult_vae import MultVAEModule
@@ -36,6 +37,7 @@ BY_NUMPY = [
     CDAE(8, **TRAINED_BRIEFLY),
     CDAE(8, activation="sigmoid", normalize=False, user_vector=None, **TRAINED_BRIEFLY),
     CDAE(8, activation="identity", **TRAINED_BRIEFLY),
+    ELSA(8, **TRAINED_BRIEFLY),
     MultDAE(4, hidden_layer_sizes=(8,), **TRAINED_BRIEFLY),
     MultVAE(4, hidden_layer_sizes=(), **TRAINED_BRIEFLY),
     MultVAE(4, hidden_layer_sizes=(8, 6), **TRAINED_BRIEFLY),
@@ -52,6 +54,15 @@ def test_numpy_scores_a_row_as_torch_scores_many(monkeypatch, X, model, dtype):
         of_one = model.decision_function(rows[[user]])
         assert of_one.dtype == dtype
         assert_allclose(of_one[0], scores[user], rtol=1e-5, atol=1e-6)
+
+
+def test_numpy_scores_new_items_as_torch_does(monkeypatch, X):
+    F = np.random.RandomState(0).rand(42, 6).astype(np.float32)
+    model = ContentELSA(8, **TRAINED_BRIEFLY).fit(X, item_features=F[:40]).with_items(F[40:])
+    rows = sp.hstack([X, X[:, :2]], format="csr")
+    scores = model.decision_function(rows)
+    monkeypatch.setattr(neural_base, "outputs_of", None)
+    assert_allclose(model.decision_function(rows[[3]])[0], scores[3], rtol=1e-5, atol=1e-6)
 
 
 def test_vectors_that_are_solved_for_are_those_of_torch(X):
@@ -83,7 +94,15 @@ def test_a_subclass_that_scores_in_another_way_is_asked_by_torch(X):
     assert scores_of_row(model.net_, X[[0]]) is None
 
 
-@pytest.mark.parametrize("model", [BY_NUMPY[0], ELSA(8, **TRAINED_BRIEFLY)], ids=["numpy", "torch"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        CDAE(8, **TRAINED_BRIEFLY),
+        ELSA(8, **TRAINED_BRIEFLY),
+        RecVAE(4, hidden_size=8, **TRAINED_BRIEFLY),
+    ],
+    ids=["numpy", "numpy, of vectors that are kept", "torch"],
+)
 def test_changed_weights_change_the_scores(X, model):
     model.fit(X).decision_function(X[[0]])
     with torch.no_grad():

@@ -210,6 +210,8 @@ class ContentELSAModule(UnitVectors):
     After training it has the unit vectors, and no features.
     """
 
+    score_row = UnitVectors.score_row
+
     def __init__(
         self, n_items: int, n_components: int, n_features: int, free_part: bool, item_dropout: float
     ) -> None:

@@ -13,6 +13,7 @@ from numpy.random import RandomState
 from scipy.stats import randint
 from torch import nn
 
+from .._linalg import dot_of_vector
 from .._sklearn import Interval
 from ..base import ExplainMixin
 from ._base import BaseTorchRecommender
@@ -235,9 +236,19 @@ class UnitVectors(nn.Module):
         vectors = self.item_vectors(batch)
         return Output(OtherItemsScores(sparse_product(batch, vectors), vectors, batch))
 
+    def score_row(self, values: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Return the scores of all items for the entries of one row, by numpy."""
+        with torch.inference_mode():
+            vectors = self.eval().item_vectors().numpy()
+        scores = dot_of_vector(vectors, values @ vectors[items])
+        scores[items] -= values
+        return scores
+
 
 class ELSAModule(UnitVectors):
     """One free vector per item."""
+
+    score_row = UnitVectors.score_row
 
     def __init__(self, n_items: int, n_components: int) -> None:
         super().__init__()
