@@ -1,7 +1,8 @@
 """Time one way of ranking or measuring and another, turn by turn, in a process of its own.
 
 Prints one line of JSON: seconds of both, of each turn, and how far their results are apart. The
-time of one user is CPU time, any other that of the wall clock.
+time of one user is CPU time, any other that of the wall clock. One user is ranked in as many turns
+without the other way besides, as the two take the caches from each other.
 """
 
 from __future__ import annotations
@@ -295,15 +296,21 @@ def main() -> None:
     before, ours, difference = WORK[options.work](options.users, options.items)
     Parallel(n_jobs=2, backend="threading")(delayed(abs)(i) for i in range(2))  # starts threads
     apart = difference(before(0), ours(0))
-    seconds: dict[str, list[list[float]]] = {"before": [], "ours": []}
+    seconds: dict[str, list[list[float]]] = {"before": [], "ours": [], "alone": []}
+
+    def measure(way: Callable[[int], Result], turn: int, times: list[list[float]]) -> None:
+        start = clock()
+        way(turn)
+        times[-1].append(clock() - start)
+
     for _ in range(options.repetitions):
         for times in seconds.values():
             times.append([])
         for turn in range(options.turns):
-            for way, times in zip((before, ours), seconds.values(), strict=True):
-                start = clock()
-                way(turn)
-                times[-1].append(clock() - start)
+            measure(before, turn, seconds["before"])
+            measure(ours, turn, seconds["ours"])
+        for turn in range(options.turns if of_cpu else 0):
+            measure(ours, turn, seconds["alone"])
     print(
         json.dumps(
             {
