@@ -40,6 +40,7 @@ class ContentDataset:
     authors: str = ""  # of the splits of Li & She, "a" or "t"
     n_more_splits: int = 0  # other draws of the users and the new items
     n_candidate_draws: int = 1  # of the items that are new to the candidates
+    more_shares: tuple[float, ...] = ()  # of new items, other than a tenth
 
     @property
     def name(self) -> str:
@@ -47,12 +48,18 @@ class ContentDataset:
 
     @property
     def splits(self) -> list[str]:
-        return [CANONICAL, *self.of_new_items, *(AUTHORS if self.authors else [])]
+        authors = AUTHORS if self.authors else []
+        return [CANONICAL, *self.of_new_items, *self.of_shares, *authors]
 
     @property
     def of_new_items(self) -> list[str]:
         """Return the names of the splits with new items; settings are chosen on the first."""
         return [NEW_ITEMS, *(f"{NEW_ITEMS} {i + 2}" for i in range(self.n_more_splits))]
+
+    @property
+    def of_shares(self) -> dict[str, float]:
+        """Return the splits with fewer or more new items, and the share of these."""
+        return {f"{NEW_ITEMS}, {share:.0%}": share for share in self.more_shares}
 
     def tasks(self, split: str, folder: Path) -> dict[str, list[Task]]:
         """Return the tasks of the candidates, where settings are chosen, and the final one."""
@@ -74,7 +81,7 @@ class ContentDataset:
                 ]
                 for kind, part in (("candidate", "valid"), ("final", "test"))
             }
-        if split in self.of_new_items:
+        if split in self.of_new_items or split in self.of_shares:
             return self._new_items(split, self._positive(folder), counts)
         return {"final": [self._authors_split(split.removeprefix("P="), folder, counts)]}
 
@@ -102,8 +109,10 @@ class ContentDataset:
         n_heldout = self.dataset.n_heldout
         if isinstance(n_heldout, float):
             n_heldout = int(n_heldout * (np.diff(X.indptr) >= self.dataset.min_interactions).sum())
-        seed = self.dataset.splits[CANONICAL] + self.of_new_items.index(name)
-        return cold_start_split(X, n_heldout=n_heldout, random_state=seed)
+        seed, share = self.dataset.splits[CANONICAL], self.of_shares.get(name, 0.1)
+        if name in self.of_new_items:
+            seed += self.of_new_items.index(name)
+        return cold_start_split(X, n_heldout=n_heldout, item_size=share, random_state=seed)
 
     def _candidate(self, split: Bunch, X: sp.csr_array, counts: sp.csr_array, draw: int) -> Task:
         # Neither the test users nor the new items are in the task of the candidates.

@@ -40,6 +40,7 @@ def content_tables(rows: list[dict], accuracy: list[dict]) -> dict[str, Table]:
     tables = {f"content, {name}, new items": _new_items(rows, name) for name in datasets}
     tables |= {f"content, {name}, all splits": _all_splits(rows, name) for name in datasets}
     tables |= {f"content, {name}, each split": _each_split(rows, name) for name in datasets}
+    tables |= {f"content, {name}, shares": _of_shares(rows, name) for name in datasets}
     tables["content, old items"] = _old_items(rows, accuracy, datasets)
     tables["content, splits of Li & She"] = _of_authors(rows, datasets, ALL)
     tables["content, splits of Li & She, as published"] = _of_authors(rows, datasets, AS_PUBLISHED)
@@ -97,10 +98,37 @@ def _each_split(rows: list[dict], dataset: str) -> Table:
     return Table(header, lines, caption)
 
 
+def _of_shares(rows: list[dict], dataset: str) -> Table:
+    """Return Recall@20 of new items by how many of the items are new."""
+    rows = [row for row in rows if (row["dataset"], row["ranking"]) == (dataset, NEW)]
+    found = {(row["model"], _share(row["split"])): row for row in rows}
+    shares = sorted({share for _, share in found if share})
+    if len(shares) <= 1:  # a tenth alone
+        return Table([], [], "")
+    models = [
+        model
+        for model in dict.fromkeys(model for model, _ in found)
+        if all((model, share) in found for share in shares)
+    ]
+    columns = [_column([found[model, share] for model in models], "recall@20") for share in shares]
+    header = ["model", *(f"{share}% of the items new" for share in shares)]
+    caption = (
+        "Recall@20 of new items among new ones. The more there are, the harder it is by chance."
+    )
+    return _table(header, models, columns, caption)
+
+
+def _share(split: str) -> int | None:
+    """Return which percentage of the items is new in the first split of each share."""
+    if split == NEW_ITEMS:
+        return 10
+    return int(split[:-1].split(", ")[1]) if split.endswith("%") else None
+
+
 def _splits(rows: list[dict], dataset: str) -> list[str]:
     """Return the splits with new items of which there are results."""
     found = dict.fromkeys(row["split"] for row in rows if row["dataset"] == dataset)
-    return [name for name in found if name.startswith(NEW_ITEMS) and name != TOGETHER]
+    return [name for name in found if name.startswith(NEW_ITEMS) and "," not in name]
 
 
 def _old_items(rows: list[dict], accuracy: list[dict], datasets: list[str]) -> Table:

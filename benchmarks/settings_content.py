@@ -44,7 +44,14 @@ from sklrec.neural import MultVAE
 _BY_NAME = {dataset.name: dataset for dataset in settings.DATASETS}
 DATASETS = [
     # Tags were given by users who have the article, test users among them: titles alone.
-    ContentDataset(_BY_NAME["citeulike-a"], "titles", _data.citeulike_titles, "a", 4),
+    ContentDataset(
+        _BY_NAME["citeulike-a"],
+        "titles",
+        _data.citeulike_titles,
+        "a",
+        n_more_splits=4,
+        more_shares=(0.05, 0.2, 0.4),  # as figure 7 of Zhu & Chen (2022)
+    ),
     ContentDataset(_BY_NAME["citeulike-t"], "words", words, "t"),
     ContentDataset(
         # A tenth of its items is too few to choose by.
@@ -209,9 +216,7 @@ MODELS = [
         ContentELSA(free_part=False, max_epochs=3),
         paper="Vančura et al. 2024",
         **OF_ELSA,
-        search_on={
-            f"{ML}, new items": {"max_epochs": [3, 5, 10]},
-        },
+        search_on={f"{place}, new items": {"max_epochs": [3, 5, 10]} for place in (T, ML)},
         adapted={CANONICAL: {"max_epochs": 12}, NEW_ITEMS: {"max_epochs": 2}},
         on_all_splits=True,
     ),

@@ -90,6 +90,44 @@ def test_other_splits_have_no_user_the_settings_were_chosen_on(small, data):
     assert 10 < tested.shape[0] < 20
 
 
+def test_more_items_are_new_in_splits_of_other_shares(small, data, tmp_path, monkeypatch):
+    several = dataclasses.replace(small, more_shares=(0.05, 0.4))
+    names = ["new items, 5%", "new items, 40%"]
+    assert several.splits == [CANONICAL, NEW_ITEMS, *names, "P=1", "P=10"]
+    finals = [several.tasks(split, data)["final"][0] for split in [NEW_ITEMS, *names]]
+    assert [len(task.new_items) for task in finals] == [4, 2, 16]
+    users = [sp.csr_array(task.fold_in + task.held_out).toarray() for task in finals]
+    assert_array_equal(users[0], users[1])  # the same test users
+    assert_array_equal(users[0], users[2])
+
+    models = [
+        ContentModel("Neighbours", ItemKNN(10), form="tf-idf", on_all_splits=True),
+        ContentModel("Popularity", PopularityRecommender()),
+    ]
+    monkeypatch.setattr(settings_content, "DATASETS", [several])
+    monkeypatch.setattr(settings_content, "MODELS", models)
+    rows = []
+    for split in [NEW_ITEMS, *names]:
+        benchmark = content.Benchmark(several, split, data=data, runs=tmp_path, threads=1)
+        for model in models:
+            benchmark.run(model)
+            rows += benchmark.rows(model)
+    rows = content.merged(tmp_path / "content.csv", rows)
+    assert list(dict.fromkeys(row["split"] for row in rows)) == [NEW_ITEMS, *names]
+    table = content_tables(rows, [])["content, small, shares"]
+    assert table.header == ["model", *(f"{n}% of the items new" for n in (5, 10, 40))]
+    of_neighbours = {
+        row["split"]: f"**{float(row['recall@20']):.3f}**".replace("0.", ".", 1)
+        for row in rows
+        if row["ranking"] == "new among new" and row["model"] == "Neighbours"
+    }
+    wanted = [of_neighbours[split] for split in (names[0], NEW_ITEMS, names[1])]
+    assert [[cell.split(" ± ")[0] for cell in line] for line in table.rows] == [
+        ["Neighbours", *wanted]
+    ]
+    assert "content, small, each split" not in content_tables(rows, [])
+
+
 def test_settings_are_chosen_by_the_mean_over_draws_of_new_items(small, data, tmp_path):
     several = dataclasses.replace(small, n_candidate_draws=3)
     (first,) = small.tasks(NEW_ITEMS, data)["candidate"]
