@@ -24,7 +24,9 @@ WITHOUT_CONTENT = ("EASE", "Mult-VAE")
 NEIGHBOURS = "Content neighbours"
 
 
-def content_tables(rows: list[dict], accuracy: list[dict]) -> dict[str, Table]:
+def content_tables(
+    rows: list[dict], accuracy: list[dict], published: list[dict]
+) -> dict[str, Table]:
     """Return the tables by name, for those there are results for.
 
     Parameters
@@ -32,6 +34,8 @@ def content_tables(rows: list[dict], accuracy: list[dict]) -> dict[str, Table]:
     rows, accuracy : list of dict
         Rows of ``content.csv`` and of ``accuracy.csv``, of which some models without content go
         beside those with content.
+    published : list of dict
+        Rows of ``published_content.csv``.
     """
     groups = list(dict.fromkeys(row["group"] for row in rows if row["group"]))
     sweeps = {f"content, {group}": _sweep(rows, group) for group in groups}
@@ -44,7 +48,32 @@ def content_tables(rows: list[dict], accuracy: list[dict]) -> dict[str, Table]:
     tables["content, old items"] = _old_items(rows, accuracy, datasets)
     tables["content, splits of Li & She"] = _of_authors(rows, datasets, ALL)
     tables["content, splits of Li & She, as published"] = _of_authors(rows, datasets, AS_PUBLISHED)
+    tables["content, published"] = _beside_published(rows, published)
     return {name: table for name, table in (tables | sweeps).items() if table.rows}
+
+
+def _beside_published(rows: list[dict], published: list[dict]) -> Table:
+    """Return published figures beside ours."""
+    found = {_case(row): row for row in rows}
+    lines = []
+    for entry in published:
+        row = found.get(_case(entry))
+        if not row or not row[metric := entry["metric"]]:
+            continue
+        ours, theirs = float(row[metric]), float(entry["value"])
+        place = f"{entry['dataset']}, {entry['split']}"
+        name = metric.upper() if metric.startswith("ndcg") else metric.capitalize()
+        cells = [_short(theirs), f"{_short(ours)} ± {_short(row[f'{metric}_se'])}"]
+        source = f"{entry['source']}; {entry['note']}".rstrip("; ")
+        lines.append(
+            [place, entry["ranking"], entry["model"], name, *cells, _signed(ours - theirs), source]
+        )
+    header = ["split", "ranking", "model", "metric", "published", "ours", "difference", "source"]
+    return Table(header, lines, "")
+
+
+def _case(row: dict) -> tuple[str, ...]:
+    return tuple(row[name] for name in ("dataset", "split", "ranking", "model"))
 
 
 def _new_items(rows: list[dict], dataset: str) -> Table:

@@ -64,7 +64,7 @@ class Report:
     results : Path
         Folder with ``accuracy.csv``, ``settings_found.csv``, ``ablations.csv``, ``content.csv``...
     published : Path
-        The published figures.
+        The published figures; those of models of content lie beside it.
     """
 
     def __init__(self, results: Path, published: Path) -> None:
@@ -74,7 +74,11 @@ class Report:
         self.ablations = read(results / "ablations.csv")
         self.published = read(published)
         self.fits = read(results / "fits.csv")
-        self.others = content_tables(read(results / "content.csv"), self.accuracy)
+        self.others = content_tables(
+            read(results / "content.csv"),
+            self.accuracy,
+            read(published.with_name("published_content.csv")),
+        )
         self.others |= side_tables(
             *(read(results / f"{name}.csv") for name in ("seeds", "activity", "sampled")),
             self.fits,

@@ -114,7 +114,7 @@ def test_more_items_are_new_in_splits_of_other_shares(small, data, tmp_path, mon
             rows += benchmark.rows(model)
     rows = content.merged(tmp_path / "content.csv", rows)
     assert list(dict.fromkeys(row["split"] for row in rows)) == [NEW_ITEMS, *names]
-    table = content_tables(rows, [])["content, small, shares"]
+    table = content_tables(rows, [], [])["content, small, shares"]
     assert table.header == ["model", *(f"{n}% of the items new" for n in (5, 10, 40))]
     of_neighbours = {
         row["split"]: f"**{float(row['recall@20']):.3f}**".replace("0.", ".", 1)
@@ -125,7 +125,7 @@ def test_more_items_are_new_in_splits_of_other_shares(small, data, tmp_path, mon
     assert [[cell.split(" ± ")[0] for cell in line] for line in table.rows] == [
         ["Neighbours", *wanted]
     ]
-    assert "content, small, each split" not in content_tables(rows, [])
+    assert "content, small, each split" not in content_tables(rows, [], [])
 
 
 def test_settings_are_chosen_by_the_mean_over_draws_of_new_items(small, data, tmp_path):
@@ -303,7 +303,7 @@ def test_means_over_splits_and_differences_from_neighbours(small, data, tmp_path
         assert_allclose(mean, np.mean(of_splits), atol=1e-4)
         error = np.std(of_splits, ddof=1) / np.sqrt(3)
         assert_allclose(values(model, "ndcg@100_se")[-1], error, atol=1e-4)
-    tables = content_tables(rows, [])
+    tables = content_tables(rows, [], [])
     assert [
         len(tables[f"content, small, {name}"].rows) for name in ("new items", "all splits")
     ] == [3, 2]
@@ -378,7 +378,15 @@ def test_tables_have_the_best_in_bold_and_models_without_content_beside():
     sweep = {"group": "CVAE, lambda_r"}
     for value in (1, 10):
         rows.append(row(f"CVAE, lambda_r {value}", "a", "P=1", **found) | sweep)
-    tables = content_tables(rows, accuracy)
+    case = {"dataset": "a", "split": "P=1", "model": "ContentELSA", "source": "A paper"}
+    case |= {"metric": "recall@50", "note": ""}
+    published = [
+        case | {"ranking": content.AS_PUBLISHED, "value": "0.3"},
+        case | {"ranking": "all among all", "value": "0.05", "note": "other words"},
+        case | {"ranking": "all among all", "value": "0.05", "model": "CVAE"},
+        case | {"ranking": "all among all", "value": "0.05", "metric": "recall@20"},
+    ]
+    tables = content_tables(rows, accuracy, published)
     swept = tables.pop("content, CVAE, lambda_r")
     assert swept.header == ["`lambda_r` of CVAE", "P=1, Recall@50", "P=1, Recall@300"]
     assert swept.rows == [[value, "**.100**", "**.250**"] for value in ("1", "10")]
@@ -387,6 +395,13 @@ def test_tables_have_the_best_in_bold_and_models_without_content_beside():
         "content, old items",
         "content, splits of Li & She",
         "content, splits of Li & She, as published",
+        "content, published",
+    ]
+    assert [" | ".join(line) for line in tables["content, published"].rows] == [
+        f"a, P=1 | {content.AS_PUBLISHED} | ContentELSA | Recall@50 | .300 | .200 ± .010 | -.100 "
+        "| A paper",
+        "a, P=1 | all among all | ContentELSA | Recall@50 | .050 | .100 ± .010 | +.050 "
+        "| A paper; other words",
     ]
     assert tables["content, old items"].rows == [
         ["EASE", ".325 ± .010"],
@@ -401,4 +416,4 @@ def test_tables_have_the_best_in_bold_and_models_without_content_beside():
     assert tables["content, splits of Li & She"].rows == [["ContentELSA", "**.100**", "**.250**"]]
     as_published = tables["content, splits of Li & She, as published"]
     assert as_published.rows == [["ContentELSA", "**.200**", "**.250**"]]
-    assert content_tables([], accuracy) == {}
+    assert content_tables([], accuracy, published) == {}
