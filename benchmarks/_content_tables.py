@@ -25,7 +25,7 @@ NEIGHBOURS = "Content neighbours"
 
 
 def content_tables(
-    rows: list[dict], accuracy: list[dict], published: list[dict]
+    rows: list[dict], accuracy: list[dict], published: list[dict], titles: list[dict]
 ) -> dict[str, Table]:
     """Return the tables by name, for those there are results for.
 
@@ -34,8 +34,8 @@ def content_tables(
     rows, accuracy : list of dict
         Rows of ``content.csv`` and of ``accuracy.csv``, of which some models without content go
         beside those with content.
-    published : list of dict
-        Rows of ``published_content.csv``.
+    published, titles : list of dict
+        Rows of ``published_content.csv`` and of ``titles.csv``.
     """
     groups = list(dict.fromkeys(row["group"] for row in rows if row["group"]))
     sweeps = {f"content, {group}": _sweep(rows, group) for group in groups}
@@ -49,6 +49,7 @@ def content_tables(
     tables["content, splits of Li & She"] = _of_authors(rows, datasets, ALL)
     tables["content, splits of Li & She, as published"] = _of_authors(rows, datasets, AS_PUBLISHED)
     tables["content, published"] = _beside_published(rows, published)
+    tables["content, first ten titles"] = _first_ten(titles)
     return {name: table for name, table in (tables | sweeps).items() if table.rows}
 
 
@@ -70,6 +71,18 @@ def _beside_published(rows: list[dict], published: list[dict]) -> Table:
         )
     header = ["split", "ranking", "model", "metric", "published", "ours", "difference", "source"]
     return Table(header, lines, "")
+
+
+def _first_ten(titles: list[dict]) -> Table:
+    """Return how many of the first ten articles are in the library of two users, and of all."""
+    lines = [["*CVAE in the paper*", "9", "7", ""], ["*CDL in the paper*", "4", "3", ""]]
+    for row in titles:
+        everyone = f"{float(row['all users']):.2f} ± {float(row['all users_se']):.2f}"
+        lines.append([row["model"], row["user I"], row["user II"], everyone])
+    caption = (
+        "How many of the first ten articles are in the library of the user, who has given one."
+    )
+    return Table(["model", "user I", "user II", "all users"], lines if titles else [], caption)
 
 
 def _case(row: dict) -> tuple[str, ...]:

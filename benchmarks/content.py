@@ -219,12 +219,12 @@ class Benchmark:
         for units in self._candidates(model):
             for unit in units:
                 unit.run(self.runs, threads=self.threads)
-        if (unit := self._final(model)) is not None:
+        if (unit := self.final(model)) is not None:
             unit.run(self.runs, threads=self.threads)
 
     def rows(self, model: ContentModel) -> list[dict]:
         """Return the rows of a model, one for each ranking; none where it was not run."""
-        unit = self._final(model)
+        unit = self.final(model)
         found = unit and unit.read(self.runs)
         if not found:
             return []
@@ -284,7 +284,8 @@ class Benchmark:
             for of_one in found
         ]
 
-    def _final(self, model: ContentModel) -> Unit | None:
+    def final(self, model: ContentModel) -> Unit | None:
+        """Return the unit of the chosen settings; None where they are not chosen yet."""
         estimators = self._estimators(model)
         valid = self._valid(model)
         if len(estimators) > 1 and not valid:

@@ -78,6 +78,7 @@ class Report:
             read(results / "content.csv"),
             self.accuracy,
             read(published.with_name("published_content.csv")),
+            read(results / "titles.csv"),
         )
         self.others |= side_tables(
             *(read(results / f"{name}.csv") for name in ("seeds", "activity", "sampled")),

@@ -12,6 +12,7 @@ pytest.importorskip("torch")
 
 import content
 import settings_content
+import titles
 from _content import CANONICAL, NEW_ITEMS, TOGETHER, ContentDataset, Task
 from _content_tables import content_tables
 from _runs import Dataset, short_repr
@@ -114,7 +115,7 @@ def test_more_items_are_new_in_splits_of_other_shares(small, data, tmp_path, mon
             rows += benchmark.rows(model)
     rows = content.merged(tmp_path / "content.csv", rows)
     assert list(dict.fromkeys(row["split"] for row in rows)) == [NEW_ITEMS, *names]
-    table = content_tables(rows, [], [])["content, small, shares"]
+    table = content_tables(rows, [], [], [])["content, small, shares"]
     assert table.header == ["model", *(f"{n}% of the items new" for n in (5, 10, 40))]
     of_neighbours = {
         row["split"]: f"**{float(row['recall@20']):.3f}**".replace("0.", ".", 1)
@@ -125,7 +126,7 @@ def test_more_items_are_new_in_splits_of_other_shares(small, data, tmp_path, mon
     assert [[cell.split(" ± ")[0] for cell in line] for line in table.rows] == [
         ["Neighbours", *wanted]
     ]
-    assert "content, small, each split" not in content_tables(rows, [], [])
+    assert "content, small, each split" not in content_tables(rows, [], [], [])
 
 
 def test_settings_are_chosen_by_the_mean_over_draws_of_new_items(small, data, tmp_path):
@@ -303,7 +304,7 @@ def test_means_over_splits_and_differences_from_neighbours(small, data, tmp_path
         assert_allclose(mean, np.mean(of_splits), atol=1e-4)
         error = np.std(of_splits, ddof=1) / np.sqrt(3)
         assert_allclose(values(model, "ndcg@100_se")[-1], error, atol=1e-4)
-    tables = content_tables(rows, [], [])
+    tables = content_tables(rows, [], [], [])
     assert [
         len(tables[f"content, small, {name}"].rows) for name in ("new items", "all splits")
     ] == [3, 2]
@@ -332,6 +333,22 @@ def test_settings_are_parameters_within_their_constraints(model):
         for split in dataset.splits:
             for estimator in model.at(dataset.name, split):
                 estimator._validate_params()
+
+
+def test_users_are_found_by_their_title_and_first_ten_are_looked_up():
+    train = np.zeros((3, 12))
+    train[[0, 1, 2], [0, 1, 1]] = 1  # two users have the second title
+    held_out = np.zeros((3, 12))
+    held_out[0, 11] = held_out[1, 10] = held_out[2, 10:] = 1
+    train, held_out = sp.csr_array(train), sp.csr_array(held_out)
+    task = Task(train, train, held_out, sp.csr_array(np.eye(12)), all_targets=True)
+    names = np.array(["Alpha", "Beta", *"cdefghijkl"])
+    assert titles.user_of(task, names, "alpha") == 0
+    assert titles.user_of(task, names, "Beta") == 2  # who has more to find
+    model = PopularityRecommender().fit(np.tril(np.ones((12, 12)))[:, ::-1])  # the last one most
+    ranking, hits = titles.hits_of(model, task, np.array([0, 2]))
+    assert_array_equal(ranking, [np.arange(11, 1, -1)] * 2)
+    assert_array_equal(np.argwhere(hits), [[0, 0], [1, 0], [1, 1]])
 
 
 def test_a_split_that_there_is_not_is_named(small, data):
@@ -386,7 +403,9 @@ def test_tables_have_the_best_in_bold_and_models_without_content_beside():
         case | {"ranking": "all among all", "value": "0.05", "model": "CVAE"},
         case | {"ranking": "all among all", "value": "0.05", "metric": "recall@20"},
     ]
-    tables = content_tables(rows, accuracy, published)
+    counted = {"user I": "3", "user II": "0", "all users": "0.5250", "all users_se": "0.0140"}
+    of_titles = [counted | {"model": "CVAE"}]
+    tables = content_tables(rows, accuracy, published, of_titles)
     swept = tables.pop("content, CVAE, lambda_r")
     assert swept.header == ["`lambda_r` of CVAE", "P=1, Recall@50", "P=1, Recall@300"]
     assert swept.rows == [[value, "**.100**", "**.250**"] for value in ("1", "10")]
@@ -396,7 +415,9 @@ def test_tables_have_the_best_in_bold_and_models_without_content_beside():
         "content, splits of Li & She",
         "content, splits of Li & She, as published",
         "content, published",
+        "content, first ten titles",
     ]
+    assert tables["content, first ten titles"].rows[-1] == ["CVAE", "3", "0", "0.53 ± 0.01"]
     assert [" | ".join(line) for line in tables["content, published"].rows] == [
         f"a, P=1 | {content.AS_PUBLISHED} | ContentELSA | Recall@50 | .300 | .200 ± .010 | -.100 "
         "| A paper",
@@ -416,4 +437,4 @@ def test_tables_have_the_best_in_bold_and_models_without_content_beside():
     assert tables["content, splits of Li & She"].rows == [["ContentELSA", "**.100**", "**.250**"]]
     as_published = tables["content, splits of Li & She, as published"]
     assert as_published.rows == [["ContentELSA", "**.200**", "**.250**"]]
-    assert content_tables([], accuracy, published) == {}
+    assert content_tables([], accuracy, published, []) == {}
