@@ -54,23 +54,30 @@ def content_tables(
 
 
 def _beside_published(rows: list[dict], published: list[dict]) -> Table:
-    """Return published figures beside ours."""
+    """Return published figures beside ours, all metrics of a model and a source in one line."""
     found = {_case(row): row for row in rows}
-    lines = []
+    cases: dict[tuple, list[dict]] = {}
     for entry in published:
-        row = found.get(_case(entry))
-        if not row or not row[metric := entry["metric"]]:
-            continue
-        ours, theirs = float(row[metric]), float(entry["value"])
-        place = f"{entry['dataset']}, {entry['split']}"
-        name = metric.upper() if metric.startswith("ndcg") else metric.capitalize()
-        cells = [_short(theirs), f"{_short(ours)} ± {_short(row[f'{metric}_se'])}"]
-        source = f"{entry['source']}; {entry['note']}".rstrip("; ")
-        lines.append(
-            [place, entry["ranking"], entry["model"], name, *cells, _signed(ours - theirs), source]
-        )
-    header = ["split", "ranking", "model", "metric", "published", "ours", "difference", "source"]
+        if (row := found.get(_case(entry))) and row[entry["metric"]]:
+            cases.setdefault((*_case(entry), entry["source"]), []).append(entry)
+    lines = []
+    for (dataset, split, ranking, model, source), entries in cases.items():
+        row = found[dataset, split, ranking, model]
+        theirs = [float(entry["value"]) for entry in entries]
+        ours = [float(row[entry["metric"]]) for entry in entries]
+        differences = [mine - given for mine, given in zip(ours, theirs, strict=True)]
+        cells = [
+            " / ".join(map(write, values))
+            for write, values in ((_short, theirs), (_short, ours), (_signed, differences))
+        ]
+        metrics = " / ".join(_title(entry["metric"]) for entry in entries)
+        lines.append([f"{dataset}, {split}", ranking, model, metrics, *cells, source])
+    header = ["split", "ranking", "model", "metrics", "published", "ours", "difference", "source"]
     return Table(header, lines, "")
+
+
+def _title(metric: str) -> str:
+    return metric.upper() if metric.startswith("ndcg") else metric.capitalize()
 
 
 def _first_ten(titles: list[dict]) -> Table:

@@ -400,6 +400,7 @@ def test_tables_have_the_best_in_bold_and_models_without_content_beside():
     published = [
         case | {"ranking": content.AS_PUBLISHED, "value": "0.3"},
         case | {"ranking": "all among all", "value": "0.05", "note": "other words"},
+        case | {"ranking": "all among all", "value": "0.3", "metric": "recall@300"},
         case | {"ranking": "all among all", "value": "0.05", "model": "CVAE"},
         case | {"ranking": "all among all", "value": "0.05", "metric": "recall@20"},
     ]
@@ -419,10 +420,10 @@ def test_tables_have_the_best_in_bold_and_models_without_content_beside():
     ]
     assert tables["content, first ten titles"].rows[-1] == ["CVAE", "3", "0", "0.53 ± 0.01"]
     assert [" | ".join(line) for line in tables["content, published"].rows] == [
-        f"a, P=1 | {content.AS_PUBLISHED} | ContentELSA | Recall@50 | .300 | .200 ± .010 | -.100 "
+        f"a, P=1 | {content.AS_PUBLISHED} | ContentELSA | Recall@50 | .300 | .200 | -.100 "
         "| A paper",
-        "a, P=1 | all among all | ContentELSA | Recall@50 | .050 | .100 ± .010 | +.050 "
-        "| A paper; other words",
+        "a, P=1 | all among all | ContentELSA | Recall@50 / Recall@300 | .050 / .300 | .100 / .250 "
+        "| +.050 / -.050 | A paper",
     ]
     assert tables["content, old items"].rows == [
         ["EASE", ".325 ± .010"],
