@@ -61,6 +61,10 @@ class ContentDataset:
         """Return the splits with fewer or more new items, and the share of these."""
         return {f"{NEW_ITEMS}, {share:.0%}": share for share in self.more_shares}
 
+    def has_new_items(self, split: str) -> bool:
+        """Return whether some items are new in a split."""
+        return split in self.of_new_items or split in self.of_shares
+
     def tasks(self, split: str, folder: Path) -> dict[str, list[Task]]:
         """Return the tasks of the candidates, where settings are chosen, and the final one."""
         if split not in self.splits:
@@ -81,7 +85,7 @@ class ContentDataset:
                 ]
                 for kind, part in (("candidate", "valid"), ("final", "test"))
             }
-        if split in self.of_new_items or split in self.of_shares:
+        if self.has_new_items(split):
             return self._new_items(split, self._positive(folder), counts)
         return {"final": [self._authors_split(split.removeprefix("P="), folder, counts)]}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from _cells import title_of
 from _content import AS_PUBLISHED, NEW_ITEMS, TOGETHER
 from _table import Table
 
@@ -70,14 +71,10 @@ def _beside_published(rows: list[dict], published: list[dict]) -> Table:
             " / ".join(map(write, values))
             for write, values in ((_short, theirs), (_short, ours), (_signed, differences))
         ]
-        metrics = " / ".join(_title(entry["metric"]) for entry in entries)
+        metrics = " / ".join(title_of(entry["metric"]) for entry in entries)
         lines.append([f"{dataset}, {split}", ranking, model, metrics, *cells, source])
     header = ["split", "ranking", "model", "metrics", "published", "ours", "difference", "source"]
     return Table(header, lines, "")
-
-
-def _title(metric: str) -> str:
-    return metric.upper() if metric.startswith("ndcg") else metric.capitalize()
 
 
 def _first_ten(titles: list[dict]) -> Table:

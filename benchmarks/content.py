@@ -208,8 +208,7 @@ class Benchmark:
         self.dataset = dataset
         self.split = split
         # The settings of all splits with new items are those of the first.
-        of_new_items = split in dataset.of_new_items or split in dataset.of_shares
-        self.place = NEW_ITEMS if of_new_items else split
+        self.place = NEW_ITEMS if dataset.has_new_items(split) else split
         self.runs = runs
         self.threads = threads
         self.tasks = dataset.tasks(split, data)
