@@ -254,49 +254,63 @@ def run_unit(
         if bars:
             _show_progress(model)
         start = time.perf_counter()
-        # The best epoch is that of the validation users.
-        validation = {}
-        if "X_val" in inspect.signature(model.fit).parameters:
-            validation["X_val"] = split.valid_fold_in + split.valid_held_out
-            validation["y_val"] = split.valid_held_out
-        with _interruptions():
-            model.fit(split.ratings if unit.model.ratings else split.train, **validation)
+        fit_unit(model, unit, split)
         seconds = time.perf_counter() - start
-        found = evaluate(model, split.valid_fold_in, split.valid_held_out, CHOOSE_BY)
-        result = {
-            "dataset": unit.dataset.name,
-            "split": unit.split,
-            "model": unit.model.name,
-            "kind": unit.kind,
-            "settings": short_repr(unit.estimator),
-            "all_settings": full_repr(unit.estimator),
-            "valid": found.mean[CHOOSE_BY],
-            "fit_s": seconds,
-            "n_epochs": getattr(model, "n_iter_", None),
-            "best_epoch": getattr(model, "best_epoch_", None),
-            "date": time.strftime("%Y-%m-%d"),
-            "threads": threads,
-            "cpu": cpu_name(),
-            "device": str(model.net_.device) if hasattr(model, "net_") else "cpu",
-            "versions": _versions(),
-            "source": SOURCE,
-        }
-        if unit.kind == "final":
-            test = evaluate(
-                model,
-                split.test_fold_in,
-                split.test_held_out,
-                [*METRICS, *BEYOND],
-                interactions=split.train,
-            )
-            values = {name: test.per_user[name] for name in METRICS}
-            write_whole(
-                path.with_suffix(".npz"),
-                lambda file: np.savez_compressed(file, users=split.test_users, **values),
-            )
-            result["test"] = test.mean
+        valid = keep_unit(model, unit, split, runs, seconds=seconds, threads=threads)
+    _say(f"{name}: {CHOOSE_BY} {valid:.4f} on validation users, {seconds:.1f} s")
+
+
+def fit_unit(model: Any, unit: Unit, split: Bunch) -> None:
+    """Fit the model of a unit."""
+    # The best epoch is that of the validation users.
+    validation = {}
+    if "X_val" in inspect.signature(model.fit).parameters:
+        validation["X_val"] = split.valid_fold_in + split.valid_held_out
+        validation["y_val"] = split.valid_held_out
+    with _interruptions():
+        model.fit(split.ratings if unit.model.ratings else split.train, **validation)
+
+
+def keep_unit(
+    model: Any, unit: Unit, split: Bunch, runs: Path, *, seconds: float, threads: int
+) -> float:
+    """Evaluate the fitted model of a unit, keep what is found, and return the validation score."""
+    path = unit.path(runs)
+    found = evaluate(model, split.valid_fold_in, split.valid_held_out, CHOOSE_BY)
+    result = {
+        "dataset": unit.dataset.name,
+        "split": unit.split,
+        "model": unit.model.name,
+        "kind": unit.kind,
+        "settings": short_repr(unit.estimator),
+        "all_settings": full_repr(unit.estimator),
+        "valid": found.mean[CHOOSE_BY],
+        "fit_s": seconds,
+        "n_epochs": getattr(model, "n_iter_", None),
+        "best_epoch": getattr(model, "best_epoch_", None),
+        "date": time.strftime("%Y-%m-%d"),
+        "threads": threads,
+        "cpu": cpu_name(),
+        "device": str(model.net_.device) if hasattr(model, "net_") else "cpu",
+        "versions": _versions(),
+        "source": SOURCE,
+    }
+    if unit.kind == "final":
+        test = evaluate(
+            model,
+            split.test_fold_in,
+            split.test_held_out,
+            [*METRICS, *BEYOND],
+            interactions=split.train,
+        )
+        values = {name: test.per_user[name] for name in METRICS}
+        write_whole(
+            path.with_suffix(".npz"),
+            lambda file: np.savez_compressed(file, users=split.test_users, **values),
+        )
+        result["test"] = test.mean
     write_whole(path, lambda file: file.write(json.dumps(result, indent=1).encode()))
-    _say(f"{name}: {CHOOSE_BY} {result['valid']:.4f} on validation users, {seconds:.1f} s")
+    return result["valid"]
 
 
 def read_unit(unit: Unit, runs: Path) -> dict | None:

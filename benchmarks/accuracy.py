@@ -87,12 +87,16 @@ class Benchmark:
         self.failures: list[str] = []
         self._checksums: dict[tuple[str, str], dict[str, str]] = {}
 
-    def run(self, dataset: Dataset, splits: Sequence[str], variants: Sequence[str]) -> None:
-        """Fit what is not there yet: the candidates of a choice first, then the chosen."""
+    def choose(self, dataset: Dataset, splits: Sequence[str], variants: Sequence[str]) -> None:
+        """Fit the candidates of a choice that are not there yet."""
         wanted = self.wanted(dataset, splits, variants)
         candidates = [unit for row in wanted for unit in self.candidates(dataset, *row)]
         self.work(candidates, f"{dataset.name}, candidates")
-        finals = [self.final(dataset, *row) for row in wanted]
+
+    def run(self, dataset: Dataset, splits: Sequence[str], variants: Sequence[str]) -> None:
+        """Fit what is not there yet: the candidates of a choice first, then the chosen."""
+        self.choose(dataset, splits, variants)
+        finals = [self.final(dataset, *row) for row in self.wanted(dataset, splits, variants)]
         self.work([unit for unit in finals if unit is not None], f"{dataset.name}, test users")
 
     def wanted(
@@ -256,6 +260,9 @@ def main() -> int:
             if not benchmark.wanted(dataset, splits, options.variants):
                 continue
             found = True
+            if options.candidates:
+                benchmark.choose(dataset, splits, options.variants)
+                continue
             if not options.collect:
                 benchmark.run(dataset, splits, options.variants)
             compared = settings.ABLATED_ON[1] if options.ablations else dataset.splits
@@ -349,6 +356,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--bars", action="store_true", help="show the progress of each fit")
     parser.add_argument("--max-epochs", type=positive, help="fewer, to see that everything runs")
     parser.add_argument("--collect", action="store_true", help="only write the tables")
+    parser.add_argument("--candidates", action="store_true", help="fit these alone, for fits.py")
     parser.add_argument("--replace", action="store_true", help="rows that are not kept are lost")
     parser.add_argument("--runs", type=Path, default=HERE / ".runs", help="kept units")
     parser.add_argument("--output", type=Path, default=HERE / "results", help="folder of tables")

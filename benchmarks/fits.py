@@ -6,6 +6,9 @@ peak of the process above what it held before. Validation users are given to the
 them, as in the benchmark. ``load`` is the load of the machine before the fit, which a quiet run has
 near 0. The first split of a data set is measured. Writes ``results/fits.csv``; rows are not
 measured again, unless they are named by ``--models`` and ``--again``. Under Linux.
+
+A fit that ``accuracy.py`` has not made is evaluated and kept where it looks for it, so that after
+``accuracy.py --candidates`` each model is fitted once.
 """
 
 from __future__ import annotations
@@ -69,33 +72,29 @@ def worker(dataset: str, data: str, runs: str, threads: str, name: str = "") -> 
     """Return the models that there are settings of, or what the fit of one takes."""
     import ctypes
     import gc
-    import inspect
     import time
 
     import accuracy
     import settings
-    from _runs import _threads, _versions, load_split, seeded, short_repr, shortened
+    from _runs import _threads, _versions, fit_unit, keep_unit, load_split, short_repr, shortened
     from memory_guards import _status
+    from sklearn.base import clone
 
     from sklrec.datasets import make_interactions
 
     (where,) = (found for found in settings.DATASETS if found.name == dataset)
     split = next(iter(where.splits))
     benchmark = accuracy.Benchmark(settings.MODELS, data=Path(data), runs=Path(runs))
-    chosen = {}
+    units = {}
     for model, variant, _ in benchmark.wanted(where, [split], VARIANTS):
-        found = benchmark.chosen(where, model, variant, split)
-        if found is not None:
-            chosen[model.name] = (model, variant, seeded(found[0], where, split))
+        unit = benchmark.final(where, model, variant, split)
+        if unit is not None:
+            units[model.name] = unit
     if not name:
-        return {"models": list(chosen)}
-    model, variant, estimator = chosen[name]
+        return {"models": list(units)}
+    unit = units[name]
     parts = load_split(where, split, Path(data))
-    X = parts.ratings if model.ratings else parts.train
-    validation = {}
-    if "X_val" in inspect.signature(estimator.fit).parameters:
-        validation["X_val"] = parts.valid_fold_in + parts.valid_held_out
-        validation["y_val"] = parts.valid_held_out
+    estimator = clone(unit.estimator)
     with _threads(int(threads)):
         # So that code and threads are there.
         shortened(estimator, 1).fit(make_interactions(200, 100, random_state=0).data)
@@ -104,14 +103,17 @@ def worker(dataset: str, data: str, runs: str, threads: str, name: str = "") -> 
         Path("/proc/self/clear_refs").write_text("5")  # the peak from here on
         before = _status("VmRSS")
         wall, cpu = time.perf_counter(), time.process_time()
-        estimator.fit(X, **validation)
+        fit_unit(estimator, unit, parts)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        peak = _status("VmHWM") - before
+        if not unit.path(Path(runs)).exists():
+            keep_unit(estimator, unit, parts, Path(runs), seconds=wall, threads=int(threads))
     return {
-        **{"dataset": dataset, "model": name, "variant": variant},
+        **{"dataset": dataset, "model": name, "variant": unit.variant},
         "settings": short_repr(estimator),
         "cpu_s": f"{cpu:.2f}",
         "wall_s": f"{wall:.2f}",
-        "peak_gib": f"{max(_status('VmHWM') - before, 0) / GIB:.3f}",
+        "peak_gib": f"{max(peak, 0) / GIB:.3f}",
         "versions": _versions(),
         "date": time.strftime("%Y-%m-%d"),
     }

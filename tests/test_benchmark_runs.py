@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import _data
@@ -16,6 +17,7 @@ pytest.importorskip("torch")
 
 import _rows
 import accuracy
+import fits
 import settings
 from _metrics import BEYOND
 from _runs import Dataset, Model, load_split, short_repr, shortened
@@ -160,6 +162,34 @@ def test_interrupted_run_ends_as_one_that_is_not(folder, tmp_path, calls):
     Recorder.interrupt_at = None
     assert run(folder, tmp_path / "runs", models) == whole
     assert len(calls) == n_fits  # nothing was fitted twice
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peaks of memory are read from /proc")
+def test_measured_fits_are_kept_as_those_of_the_run(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(settings, "MODELS", MODELS[:2])
+    (made,) = (dataset for dataset in settings.DATASETS if dataset.name == "made")
+    monkeypatch.setattr(settings, "DATASETS", [replace(made, load=load)])
+    place = ["--data", str(folder), "--runs", str(tmp_path / "runs"), "--splits", "1"]
+    monkeypatch.setattr(sys, "argv", ["accuracy.py", "--datasets", "made", "--candidates", *place])
+    assert accuracy.main() == 0
+    kept = sorted((tmp_path / "runs").rglob("*.json"))
+    assert len(kept) == 3
+    assert all("candidate" in path.name for path in kept)
+
+    measured = fits.worker("made", str(folder), str(tmp_path / "runs"), "1", "EASE")
+    (final,) = set((tmp_path / "runs").rglob("*.json")) - set(kept)
+    benchmark = accuracy.Benchmark(MODELS[1:2], data=folder, runs=tmp_path / "runs")
+    (found,), _ = benchmark.collect(settings.DATASETS[0], ["1"])
+    assert found["settings"] == measured["settings"]
+    assert found["fit_s"] == f"{float(measured['wall_s']):.1f}"
+    whole = accuracy.Benchmark(MODELS[1:2], data=folder, runs=tmp_path / "whole")
+    whole.run(settings.DATASETS[0], ["1"], VARIANTS)
+    (expected,), _ = whole.collect(settings.DATASETS[0], ["1"])
+    assert_array_equal(found["per_user"]["ndcg@100"], expected["per_user"]["ndcg@100"])
+
+    before = final.read_bytes()
+    fits.worker("made", str(folder), str(tmp_path / "runs"), "1", "EASE")
+    assert final.read_bytes() == before
 
 
 class Interruption(Callback):
