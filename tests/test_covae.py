@@ -23,6 +23,9 @@ from sklrec.neural import MultVAE  # noqa: E402
 SMALL = {
     "n_components": 4,
     "hidden_layer_sizes": (6,),
+    "dropout": 0.0,
+    "alpha": 1.0,
+    "beta": 1.0,
     "max_epochs": 2,
     "batch_size": 12,
     "learning_rate": 1e-2,
@@ -71,7 +74,7 @@ def negative_elbo(nll, beta):
 @pytest.mark.parametrize("alpha", [1.0, 3.0])
 def test_users_are_learnt_by_a_weighted_bernoulli_likelihood(alpha):
     objective = negative_elbo(weighted_logistic_nll(alpha), beta=0.7)
-    model = CoVAE(**SMALL, alpha=alpha, beta=0.7)
+    model = CoVAE(**{**SMALL, "alpha": alpha, "beta": 0.7})
     assert_trained_as_by_hand(model, some_users(), [PassByHand(objective)])
 
 
@@ -80,9 +83,11 @@ def test_features_are_learnt_first_by_a_weighted_gaussian_likelihood(F):
     first = PassByHand(of_features, data=torch.from_numpy((F.T > 0) * 1.0))
     then = PassByHand(negative_elbo(weighted_logistic_nll(2), beta=1.0))
     model = CoVAE(
-        **{**SMALL, "max_epochs": 1}, n_feature_epochs=2, feature_alpha=6.0, feature_beta=0.1,
-        alpha=2.0, beta=1.0,
-    )  # fmt: skip
+        **{**SMALL, "max_epochs": 1, "alpha": 2.0},
+        n_feature_epochs=2,
+        feature_alpha=6.0,
+        feature_beta=0.1,
+    )
     assert_trained_as_by_hand(model, some_users(), [first, first, then], item_features=F)
 
 
@@ -104,9 +109,8 @@ def test_without_the_first_phase_it_is_a_bernoulli_vae(F):
     found = CoVAE(**SMALL, n_feature_epochs=0).fit(X, item_features=F).decision_function(X)
     assert_array_equal(found, expected)
     linear_setting = {**SMALL, "hidden_layer_sizes": ()}  # no activation
-    vae = MultVAE(
-        **linear_setting, likelihood="logistic", dropout=0.0, beta=1.0, n_annealing_steps=0
-    )
+    of_vae = {name: value for name, value in linear_setting.items() if name != "alpha"}
+    vae = MultVAE(**of_vae, likelihood="logistic", n_annealing_steps=0)
     found = CoVAE(**linear_setting).fit(X).decision_function(X)
     assert_allclose(found, vae.fit(X).decision_function(X), atol=1e-5)
 

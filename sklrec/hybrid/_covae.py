@@ -50,20 +50,20 @@ class CoVAE(BaseTorchContent):
     ----------
     n_components : int, default=100
         Dimension of the latent vector. Typical range: 20 to 400.
-    hidden_layer_sizes : sequence of int, default=(1000,)
+    hidden_layer_sizes : sequence of int, default=()
         Sizes of the encoder's hidden layers, with rectifiers; the decoder mirrors them.
-    dropout : float, default=0.0
+    dropout : float, default=0.5
         Probability with which an item is left out of the encoder's input in training; [1]_ has
         none.
-    alpha : float, default=1.0
-        Confidence of the interactions of a user. Typical range: 1 to 10.
-    beta : float, default=1.0
+    alpha : float, default=50.0
+        Confidence of the interactions of a user. Typical range: 1 to 100, on a logarithmic scale.
+    beta : float, default=0.2
         Weight of the KL term of users. Typical range: 0.1 to 2, on a logarithmic scale.
     feature_alpha : float, default=10.0
         Confidence of the items that have a feature. Typical range: 1 to 10.
     feature_beta : float, default=0.1
         Weight of the KL term of features. Typical range: 0.1 to 2, on a logarithmic scale.
-    n_feature_epochs : int, default=50
+    n_feature_epochs : int, default=5
         Number of passes over the features, all of them in the first epoch. 0 trains on users
         alone.
     max_epochs : int, default=30
@@ -88,6 +88,12 @@ class CoVAE(BaseTorchContent):
 
     Notes
     -----
+    The defaults were chosen on MovieLens-1M with 500 users and on ML-Small, and `n_feature_epochs`
+    on citeulike-a. There is one hidden layer of 1,000 in [1]_, `alpha` and `beta` are 1 or 2, and
+    `learning_rate` 1e-3 and `n_feature_epochs` 50 in the authors' code. With these, ``ndcg@100`` on
+    validation users is .190 with 500 users of MovieLens-1M and .185 on ML-Small, where it is
+    .354 and .318 with the defaults but for `n_feature_epochs`, as there are no features.
+
     Without `item_features`, the model is a variational autoencoder with Bernoulli likelihood.
     Features are used as present or not, whatever their values.
 
@@ -116,7 +122,7 @@ class CoVAE(BaseTorchContent):
 
     _suggested_distributions: dict = {
         "n_components": randint(20, 401),
-        "alpha": uniform(1, 9),
+        "alpha": loguniform(1, 100),
         "beta": loguniform(0.1, 2),
         "feature_alpha": uniform(1, 9),
         "feature_beta": loguniform(0.1, 2),
@@ -138,16 +144,16 @@ class CoVAE(BaseTorchContent):
         self,
         n_components: int = 100,
         *,
-        hidden_layer_sizes: Sequence[int] = (1000,),
-        dropout: float = 0.0,
-        alpha: float = 1.0,
-        beta: float = 1.0,
+        hidden_layer_sizes: Sequence[int] = (),
+        dropout: float = 0.5,
+        alpha: float = 50.0,
+        beta: float = 0.2,
         feature_alpha: float = 10.0,
         feature_beta: float = 0.1,
-        n_feature_epochs: int = 50,
+        n_feature_epochs: int = 5,
         max_epochs: int = 30,
         batch_size: int = 100,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 1e-2,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
