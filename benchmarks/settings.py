@@ -157,6 +157,7 @@ MODELS = [
         search={"lambda_": [0.005, 0.01, 0.02]},
         search_on={
             **{key: {"lambda_": [0.001, 0.003], "n_components": [256]} for key in CITEULIKE},
+            "ml-1m-fifth": {"lambda_": [0.02, 0.05, 0.1]},
             "gowalla": {"lambda_": [0.003]},
         },
         adapted={key: {"max_epochs": 60} for key in CITEULIKE},
@@ -219,7 +220,8 @@ MODELS = [
         search={"alpha": [0.03, 0.1, 0.3], "l1_ratio": [0.001, 0.003, 0.01]},
         search_on={
             "ml-1m": {"alpha": [0.1], "l1_ratio": [0.003]},
-            "ml-small": {"alpha": [0.03, 0.1, 0.3], "l1_ratio": [0.003]},
+            "ml-small": {"alpha": [0.1, 0.3, 1], "l1_ratio": [0.003]},
+            "ml-1m-fifth": {"alpha": [0.1, 0.3, 1], "l1_ratio": [0.001, 0.003]},
             **{key: {"alpha": [0.011], "l1_ratio": [0.01]} for key in CITEULIKE},
         },
         # Items with few interactions.
@@ -246,6 +248,11 @@ MODELS = [
             for key in CITEULIKE
         }
         | {
+            "ml-1m-fifth": {
+                "weighting": WEIGHTINGS,
+                "knn__n_neighbors": [400, 1000],
+                "knn__alpha": [0.5, 0.6, 0.7, 0.8],
+            },
             "gowalla": {
                 "weighting": WEIGHTINGS[1:],
                 "knn__n_neighbors": [400, 800],
@@ -259,6 +266,7 @@ MODELS = [
         paper="Herlocker et al. 1999",
         search={"weighting": WEIGHTINGS, "knn__n_neighbors": [20, 50, 100, 200]},
         search_on={
+            "ml-1m-fifth": {"weighting": WEIGHTINGS, "knn__n_neighbors": [100, 200, 400, 800]},
             "gowalla": {"weighting": WEIGHTINGS[1:], "knn__n_neighbors": [100, 200, 400]},
         },
     ),
@@ -267,7 +275,14 @@ MODELS = [
         RP3beta(),
         paper="Paudel et al. 2017",
         search={"n_neighbors": [200, 400, 800], "beta": [0.1, 0.2, 0.3, 0.4, 0.5]},
-        search_on={"gowalla": {"n_neighbors": [400, 800], "beta": [0.1, 0.2]}},
+        search_on={
+            # The most neighbors, and popular items as they come, where there is little to learn from.
+            **{
+                key: {"n_neighbors": [400, 1000], "beta": [0, 0.1, 0.2]}
+                for key in ("ml-small", "ml-1m-fifth")
+            },
+            "gowalla": {"n_neighbors": [400, 800], "beta": [0.1, 0.2]},
+        },
     ),
     Model(
         "WMF",
@@ -276,6 +291,7 @@ MODELS = [
         search={"lambda_": [0.005, 0.01, 0.02], "unobserved_weight": [0.1, 0.15, 0.2]},
         search_on={
             **{key: {"lambda_": [1e-4], "unobserved_weight": [0.1]} for key in CITEULIKE},
+            "ml-1m-fifth": {"lambda_": [0.01, 0.02, 0.05], "unobserved_weight": [0.05, 0.1, 0.15]},
             "gowalla": {"lambda_": [1e-4], "unobserved_weight": [0.05]},
         },
         adapted={key: {"n_components": 1024} for key in (*CITEULIKE, "gowalla")},
@@ -292,6 +308,7 @@ MODELS = [
         search={"unobserved_weight": [0.1, 0.3, 1], "lambda_": [1e-4, 1e-3]},
         search_on={
             "ml-1m": {"unobserved_weight": [0.3], "lambda_": [1e-3]},
+            "ml-1m-fifth": {"unobserved_weight": [0.03, 0.1, 0.3], "lambda_": [1e-3]},
             **{
                 key: {"unobserved_weight": [0.1], "lambda_": [1e-3]}
                 for key in (*CITEULIKE, "gowalla")
