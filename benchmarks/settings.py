@@ -276,7 +276,7 @@ MODELS = [
         paper="Paudel et al. 2017",
         search={"n_neighbors": [200, 400, 800], "beta": [0.1, 0.2, 0.3, 0.4, 0.5]},
         search_on={
-            # The most neighbors, and popular items as they come, where there is little to learn from.
+            # With little to learn from: many neighbors, and popular items as they come.
             **{
                 key: {"n_neighbors": [400, 1000], "beta": [0, 0.1, 0.2]}
                 for key in ("ml-small", "ml-1m-fifth")
