@@ -157,6 +157,7 @@ MODELS = [
         search={"lambda_": [0.005, 0.01, 0.02]},
         search_on={
             **{key: {"lambda_": [0.001, 0.003], "n_components": [256]} for key in CITEULIKE},
+            "ml-1m-500-users": {"lambda_": [0.01, 0.02, 0.05]},
             "ml-1m-fifth": {"lambda_": [0.02, 0.05, 0.1]},
             "gowalla": {"lambda_": [0.003]},
         },
@@ -221,7 +222,7 @@ MODELS = [
         search_on={
             "ml-1m": {"alpha": [0.1], "l1_ratio": [0.003]},
             "ml-small": {"alpha": [0.1, 0.3, 1], "l1_ratio": [0.003]},
-            "ml-1m-fifth": {"alpha": [0.1, 0.3, 1], "l1_ratio": [0.001, 0.003]},
+            **{key: {"alpha": [0.1, 0.3, 1], "l1_ratio": [0.001, 0.003]} for key in REDUCED},
             **{key: {"alpha": [0.011], "l1_ratio": [0.01]} for key in CITEULIKE},
         },
         # Items with few interactions.
@@ -308,7 +309,7 @@ MODELS = [
         search={"unobserved_weight": [0.1, 0.3, 1], "lambda_": [1e-4, 1e-3]},
         search_on={
             "ml-1m": {"unobserved_weight": [0.3], "lambda_": [1e-3]},
-            "ml-1m-fifth": {"unobserved_weight": [0.03, 0.1, 0.3], "lambda_": [1e-3]},
+            "ml-1m-fifth": {"unobserved_weight": [0.05, 0.1, 0.3], "lambda_": [1e-3]},
             **{
                 key: {"unobserved_weight": [0.1], "lambda_": [1e-3]}
                 for key in (*CITEULIKE, "gowalla")
