@@ -15,6 +15,7 @@ import _data
 import settings
 from _content import AUTHORS, CANONICAL, NEW_ITEMS, ContentDataset, plots_and_attributes, words
 from _runs import Model, check_range
+from _schedules import FallingRate
 from sklearn.base import clone
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import ParameterGrid
@@ -227,13 +228,28 @@ MODELS = [
         **LINEAR,
         adapted={NEW_ITEMS: {"max_epochs": 15}},
     ),
-    ContentModel("CTR", CTR(n_topic_iter=5), paper="Wang & Blei 2011", form="counts", skip=(T,)),
+    ContentModel(
+        "CTR",
+        CTR(n_topic_iter=5),
+        paper="Wang & Blei 2011",
+        form="counts",
+        # Topics of few words say little of new items, and more of them even less.
+        adapted={CANONICAL: {"n_components": 200}},
+        skip=(f"{T}, canonical", f"{T}, new items"),
+    ),
     ContentModel(
         "CDL",
-        CDL(n_pretraining_epochs=10, max_epochs=15),
+        CDL(
+            200,
+            lambda_u=0.1,
+            lambda_v=1,
+            unobserved_weight=0.1,
+            n_pretraining_epochs=10,
+            max_epochs=15,
+        ),
         paper="Wang et al. 2015",
         form="binary",
-        skip=(T,),
+        skip=(f"{T}, canonical", f"{T}, new items"),
     ),
     ContentModel(
         "CVAE",
@@ -275,7 +291,7 @@ MODELS = [
         DeepMusic(lambda_=1e-3, unobserved_weight=0.1, max_epochs=15),
         paper="van den Oord et al. 2013",
         **LINEAR,
-        skip=(T,),
+        skip=(f"{T}, canonical", f"{T}, new items"),
     ),
     ContentModel(
         "Mult-VAE",
@@ -309,7 +325,7 @@ MODELS = [
     ),
     ContentModel(
         "CoVAE",
-        CoVAE(n_feature_epochs=10, max_epochs=15),
+        CoVAE(200, max_epochs=25, callbacks=[FallingRate(25)]),
         paper="Chen & de Rijke 2018",
         form="binary",
         skip=(T, NEW_ITEMS, *AUTHORS),
@@ -327,10 +343,16 @@ MODELS = [
         DICER(max_epochs=10),
         paper="Zhang et al. 2020",
         form="binary",
+        adapted={CANONICAL: {"n_components": 100, "item_dropout": 0, "max_epochs": 15}},
         skip=(T, *AUTHORS),
     ),
     ContentModel(
-        "DAVE", DAVE(max_epochs=10), paper="Yi et al. 2021", form="binary", skip=(T, *AUTHORS)
+        "DAVE",
+        DAVE(max_epochs=10),
+        paper="Yi et al. 2021",
+        form="binary",
+        adapted={CANONICAL: {"n_components": 128, "item_dropout": 0, "max_epochs": 15}},
+        skip=(T, *AUTHORS),
     ),
 ]
 
