@@ -243,8 +243,8 @@ MODELS = [
         search_on={
             key: {
                 "weighting": WEIGHTINGS,
-                "knn__n_neighbors": [200, 400, 800],
-                "knn__alpha": [0.6, 0.7, 0.8, 0.9],
+                "knn__n_neighbors": [400, 1000],
+                "knn__alpha": [0.7, 0.8, 0.9],
             }
             for key in CITEULIKE
         }
@@ -268,6 +268,7 @@ MODELS = [
         search={"weighting": WEIGHTINGS, "knn__n_neighbors": [20, 50, 100, 200]},
         search_on={
             "ml-1m-fifth": {"weighting": WEIGHTINGS, "knn__n_neighbors": [100, 200, 400, 800]},
+            "citeulike-t": {"weighting": WEIGHTINGS, "knn__n_neighbors": [50, 100, 200, 400]},
             "gowalla": {"weighting": WEIGHTINGS[1:], "knn__n_neighbors": [100, 200, 400]},
         },
     ),
@@ -280,7 +281,7 @@ MODELS = [
             # With little to learn from: many neighbors, and popular items as they come.
             **{
                 key: {"n_neighbors": [400, 1000], "beta": [0, 0.1, 0.2]}
-                for key in ("ml-small", "ml-1m-fifth")
+                for key in ("ml-small", "ml-1m-fifth", *CITEULIKE)
             },
             "gowalla": {"n_neighbors": [400, 800], "beta": [0.1, 0.2]},
         },
