@@ -325,7 +325,7 @@ MODELS = [
         form="binary",
         adapted={
             **SIZES,
-            f"{A}, canonical": STRONG | {"lambda_v": 30, "max_epochs": 40},
+            f"{A}, canonical": FAST[f"{A}, canonical"] | {"lambda_v": 3},
             f"{ML}, canonical": STRONG | {"lambda_v": 10, "max_epochs": 80},
             NEW_ITEMS: STRONG,
             f"{ML}, new items": STRONG | SIZES[ML],
