@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -10,11 +11,13 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import Binarizer
+from sklearn.utils import Bunch
 
 from sklrec.base import BaseRecommender
 from sklrec.datasets import make_interactions
 from sklrec.dummy import PopularityRecommender
 from sklrec.ensemble import HadamardEnsemble
+from sklrec.ensemble._hadamard import _platt
 from sklrec.factorization import LFM
 from sklrec.linear import EASE
 from sklrec.metrics import RankingScorer
@@ -128,6 +131,26 @@ def test_member_whose_scores_tell_nothing_has_no_say(X, factor):
     assert model.slopes_[0] == 0 < model.slopes_[1]
     alone = model.named_estimators_.popularity.predict_ranking(X, k=20)
     assert_array_equal(model.predict_ranking(X, k=20), alone)
+
+
+@pytest.mark.parametrize("n_items", [1e2, 1e5, 1e7])
+def test_calibration_converges_however_many_items_there_are(n_items):
+    """Few entries are hidden, and the scores of a sparse linear model are mostly zero."""
+    rng = np.random.default_rng(0)
+    hidden, others = rng.exponential(1, 200), rng.exponential(0.2, 2000)
+    others[200:] = rng.normal(scale=1e-3, size=1800)
+    scores, is_hidden = np.append(hidden, others), np.repeat([True, False], [200, 2000])
+    weight = np.where(is_hidden, 1.0, n_items / 10)
+    slope, intercept = _platt(scores, Bunch(is_hidden=is_hidden, weight=weight))
+    z = (scores - scores.mean()) / scores.std()
+
+    def loss(theta):
+        logits = theta[0] * z + theta[1]
+        return weight @ (np.logaddexp(0, logits) - is_hidden * logits) + theta[0] ** 2 / 2
+
+    exact = minimize(loss, [1.0, -np.log(n_items)], method="Nelder-Mead", tol=1e-9).x
+    assert_allclose(slope * scores.std(), exact[0], rtol=1e-3)
+    assert_allclose(intercept + slope * scores.mean(), exact[1], rtol=1e-3)
 
 
 def test_scores_far_from_the_calibrated_are_finite(X):

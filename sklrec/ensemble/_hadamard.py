@@ -342,7 +342,10 @@ def _platt(scores: np.ndarray, entries: _CalibrationEntries) -> tuple[float, flo
         return 0.0, 0.0
     slope, intercept = 1.0, 0.0
     if not entries.is_hidden.all():
-        regression = LogisticRegression()
+        # Hidden entries are few among many items, and so is their part in the gradient of the mean
+        # loss: with an absolute tolerance the fit would end before it has learnt from them.
+        share = np.average(entries.is_hidden, weights=entries.weight)
+        regression = LogisticRegression(solver="newton-cholesky", tol=1e-4 * share)
         regression.fit(
             ((scores - mean) / deviation)[:, None], entries.is_hidden, sample_weight=entries.weight
         )
