@@ -137,14 +137,12 @@ OF_CVAE = {
     "max_epochs": 50,
 }
 # Of the autoencoders of users on citeulike-a: fast at first, then ever slower.
-FAST: dict = {
-    f"{A}, canonical": {
-        "n_components": 200,
-        "learning_rate": 1e-2,
-        "batch_size": 100,
-        "n_annealing_steps": 2_000,
-        "callbacks": [FallingRate(25)],
-    }
+FAST = {
+    "n_components": 200,
+    "learning_rate": 1e-2,
+    "batch_size": 100,
+    "n_annealing_steps": 2_000,
+    "callbacks": [FallingRate(25)],
 }
 # Item vectors that stay close to the content, and small batches, in which they grow fast.
 STRONG = {
@@ -307,7 +305,7 @@ MODELS = [
         "Mult-VAE",
         MultVAE(150, hidden_layer_sizes=(), **OF_VAE),
         paper="Liang et al. 2018",
-        adapted=SIZES | VAE_ON_T | FAST,
+        adapted=SIZES | VAE_ON_T | {f"{A}, canonical": FAST},
         skip=(NEW_ITEMS, *AUTHORS),
     ),
     ContentModel(
@@ -315,7 +313,7 @@ MODELS = [
         MDCVAE(150, **OF_VAE),
         paper="Zhu & Chen 2022",
         form="binary",
-        adapted=SIZES | VAE_ON_T | FAST,
+        adapted=SIZES | VAE_ON_T | {f"{A}, canonical": FAST},
         skip=(NEW_ITEMS, *AUTHORS),
     ),
     ContentModel(
@@ -325,7 +323,7 @@ MODELS = [
         form="binary",
         adapted={
             **SIZES,
-            f"{A}, canonical": FAST[f"{A}, canonical"] | {"lambda_v": 3},
+            f"{A}, canonical": FAST | {"lambda_v": 3},
             f"{ML}, canonical": STRONG | {"lambda_v": 10, "max_epochs": 80},
             NEW_ITEMS: STRONG,
             f"{ML}, new items": STRONG | SIZES[ML],
@@ -345,7 +343,7 @@ MODELS = [
         CondVAE(150, hidden_layer_sizes=(), **OF_VAE),
         paper="Pang et al. 2019",
         form="binary",
-        adapted=SIZES | FAST,
+        adapted=SIZES | {f"{A}, canonical": FAST},
         skip=(T, NEW_ITEMS, *AUTHORS),
     ),
     ContentModel(
