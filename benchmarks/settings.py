@@ -256,8 +256,8 @@ MODELS = [
             },
             "gowalla": {
                 "weighting": WEIGHTINGS[1:],
-                "knn__n_neighbors": [400, 800],
-                "knn__alpha": [0.7, 0.8],
+                "knn__n_neighbors": [400, 1000],
+                "knn__alpha": [0.7, 0.8, 0.9],
             },
         },
     ),
@@ -269,7 +269,7 @@ MODELS = [
         search_on={
             "ml-1m-fifth": {"weighting": WEIGHTINGS, "knn__n_neighbors": [100, 200, 400, 800]},
             "citeulike-t": {"weighting": WEIGHTINGS, "knn__n_neighbors": [50, 100, 200, 400]},
-            "gowalla": {"weighting": WEIGHTINGS[1:], "knn__n_neighbors": [100, 200, 400]},
+            "gowalla": {"weighting": WEIGHTINGS[1:], "knn__n_neighbors": [50, 100, 200]},
         },
     ),
     Model(
@@ -279,11 +279,8 @@ MODELS = [
         search={"n_neighbors": [200, 400, 800], "beta": [0.1, 0.2, 0.3, 0.4, 0.5]},
         search_on={
             # With little to learn from: many neighbors, and popular items as they come.
-            **{
-                key: {"n_neighbors": [400, 1000], "beta": [0, 0.1, 0.2]}
-                for key in ("ml-small", "ml-1m-fifth", *CITEULIKE)
-            },
-            "gowalla": {"n_neighbors": [400, 800], "beta": [0.1, 0.2]},
+            key: {"n_neighbors": [400, 1000], "beta": [0, 0.1, 0.2]}
+            for key in ("ml-small", "ml-1m-fifth", "gowalla", *CITEULIKE)
         },
     ),
     Model(
