@@ -282,7 +282,6 @@ def keep_unit(
         "split": unit.split,
         "model": unit.model.name,
         "kind": unit.kind,
-        "settings": short_repr(unit.estimator),
         "all_settings": full_repr(unit.estimator),
         "valid": found.mean[CHOOSE_BY],
         "fit_s": seconds,
@@ -319,6 +318,7 @@ def read_unit(unit: Unit, runs: Path) -> dict | None:
     if not path.exists():
         return None
     result = json.loads(path.read_text())
+    result["settings"] = short_repr(unit.estimator)  # defaults may have changed since the fit
     if unit.kind == "final":
         with np.load(path.with_suffix(".npz"), allow_pickle=False) as kept:
             counts = ~np.isnan(kept[METRICS[0]])  # users with something held out

@@ -33,6 +33,7 @@ PRIORS = ["standard", "vamp", "hierarchical-vamp"]
 SMALL = {
     "n_components": 3,
     "hidden_layer_sizes": (6,),
+    "decoder_hidden_layer_sizes": None,
     "n_pseudo_inputs": 4,
     "max_epochs": 2,
     "batch_size": 12,
@@ -254,7 +255,8 @@ def test_features_are_named_and_two_latent_vectors_make_twice_as_many(model, X):
 def test_without_the_enhancements_the_network_is_that_of_mult_vae(X):
     setting = {**SMALL, "hidden_layer_sizes": (6, 5), "max_epochs": 1}
     plain = HVampVAE(**setting, prior="standard", gated=False).fit(X)
-    setting.pop("n_pseudo_inputs")
+    for name in ("n_pseudo_inputs", "decoder_hidden_layer_sizes"):
+        setting.pop(name)
     other = MultVAE(**setting).fit(X)
     plain.net_.module_.load_state_dict(other.net_.module_.state_dict())  # all names and shapes
     assert_array_equal(plain.decision_function(X), other.decision_function(X))
@@ -296,9 +298,9 @@ def test_memory_check_counts_the_pseudo_inputs(X):
 
 
 @pytest.mark.parametrize(("decoder_sizes", "n_hidden"), [(None, 8), ((), 6), ([14, 12], 12)])
-def test_decoder_mirrors_the_encoder_unless_it_has_sizes_of_its_own(X, decoder_sizes, n_hidden):
-    setting = {**SMALL, "hidden_layer_sizes": (8, 9), "max_epochs": 1}
-    model = HVampVAE(**setting, decoder_hidden_layer_sizes=decoder_sizes).fit(X)
+def test_decoder_has_its_own_sizes_or_mirrors_the_encoder(X, decoder_sizes, n_hidden):
+    sizes = {"hidden_layer_sizes": (8, 9), "decoder_hidden_layer_sizes": decoder_sizes}
+    model = HVampVAE(**{**SMALL, **sizes, "max_epochs": 1}).fit(X)
     assert model.item_embeddings_.shape == (12, n_hidden)
 
 
