@@ -391,5 +391,5 @@ ON_AUTHORS = (f"{A}, P=1", f"{A}, P=10")
 SWEEPS = [
     *swept("CVAE", "lambda_r", [0.1, 1, 10], ON_AUTHORS),
     *swept("CVAE", "n_components", [20, 50, 100], ON_AUTHORS),
-    *swept("MDsym-CVAE", "lambda_v", [4, 30, 116, 460], (f"{A}, new items",)),
+    *swept("MDsym-CVAE", "lambda_v", [1, 4, 30, 116, 460], (f"{A}, new items",)),
 ]
