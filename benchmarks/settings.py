@@ -123,7 +123,7 @@ VASP_SPARSE = {
     "max_epochs": 14,
     "callbacks": [FallingRate(14)],
 }
-VASP_12 = {"max_epochs": 12, "callbacks": [FallingRate(12)]}
+VASP_12 = {"beta": 0.01, "max_epochs": 12, "callbacks": [FallingRate(12)]}
 REC = {"learning_rate": 1e-3, "max_epochs": 30}
 REC_SPARSE = {
     "learning_rate": 2e-3,
@@ -518,13 +518,17 @@ MODELS = [
         paper="Vančura & Kordík 2021",
         search={"lambda_": [5, 16, 50], "beta": [0.005, 0.02]},
         search_on={
-            "ml-1m": {"lambda_": [16]},
-            **{key: {"lambda_": [5, 16]} for key in ("ml-small", *REDUCED)},
+            "ml-1m": {"lambda_": [16], "beta": [0.005]},
+            **{
+                key: {"lambda_": [5, 16, 50], "beta": [0.02]}
+                for key in ("ml-small", "ml-1m-500-users")
+            },
+            "ml-1m-fifth": {"lambda_": [16], "beta": [0.02, 0.05]},
             "citeulike-a": {"lambda_": [5, 16], "beta": [0.005]},
             **{key: {"lambda_": [5], "beta": [0.005]} for key in ("citeulike-t", "gowalla")},
         },
         adapted={
-            **{key: {"batch_size": 100} for key in ("ml-small", "ml-1m-500-users")},
+            **{key: {"max_epochs": 40, "callbacks": None} for key in ("ml-small", *REDUCED)},
             **dict.fromkeys(CITEULIKE, VASP_SPARSE),
             # All items times all items do not fit into 24 GB.
             "gowalla": GOWALLA | {"batch_size": 500, "learning_rate": 4e-3, "item_share": 0.5},
