@@ -367,7 +367,7 @@ def test_a_sweep_changes_one_parameter_where_it_is_wanted():
         found.append(estimator.lambda_v)
         params = as_usual.get_params() | {"lambda_v": estimator.lambda_v}
         assert estimator.get_params() == params
-    assert found == [4, 30, 116, 460]
+    assert found == [1, 4, 30, 116, 460]
 
 
 def test_tables_have_the_best_in_bold_and_models_without_content_beside():
