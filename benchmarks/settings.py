@@ -502,7 +502,8 @@ MODELS = [
         search_on={
             **{key: {"beta": [0.02]} for key in ("ml-1m", "gowalla")},
             "citeulike-t": {"beta": [0.005]},
-            **{key: {"beta": [0.005, 0.02]} for key in ("ml-small", "citeulike-a", *REDUCED)},
+            **{key: {"beta": [0.02, 0.05]} for key in ("ml-small", *REDUCED)},
+            "citeulike-a": {"beta": [0.005, 0.02]},
         },
         adapted={
             "ml-small": SMALL,
