@@ -97,7 +97,8 @@ def worker(dataset: str, data: str, runs: str, threads: str, name: str = "") -> 
     estimator = clone(unit.estimator)
     with _threads(int(threads)):
         # So that code and threads are there.
-        shortened(estimator, 1).fit(make_interactions(200, 100, random_state=0).data)
+        made = make_interactions(200, 100, ratings=unit.model.ratings, random_state=0).data
+        shortened(estimator, 1).fit(made)
         gc.collect()
         ctypes.CDLL(None).malloc_trim(0)  # what loading the data has left behind would hide a peak
         Path("/proc/self/clear_refs").write_text("5")  # the peak from here on
