@@ -95,7 +95,6 @@ class Unit:
                 cpu_seconds = time.process_time() - cpu_start
                 found = per_user(model, self.task, order)
             result = {
-                "settings": short_repr(self.estimator),
                 "fit_s": seconds,
                 "cpu_s": cpu_seconds,
                 "date": time.strftime("%Y-%m-%d"),
