@@ -18,7 +18,7 @@ class Choice(NamedTuple):
     model: str
     mean: float
     seconds: float
-    memory: float | None  # GiB
+    memory: float  # GiB
 
 
 Choices = dict[str, list[Choice]]
@@ -33,9 +33,9 @@ def front(choices: list[Choice]) -> list[Choice]:
     return best
 
 
-def area(memory: float | None) -> float:
+def area(memory: float) -> float:
     """Return the area of a dot."""
-    return SIZES[0][1] if memory is None else next(a for most, a in SIZES if memory <= most)
+    return next(area for most, area in SIZES if memory <= most)
 
 
 def draw_choices(choices: Choices, path: Path) -> None:
@@ -51,11 +51,9 @@ def draw_choices(choices: Choices, path: Path) -> None:
         best = front(found)
         shown = best_of_panel(found)
         for choice in shown:
-            known = choice.memory is not None
             color = "black" if choice in best else "0.55"
             seconds = max(choice.seconds, FASTEST)
-            style = {"facecolors": color if known else "none", "edgecolors": color}
-            ax.scatter(seconds, choice.mean, s=area(choice.memory), zorder=2, **style)
+            ax.scatter(seconds, choice.mean, s=area(choice.memory), color=color, zorder=2)
         steps = [(max(c.seconds, FASTEST), c.mean) for c in best if c in shown]
         ax.step(*zip(*steps, strict=True), where="post", color="0.7", lw=0.8, zorder=1)
         ax.set_xscale("log")
@@ -68,11 +66,10 @@ def draw_choices(choices: Choices, path: Path) -> None:
         ax.grid(color="0.92")
         ax.set_axisbelow(True)
         ax.spines[["top", "right"]].set_visible(False)
-    axes[-1].set_xlabel("seconds of a fit on one thread")
-    if any(c.memory is not None for found in choices.values() for c in found):
-        marks = [axes[0].scatter([], [], s=size, color="0.55") for _, size in SIZES]
-        names = [NAMES[most] for most, _ in SIZES]
-        figure.legend(marks, names, loc="outside upper center", ncols=len(marks), frameon=False)
+    axes[-1].set_xlabel("seconds of a fit")
+    marks = [axes[0].scatter([], [], s=size, color="0.55") for _, size in SIZES]
+    names = [NAMES[most] for most, _ in SIZES]
+    figure.legend(marks, names, loc="outside upper center", ncols=len(marks), frameon=False)
     with mpl.rc_context({"svg.hashsalt": "sklrec", "svg.fonttype": "none"}):
         figure.savefig(path, metadata={"Date": None, "Description": digest(choices)})
 

@@ -123,15 +123,15 @@ def _fits(rows: list[dict]) -> Table:
     loads = [float(row["load"]) for row in rows]
     threads = " or ".join(sorted({row["threads"] for row in rows}))
     caption = (
-        f"CPU seconds of one fit and GiB above what the process held before, {threads} thread, "
-        f"{' or '.join(sorted({row['cpu'] for row in rows}))}; load of the machine before a fit: "
-        f"{min(loads):.1f} to {max(loads):.1f}."
+        f"Seconds of one fit, and GiB above what the process held before; {threads} threads, "
+        f"{' or '.join(sorted({row['cpu'] for row in rows}))}; load of the machine before a fit, "
+        f"that of the fit before it included: {min(loads):.1f} to {max(loads):.1f}."
     )
     return Table(["model", *datasets], lines, caption)
 
 
 def _cost(row: dict) -> str:
-    seconds = float(row["cpu_s"])
+    seconds = float(row["wall_s"])
     return f"{seconds:.{0 if seconds >= 10 else 1}f} s, {float(row['peak_gib']):.2g} GiB"
 
 

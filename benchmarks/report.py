@@ -146,17 +146,14 @@ class Report:
         return found.pop()
 
     def choices(self) -> Choices:
-        """Return the accuracy, seconds and memory of each model on each data set."""
-        measured = {(row["dataset"], row["model"]): row for row in self.fits}
+        """Return the accuracy, seconds and memory of each fit that was measured."""
+        shown = self._shown()
         choices: Choices = {}
-        for dataset, rows in self._shown().items():
-            for model, row in rows.items():
-                fit = measured.get((dataset, model), {})
-                if not (seconds := fit.get("cpu_s", row["fit_s"])):
-                    continue
-                memory = float(fit["peak_gib"]) if fit else None
-                choice = Choice(model, float(row[METRIC]), float(seconds), memory)
-                choices.setdefault(dataset, []).append(choice)
+        for fit in self.fits:
+            dataset, model = fit["dataset"], fit["model"]
+            if row := shown.get(dataset, {}).get(model):
+                cost = float(fit["wall_s"]), float(fit["peak_gib"])
+                choices.setdefault(dataset, []).append(Choice(model, float(row[METRIC]), *cost))
         return choices
 
     def _shown(self) -> dict[str, dict[str, dict]]:
@@ -188,7 +185,8 @@ class Report:
         table = self._compared(self.of("ml-1m, canonical"))
         n_columns = 1 + len(TESTED)
         rows = [row[:n_columns] for row in table.rows]
-        return Table(table.header[:n_columns], rows, table.caption)
+        caption = "\\* below the best of its column: paired t test, p < .05, corrected (Holm 1979)."
+        return Table(table.header[:n_columns], rows, caption)
 
     def _choosing(self) -> Table:
         """Return the NDCG@100 of each model on each data set, the best on MovieLens-1M first."""
@@ -198,6 +196,11 @@ class Report:
             for dataset, rows in shown.items()
         }
         on_ml1m = shown.get("ml-1m", {})
+        seconds = {
+            fit["model"]: f"{float(fit['wall_s']):.1f}"
+            for fit in self.fits
+            if fit["dataset"] == "ml-1m"
+        }
         models = sorted(
             dict.fromkeys(row["model"] for row in self.accuracy),
             key=lambda model: -float(on_ml1m.get(model, {}).get(METRIC, 0)),
@@ -209,7 +212,7 @@ class Report:
                 marked_cell(row, METRIC, best, dataset) if row else ""
                 for dataset, row in found.items()
             ]
-            lines.append([model, *cells, found["ml-1m"]["fit_s"] if found.get("ml-1m") else ""])
+            lines.append([model, *cells, seconds.get(model, "")])
         return Table(["model", *shown, "seconds on ml-1m"], lines, "")
 
     def _compared(self, rows: list[dict], *, sort: bool = True) -> Table:
@@ -306,16 +309,15 @@ class Report:
         lines = [
             [
                 *(row["dataset"], row["split"], label_of(row), row["paper"]),
-                *(f"`{row['settings']}`", str(self._n_candidates(row)), row["fit_s"]),
+                *(f"`{row['settings']}`", str(self._n_candidates(row))),
             ]
             for row in rows
         ]
         caption = (
             "Candidates: settings that validation users chose from, in each split; where it is 1, "
-            "they are published, found by a few fits by hand or carried over. Seconds are those of "
-            "one fit, a mean where there are several."
+            "they are published, found by a few fits by hand or carried over."
         )
-        header = ["data set", "split", "model", "paper", "settings", "candidates", "seconds"]
+        header = ["data set", "split", "model", "paper", "settings", "candidates"]
         return Table(header, lines, caption)
 
     def _n_candidates(self, row: dict) -> int:
@@ -374,6 +376,8 @@ def main() -> int:
     if not (pages or figure or decision or options.html):
         parser.error("other --results need --html, --pages or --figure: a place to go to")
     report = Report(options.results, HERE / "published.csv")
+    if decision and not report.fits:
+        parser.error(f"--decision needs {options.results / 'fits.csv'}, which fits.py writes")
     html = page(report) if options.html else ""
     old = {path: path.read_text(encoding="utf-8") for path in pages}
     new = {path: filled(text, report) for path, text in old.items()}  # before any is written

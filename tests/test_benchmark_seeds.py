@@ -84,9 +84,9 @@ def test_activity_needs_both_models_that_are_compared(benchmark):
 def test_table_of_fits_has_an_empty_cell_where_there_is_none():
     row = {"threads": "1", "cpu": "C", "load": "0.1"}
     rows = [
-        row | {"dataset": "a", "model": "A", "cpu_s": "1.26", "peak_gib": "0.123"},
-        row | {"dataset": "b", "model": "A", "cpu_s": "12.6", "peak_gib": "2.000"},
-        row | {"dataset": "b", "model": "B", "cpu_s": "100", "peak_gib": "3.000"},
+        row | {"dataset": "a", "model": "A", "wall_s": "1.26", "peak_gib": "0.123"},
+        row | {"dataset": "b", "model": "A", "wall_s": "12.6", "peak_gib": "2.000"},
+        row | {"dataset": "b", "model": "B", "wall_s": "100", "peak_gib": "3.000"},
     ]
     table = _side_tables.side_tables([], [], [], rows, [], [])["fits"]
     assert table.header == ["model", "a", "b"]
@@ -95,11 +95,11 @@ def test_table_of_fits_has_an_empty_cell_where_there_is_none():
 
 def test_front_has_what_nothing_as_fast_is_better_than():
     choices = [
-        _decision.Choice(name, mean, seconds, None)
+        _decision.Choice(name, mean, seconds, 1)
         for name, mean, seconds in (("A", 0.1, 1), ("B", 0.3, 2), ("C", 0.2, 3), ("D", 0.3, 9))
     ]
     assert [choice.model for choice in _decision.front(choices)] == ["A", "B"]
-    assert _decision.area(None) < _decision.area(0.5) < _decision.area(2) < _decision.area(20)
+    assert _decision.area(0.1) < _decision.area(0.5) < _decision.area(2) < _decision.area(20)
 
 
 def test_figure_to_choose_by_names_each_model_and_its_memory(tmp_path):
