@@ -97,6 +97,26 @@ def test_report_of_other_results_needs_a_place_to_go_to(tmp_path, command_line, 
     assert "other --results need --html, --pages or --figure" in capsys.readouterr().err
 
 
+def test_choices_are_the_fits_that_were_measured(tmp_path):
+    results(tmp_path, [("EASE", "0.4190", ""), ("WMF", "0.3890", "")])
+    (tmp_path / "fits.csv").write_text(
+        "dataset,model,wall_s,cpu_s,peak_gib,threads,load,cpu\n"
+        "ml-20m,EASE,12.5,20,1.6,2,0.1,C\n"
+        "ml-20m,Removed,1,1,1,2,0.1,C\n"
+        "ml-1m,EASE,1,1,1,2,0.1,C\n"
+    )
+    choices = report.Report(tmp_path, tmp_path / "published.csv").choices()
+    assert choices == {"ml-20m": [("EASE", 0.419, 12.5, 1.6)]}
+
+
+def test_figure_to_choose_by_needs_measured_fits(tmp_path, command_line, capsys):
+    results(tmp_path, [("EASE", "0.4190", "")])
+    command_line(f"report.py --results {tmp_path} --decision", tmp_path / "decision.svg")
+    with pytest.raises(SystemExit):
+        report.main()
+    assert "fits.csv, which fits.py writes" in capsys.readouterr().err
+
+
 def test_report_of_no_results_is_refused_in_a_line(tmp_path, command_line, capsys):
     command_line(f"report.py --results {tmp_path} --html", tmp_path / "tables.html")
     with pytest.raises(SystemExit):
