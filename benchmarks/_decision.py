@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 
-from _plot import best_of_panel, digest
+from _plot import WIDTH, best_of_panel, digest
 
 SIZES = ((0.3, 12), (1, 35), (3, 80), (float("inf"), 170))  # at most so many GiB, area
 NAMES = {0.3: "up to .3 GiB", 1: "to 1", 3: "to 3", float("inf"): "more"}
 FASTEST = 0.1  # seconds; what is faster is drawn there
+HEIGHT, WIDTH_OF_LETTER = 9, 5  # of names, in points
 
 
 class Choice(NamedTuple):
@@ -22,6 +24,7 @@ class Choice(NamedTuple):
 
 
 Choices = dict[str, list[Choice]]
+Box = tuple[float, float, float, float]  # left, right, bottom and top, in points
 
 
 def front(choices: list[Choice]) -> list[Choice]:
@@ -44,23 +47,22 @@ def draw_choices(choices: Choices, path: Path) -> None:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 3.4 * len(choices) + 0.4), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 3.4 * len(choices) + 0.4), dpi=72, layout="constrained")
     FigureCanvasSVG(figure)
     axes = figure.subplots(len(choices), 1, squeeze=False)[:, 0]
     for ax, (dataset, found) in zip(axes, choices.items(), strict=True):
         best = front(found)
         shown = best_of_panel(found)
-        for choice in shown:
+        for choice in sorted(shown, key=lambda choice: -choice.memory):  # small ones in front
             color = "black" if choice in best else "0.55"
             seconds = max(choice.seconds, FASTEST)
-            ax.scatter(seconds, choice.mean, s=area(choice.memory), color=color, zorder=2)
+            ax.scatter(seconds, choice.mean, s=area(choice.memory), c=color, ec="white", lw=0.5)
         steps = [(max(c.seconds, FASTEST), c.mean) for c in best if c in shown]
-        ax.step(*zip(*steps, strict=True), where="post", color="0.7", lw=0.8, zorder=1)
+        ax.step(*zip(*steps, strict=True), where="post", color="0.8", lw=0.8, zorder=0.9)
         ax.set_xscale("log")
         ax.xaxis.set_major_formatter("{x:g}")
         ax.set_xlim(FASTEST / 1.6, 4 * max(c.seconds for c in shown))
         ax.margins(y=0.08)
-        place_names(figure, ax, shown, best)
         ax.set_title(dataset, loc="left", fontsize="medium")
         ax.set_ylabel("NDCG@100")
         ax.grid(color="0.92")
@@ -70,41 +72,51 @@ def draw_choices(choices: Choices, path: Path) -> None:
     marks = [axes[0].scatter([], [], s=size, color="0.55") for _, size in SIZES]
     names = [NAMES[most] for most, _ in SIZES]
     figure.legend(marks, names, loc="outside upper center", ncols=len(marks), frameon=False)
+    figure.draw_without_rendering()  # so that the axes are where they will be
+    for ax, found in zip(axes, choices.values(), strict=True):
+        place_names(ax, best_of_panel(found), front(found))
     with mpl.rc_context({"svg.hashsalt": "sklrec", "svg.fonttype": "none"}):
         figure.savefig(path, metadata={"Date": None, "Description": digest(choices)})
 
 
-def place_names(figure: object, ax: object, shown: list[Choice], best: list[Choice]) -> None:
-    """Write each name beside its dot, up or down by as much as the names before it need."""
-    low, high = ax.get_ylim()
-    height = 0.052 * (high - low)  # of a name, in units of the axis
-    taken: list[tuple[float, float, float]] = []
-    for choice in sorted(shown, key=lambda c: (c not in best, -c.mean)):
-        x = max(choice.seconds, FASTEST)
-        # About the width of the text on a logarithmic axis of this size.
-        left, right = x * 1.12, x * 1.12 * 10 ** (0.055 * len(choice.model))
-        tries = sorted((i * height / 2 for i in range(-24, 25)), key=abs)
-        y = next(
-            (
-                choice.mean + step
-                for step in tries
-                if low < choice.mean + step < high
-                and all(
-                    abs(choice.mean + step - other) >= height or left > end or right < start
-                    for other, start, end in taken
-                )
-            ),
-            choice.mean,
-        )
-        taken.append((y, left, right))
-        color = "black" if choice in best else "0.35"
+def place_names(ax: object, shown: list[Choice], best: list[Choice]) -> None:
+    """Write each name beside its dot, as near as other dots and names allow."""
+    places = ax.transData.transform([(max(c.seconds, FASTEST), c.mean) for c in shown])  # points
+    radii = [math.sqrt(area(choice.memory) / math.pi) for choice in shown]
+    taken = [(x - r - 2, x + r + 2, y - r, y + r) for (x, y), r in zip(places, radii, strict=True)]
+    order = sorted(range(len(shown)), key=lambda i: (shown[i] not in best, -shown[i].mean))
+    for i in order:
+        (x, y), choice = places[i], shown[i]
+        away, width = radii[i] + 3, WIDTH_OF_LETTER * len(choice.model)
+        on_the_left = x - away - width, x - away
+        on_the_right = x + away, x + away + width
+        tries = [
+            (*side, y + move - HEIGHT / 2, y + move + HEIGHT / 2)
+            for move in sorted((step * HEIGHT / 4 for step in range(-60, 61)), key=abs)
+            for side in (on_the_right, on_the_left)
+        ]
+        box = next((box for box in tries if is_free(box, taken, ax)), tries[0])
+        taken.append(box)
+        move = (box[2] + box[3]) / 2 - y
+        right = box[0] > x
         ax.annotate(
             choice.model,
-            (x, choice.mean),
-            xytext=(left, y),
+            (max(choice.seconds, FASTEST), choice.mean),
+            xytext=(away if right else -away, move),
+            textcoords="offset points",
             fontsize=8,
+            ha="left" if right else "right",
             va="center",
-            color=color,
+            color="black" if choice in best else "0.35",
             fontweight="bold" if choice in best else "normal",
-            arrowprops={"arrowstyle": "-", "color": "0.8", "lw": 0.5} if y != choice.mean else None,
+            arrowprops={"arrowstyle": "-", "color": "0.6", "lw": 0.5} if move else None,
         )
+
+
+def is_free(box: Box, taken: list[Box], ax: object) -> bool:
+    """Return whether a box lies inside of the axes and meets no other."""
+    left, right, bottom, top = box
+    inside = ax.bbox.x0 <= left and ax.bbox.y0 <= bottom and top <= ax.bbox.y1
+    return inside and all(
+        right < start or left > end or top < low or bottom > high for start, end, low, high in taken
+    )

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 METRIC = "ndcg@100"
 SHOWN = 0.6  # of the best; what is below is in the tables alone
+WIDTH = 5.5  # inches, so that the names can be read on a phone
 
 
 class Point(NamedTuple):
@@ -47,7 +48,7 @@ def draw(panels: Panels, path: Path) -> None:
 
     shown = {title: best_of_panel(points) for title, points in panels.items()}
     n_rows = [len(points) + 1.5 for points in shown.values()]
-    figure = Figure(figsize=(7, 0.25 * sum(n_rows) + 1), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 0.25 * sum(n_rows) + 1), layout="constrained")
     figure.get_layout_engine().set(h_pad=0.12)  # a panel's title is nearer to it than to the last
     FigureCanvasSVG(figure)
     axes = figure.subplots(len(panels), 1, height_ratios=n_rows, squeeze=False)[:, 0]
