@@ -22,6 +22,11 @@ class Choice(NamedTuple):
     seconds: float
     memory: float  # GiB
 
+    @property
+    def place(self) -> tuple[float, float]:
+        """Where the dot is drawn."""
+        return max(self.seconds, FASTEST), self.mean
+
 
 Choices = dict[str, list[Choice]]
 Box = tuple[float, float, float, float]  # left, right, bottom and top, in points
@@ -50,14 +55,12 @@ def draw_choices(choices: Choices, path: Path) -> None:
     figure = Figure(figsize=(WIDTH, 3.4 * len(choices) + 0.4), dpi=72, layout="constrained")
     FigureCanvasSVG(figure)
     axes = figure.subplots(len(choices), 1, squeeze=False)[:, 0]
-    for ax, (dataset, found) in zip(axes, choices.items(), strict=True):
-        best = front(found)
-        shown = best_of_panel(found)
+    panels = [(best_of_panel(found), front(found)) for found in choices.values()]
+    for ax, dataset, (shown, best) in zip(axes, choices, panels, strict=True):
         for choice in sorted(shown, key=lambda choice: -choice.memory):  # small ones in front
             color = "black" if choice in best else "0.55"
-            seconds = max(choice.seconds, FASTEST)
-            ax.scatter(seconds, choice.mean, s=area(choice.memory), c=color, ec="white", lw=0.5)
-        steps = [(max(c.seconds, FASTEST), c.mean) for c in best if c in shown]
+            ax.scatter(*choice.place, s=area(choice.memory), c=color, ec="white", lw=0.5)
+        steps = [choice.place for choice in best if choice in shown]
         ax.step(*zip(*steps, strict=True), where="post", color="0.8", lw=0.8, zorder=0.9)
         ax.set_xscale("log")
         ax.xaxis.set_major_formatter("{x:g}")
@@ -73,15 +76,15 @@ def draw_choices(choices: Choices, path: Path) -> None:
     names = [NAMES[most] for most, _ in SIZES]
     figure.legend(marks, names, loc="outside upper center", ncols=len(marks), frameon=False)
     figure.draw_without_rendering()  # so that the axes are where they will be
-    for ax, found in zip(axes, choices.values(), strict=True):
-        place_names(ax, best_of_panel(found), front(found))
+    for ax, (shown, best) in zip(axes, panels, strict=True):
+        place_names(ax, shown, best)
     with mpl.rc_context({"svg.hashsalt": "sklrec", "svg.fonttype": "none"}):
         figure.savefig(path, metadata={"Date": None, "Description": digest(choices)})
 
 
 def place_names(ax: object, shown: list[Choice], best: list[Choice]) -> None:
     """Write each name beside its dot, as near as other dots and names allow."""
-    places = ax.transData.transform([(max(c.seconds, FASTEST), c.mean) for c in shown])  # points
+    places = ax.transData.transform([choice.place for choice in shown])  # points
     radii = [math.sqrt(area(choice.memory) / math.pi) for choice in shown]
     taken = [(x - r - 2, x + r + 2, y - r, y + r) for (x, y), r in zip(places, radii, strict=True)]
     order = sorted(range(len(shown)), key=lambda i: (shown[i] not in best, -shown[i].mean))
@@ -101,7 +104,7 @@ def place_names(ax: object, shown: list[Choice], best: list[Choice]) -> None:
         right = box[0] > x
         ax.annotate(
             choice.model,
-            (max(choice.seconds, FASTEST), choice.mean),
+            choice.place,
             xytext=(away if right else -away, move),
             textcoords="offset points",
             fontsize=8,

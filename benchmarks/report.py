@@ -185,7 +185,10 @@ class Report:
         table = self._compared(self.of("ml-1m, canonical"))
         n_columns = 1 + len(TESTED)
         rows = [row[:n_columns] for row in table.rows]
-        caption = "\\* below the best of its column: paired t test, p < .05, corrected (Holm 1979)."
+        level = short(str(LEVEL))
+        caption = (
+            f"\\* below the best of its column: paired t test, p < {level}, corrected (Holm 1979)."
+        )
         return Table(table.header[:n_columns], rows, caption)
 
     def _choosing(self) -> Table:
