@@ -233,12 +233,12 @@ MODELS = [
             "ml-small": {"alpha": [0.1, 0.3, 1], "l1_ratio": [0.003]},
             **{key: {"alpha": [0.1, 0.3, 1], "l1_ratio": [0.001, 0.003]} for key in REDUCED},
             **{key: {"alpha": [0.011], "l1_ratio": [0.01]} for key in CITEULIKE},
+            "gowalla": {"alpha": [0.002], "l1_ratio": [0.01]},
         },
         # Items with few interactions.
-        adapted={key: {"solver": "cd", "tol": 1e-3} for key in CITEULIKE},
+        adapted={key: {"solver": "cd", "tol": 1e-3} for key in (*CITEULIKE, "gowalla")},
         # Ferrari Dacrema et al. 2021; their weights are positive, the largest 718 of an item.
         published={"ml-20m": {"alpha": 1e-3, "l1_ratio": 0.0067, "positive": True, "solver": "cd"}},
-        skip=("gowalla",),
     ),
     Model(
         "ItemKNN",
