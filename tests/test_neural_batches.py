@@ -41,6 +41,16 @@ def test_dropout_drops_entries_and_scales_the_others_in_training_alone(X):
     assert set(np.unique(dropped / batch.values.numpy())) == {0, 2}
 
 
+def test_rows_without_zeros_are_the_same_rows_with_fewer_entries(X):
+    batch = replace(SparseRows(X)[torch.arange(7)], generator=torch.Generator().manual_seed(0))
+    batch = batch.dropout(0.5, training=True)
+    kept = batch.without_zeros()
+    assert_array_equal(kept.to_dense(), batch.to_dense())
+    assert_array_equal(kept.n_entries, (batch.to_dense() != 0).sum(dim=1))
+    assert kept.values.all()
+    assert len(kept.values) < len(batch.values)
+
+
 def test_batches_cover_each_row_once_also_where_the_last_is_smaller(X):
     batches = SparseBatches(SparseRows(X), batch_size=3)
     assert [len(batch) for batch, _ in batches] == [3, 3, 1]

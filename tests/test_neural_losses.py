@@ -1,5 +1,7 @@
 """Likelihoods and layers against dense torch and autograd."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -12,6 +14,7 @@ import torch.nn.functional as F  # noqa: E402
 
 from sklrec.neural._criteria import gaussian_kl  # noqa: E402
 from sklrec.neural._elsa import OtherItemsScores  # noqa: E402
+from sklrec.neural._huge_pages import mm_on_huge_pages  # noqa: E402
 from sklrec.neural._losses import (  # noqa: E402
     DenseScores,
     FocalLoss,
@@ -154,7 +157,10 @@ def test_kl_is_that_of_torch_distributions():
     torch.testing.assert_close(gaussian_kl(mu, logvar), expected)
 
 
-def test_sparse_layer_and_its_gradients_are_those_of_a_dense_one(batch):
+@pytest.mark.parametrize("dropout", [0, 0.5, 1 - 1e-9])
+def test_sparse_layer_and_its_gradients_are_those_of_a_dense_one(batch, dropout):
+    batch = replace(batch, generator=torch.Generator().manual_seed(0))
+    batch = batch.dropout(dropout, training=True)
     layer = SparseLinear(15, 4).double()
     output = layer(batch)
     expected = batch.to_dense() @ layer.weight + layer.bias
@@ -190,3 +196,15 @@ def test_scores_are_written_where_they_are_wanted(kind, batch):
     out = torch.full((6, 15), torch.nan, dtype=torch.float64)
     assert scores.dense(out) is out
     torch.testing.assert_close(out, scores.dense())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_products_on_huge_pages_are_those_of_torch_converted(dtype):
+    rng = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(shape, generator=rng).to(dtype) for shape in ((30, 700), (700, 50)))
+    product = mm_on_huge_pages(a, b, torch.float32)
+    assert product.dtype == torch.float32
+    assert product.is_contiguous()
+    assert product.data_ptr() % 64 == 0
+    torch.testing.assert_close(product, (a @ b).float(), rtol=1e-5, atol=1e-4)
+    assert mm_on_huge_pages(a[:0], b, torch.float32).shape == (0, 50)

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from .._linalg import dot_of_vector
+from ._huge_pages import mm_on_huge_pages
 from ._training._data import SparseBatch, row_sums
 
 # Takes scores of shape (n_rows, n_items), which it may overwrite, and a batch. Returns the negative
@@ -93,9 +94,8 @@ class _ItemLikelihood(torch.autograd.Function):
         ctx.dtypes = hidden.dtype, weight.dtype, bias.dtype
         hidden, weight, bias = (factor.to(dtype) for factor in (hidden, weight, bias))
         with torch.autocast(device, enabled=False):  # bfloat16 leaves a loss three digits
-            scores = F.linear(hidden, weight, bias)
-            scores = scores.to(torch.promote_types(dtype, torch.float32))
-            loss, gradient = likelihood(scores, batch)
+            scores = mm_on_huge_pages(hidden, weight.T, torch.promote_types(dtype, torch.float32))
+            loss, gradient = likelihood(scores.add_(bias), batch)
         ctx.save_for_backward(hidden, weight, gradient.to(dtype))
         return loss
 
@@ -108,7 +108,7 @@ class _ItemLikelihood(torch.autograd.Function):
         of_hidden, of_weight, of_bias = ctx.needs_input_grad[:3]
         grads = (
             (gradient @ weight).mul_(grad_loss) if of_hidden else None,
-            gradient.T @ (hidden * grad_loss) if of_weight else None,
+            mm_on_huge_pages(gradient.T, hidden * grad_loss, ctx.dtypes[1]) if of_weight else None,
             gradient.sum(dim=0).mul_(grad_loss) if of_bias else None,
         )
         return (

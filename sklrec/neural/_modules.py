@@ -60,16 +60,16 @@ def _differentiable_product(batch: SparseBatch, weight: torch.Tensor) -> torch.T
 
 
 class _SparseProduct(torch.autograd.Function):
-    """Product of sparse rows and dense weights by scipy.
+    """Product of sparse rows and dense weights on a CPU.
 
-    On a CPU its gradient is fifteen times faster than that of torch's embedding_bag, whose product
-    is faster where there is none.
+    Entries that dropout left out are skipped. The gradient by scipy is fifteen times faster than
+    that of torch's embedding_bag.
     """
 
     @staticmethod
     def forward(ctx: Any, batch: SparseBatch, weight: torch.Tensor) -> torch.Tensor:
-        ctx.batch = batch
-        return torch.from_numpy(batch.to_scipy() @ weight.detach().numpy())
+        ctx.batch = batch.without_zeros()
+        return sparse_product(ctx.batch, weight)
 
     @staticmethod
     @torch.autograd.function.once_differentiable

@@ -179,6 +179,19 @@ class SparseBatch:
         place = None if self.share is None else self.share.rows
         return drawn(lambda whole: whole.normal_(generator=self.generator), like, place)
 
+    def without_zeros(self) -> SparseBatch:
+        """Return the rows without entries of zero, with the same norms and totals."""
+        kept = self.values.nonzero().squeeze(1)
+        ends = torch.searchsorted(kept, self.offsets + self.n_entries)
+        offsets = torch.searchsorted(kept, self.offsets)
+        return replace(
+            self,
+            values=self.values[kept],
+            items=self.items[kept],
+            offsets=offsets,
+            n_entries=ends - offsets,
+        )
+
     def to_scipy(self) -> sp.csr_array:
         """Return the rows, which must be on the CPU, as a scipy array that shares their memory."""
         indptr = np.append(self.offsets.numpy(), self.items.shape[0])
