@@ -15,8 +15,10 @@ import shutil
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Container
 from pathlib import Path
+from typing import NoReturn
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -73,6 +75,17 @@ def run_worker(python: str, script: Path, *arguments: object, threads: int) -> d
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def main_or_worker(
+    main: Callable[[], int], worker: Callable[..., dict], datasets: Container[str]
+) -> NoReturn:
+    """Run `worker` if the script was started by :func:`run_worker` for a data set, else `main`."""
+    if len(sys.argv) < 2 or sys.argv[1] not in datasets:
+        sys.exit(main())
+    warnings.simplefilter("ignore")
+    print(json.dumps(worker(*sys.argv[1:])))
+    sys.exit()
 
 
 def interleave(

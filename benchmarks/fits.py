@@ -14,13 +14,12 @@ A fit that ``accuracy.py`` has not made is evaluated and kept where it looks for
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
 
 import _csv_files
-from _speed import cpu_name, run_worker
+from _speed import cpu_name, main_or_worker, run_worker
 
 HERE = Path(__file__).parent
 DATASETS = ["ml-small", "ml-1m", "citeulike-a", "citeulike-t", "gowalla"]
@@ -121,10 +120,4 @@ def worker(dataset: str, data: str, runs: str, threads: str, name: str = "") -> 
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1 and sys.argv[1] in DATASETS:
-        import warnings
-
-        warnings.simplefilter("ignore")
-        print(json.dumps(worker(*sys.argv[1:])))
-    else:
-        sys.exit(main())
+    main_or_worker(main, worker, DATASETS)

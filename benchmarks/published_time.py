@@ -10,13 +10,12 @@ two; validation, and stopping early, are left out. Each model is a process of it
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
 
 import _csv_files
-from _speed import cpu_name, run_worker
+from _speed import cpu_name, main_or_worker, run_worker
 
 HERE = Path(__file__).parent
 # Training users, items, and interactions per user, of Liang et al. (2018).
@@ -85,10 +84,4 @@ def worker(dataset: str, name: str) -> dict:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1 and sys.argv[1] in SHAPES:
-        import warnings
-
-        warnings.simplefilter("ignore")
-        print(json.dumps(worker(*sys.argv[1:])))
-    else:
-        sys.exit(main())
+    main_or_worker(main, worker, SHAPES)

@@ -21,7 +21,7 @@ from .._ranking import Excluded
 from .._sklearn import Interval, _fit_context, fit_progress
 from .._typing import MatrixLike
 from ..base import BaseRecommender
-from ..metrics import RankingScorer
+from ..model_selection._hide import hide_interactions
 from ..model_selection._split import hold_out_users
 from ._training._data import SparseRows, hash_of
 from ._training._net import TorchNet, check_callbacks
@@ -395,7 +395,7 @@ class BaseTorchRecommender(BaseRecommender):
         if n_items not in (0, self.n_features_in_):
             raise ValueError(f"X_val has {n_items} items, but X has {self.n_features_in_}.")
         X_val = self._check_rows(X_val, "X_val", reset=False)
-        return RankingScorer().hide(X_val, y_val)
+        return hide_interactions(X_val, y_val)
 
     def _hold_out_users(
         self, X: sp.csr_array
@@ -403,7 +403,7 @@ class BaseTorchRecommender(BaseRecommender):
         """Split X into training users and validation users."""
         rng = np.random.RandomState(self._seed)
         chosen = hold_out_users(X, self.validation_fraction, rng, name="validation_fraction")
-        return X[~chosen], RankingScorer(random_state=self._seed).hide(X[chosen])
+        return X[~chosen], hide_interactions(X[chosen], random_state=self._seed)
 
     def _scores(self, net: TorchNet, X: sp.csr_array) -> np.ndarray:
         scores = scores_of_row(net, X)
