@@ -23,7 +23,8 @@ def empty_on_huge_pages(
     n_bytes = math.prod(shape) * dtype.itemsize
     buffer = np.empty(n_bytes + ALIGNMENT, dtype=np.uint8)
     start = -buffer.ctypes.data % ALIGNMENT
-    return torch.from_numpy(buffer[start : start + n_bytes]).view(dtype).view(shape)
+    aligned = buffer[start : start + n_bytes].view(f"i{dtype.itemsize}")
+    return torch.from_numpy(aligned).view(dtype).view(shape)
 
 
 def mm_on_huge_pages(a: torch.Tensor, b: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
