@@ -91,7 +91,8 @@ def check_memory_of_largest(A: Any, B: Any, k: int, what: str) -> None:
     """Raise a MemoryError if the memory of the machine is too small for the largest entries.
 
     What is counted are a copy of each sparse factor that is not CSR yet, the blocks of all threads,
-    the entries that are kept, and a copy of these in another order.
+    the entries that are kept, and half of a copy of these in another order, for which the blocks
+    that are copied make place.
     """
     most = _most_entries(A, B)
     entry = A.dtype.itemsize + np.dtype(np.int32).itemsize
@@ -100,7 +101,7 @@ def check_memory_of_largest(A: Any, B: Any, k: int, what: str) -> None:
     largest_block = min(float(most.sum(dtype=np.float64)), ENTRIES + float(most.max(initial=0)))
     n_blocks = n_threads() if sp.issparse(A) else 1
     in_blocks = n_blocks * largest_block * (entry + _BYTES_OF_AN_ENTRY)
-    check_memory(int(copies + in_blocks + 2 * n_kept * entry), what)
+    check_memory(int(copies + in_blocks + 1.5 * n_kept * entry), what)
 
 
 def _most_entries(A: Any, B: Any) -> np.ndarray:

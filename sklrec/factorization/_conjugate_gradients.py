@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from .._linalg import in_threads
+from .._linalg import blocks, in_threads
 from .._sklearn import n_threads
 from ._ridge import single_threaded_blas
 
@@ -112,7 +112,8 @@ class RidgeSteps:
         gram = gram.astype(V.dtype)
         if average is None:
             total = max(self.of_columns.sum(dtype=np.float64), np.finfo(V.dtype).tiny)
-            average = (self.of_columns @ np.square(V)) / total
+            squares = (self.of_columns[rows] @ np.square(V[rows]) for rows in blocks(len(V)))
+            average = sum(squares, start=np.zeros(V.shape[1], dtype=V.dtype)) / total
         average = average.astype(V.dtype)
         size = max((chunk.columns.size for chunk in self.chunks), default=0) * V.shape[1]
         buffers = [np.empty(0, dtype=V.dtype) for _ in range(n_threads())]

@@ -39,7 +39,7 @@ from ._training._state import net_from_arrays, net_to_arrays
 from ._training._validation import ValidationCallback
 
 # The allocator of Linux keeps freed blocks up to this size in bytes instead of returning them.
-LARGEST_KEPT_BLOCK = 2**24
+LARGEST_KEPT_BLOCK = 2**25
 
 
 class BaseTorchRecommender(BaseRecommender):
@@ -358,9 +358,8 @@ class BaseTorchRecommender(BaseRecommender):
             n_values = max(n_values, n_scores + last.weight.numel())
             n_hidden = sum(weight.numel() for weight in module.parameters()) // self.n_features_in_
             n_values += 4 * self.batch_size * n_hidden
-        if 4 * n_scores < LARGEST_KEPT_BLOCK:  # what is freed stays with the process
-            return n_values + n_gradients
-        return max(n_values, n_gradients)
+        n_left = n_scores if 4 * n_scores < LARGEST_KEPT_BLOCK else 0
+        return max(n_values, n_gradients + n_left)
 
     def _n_score_tensors(self) -> int:
         """Return how many tensors with the size of the scores the loss needs at a time."""
