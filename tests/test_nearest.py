@@ -101,4 +101,4 @@ def test_memory_that_is_asked_for_is_counted_by_hand(monkeypatch):
     check_memory_of_largest(A, sp.csr_array(np.ones((3, 2), dtype=np.float32)), 1, "this")
     n_entries = 2 + 2 + 0
     entry = 4 + 4
-    assert asked == [2 * n_entries * (entry + _nearest._BYTES_OF_AN_ENTRY) + 2 * 2 * entry]
+    assert asked == [2 * n_entries * (entry + _nearest._BYTES_OF_AN_ENTRY) + 1.5 * 2 * entry]
