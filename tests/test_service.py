@@ -1,9 +1,12 @@
 """The service of the documentation answers."""
 
+import csv
 import http.client
 import json
 import threading
+from pathlib import Path
 
+import numpy as np
 import pytest
 import service
 
@@ -45,3 +48,16 @@ def test_the_service_ranks_excludes_and_refuses(ask):
         status, answer = ask(wrong)
         assert status == 400
         assert answer["error"]
+
+
+def test_milliseconds_of_the_page_are_those_measured():
+    root = Path(__file__).parents[1]
+    page = (root / "docs" / "user_guide" / "production.rst").read_text()
+    shown = []
+    for line in page.splitlines():
+        if line.startswith(("EASE  ", "ELSA(256) ", "Mult-VAE  ")):
+            shown.append([float(number) for number in line.split()[-3:]])
+    with (root / "benchmarks" / "results" / "service_speed.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["processes"] == "1"]
+    measured = [[float(row[name]) for name in ("p50_ms", "p99_ms", "cpu_ms")] for row in rows]
+    np.testing.assert_allclose(shown, measured, atol=0.0501)
