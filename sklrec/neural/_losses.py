@@ -92,7 +92,7 @@ class _ItemLikelihood(torch.autograd.Function):
         if torch.is_autocast_enabled(device):
             dtype = torch.get_autocast_dtype(device)
         ctx.dtypes = hidden.dtype, weight.dtype, bias.dtype
-        hidden, weight, bias = (factor.to(dtype) for factor in (hidden, weight, bias))
+        hidden, weight = hidden.to(dtype), weight.to(dtype)
         with torch.autocast(device, enabled=False):  # bfloat16 leaves a loss three digits
             scores = mm_on_huge_pages(hidden, weight.T, torch.promote_types(dtype, torch.float32))
             loss, gradient = likelihood(scores.add_(bias), batch)

@@ -190,6 +190,7 @@ class SparseBatch:
             items=self.items[kept],
             offsets=offsets,
             n_entries=ends - offsets,
+            n_in_halves=None,
         )
 
     def to_scipy(self) -> sp.csr_array:
