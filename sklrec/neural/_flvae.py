@@ -170,7 +170,7 @@ class FLVAE(EmbeddingMixin, BaseTorchRecommender):
         self.verbose = verbose
 
     def _n_score_tensors(self) -> int:
-        return 6
+        return 5
 
     def _make_net(self, n_items: int) -> TorchNet:
         return TorchNet(
