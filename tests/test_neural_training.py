@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 import warnings
+from copy import deepcopy
 
 import joblib
 import numpy as np
@@ -38,8 +39,10 @@ from sklrec.neural import (  # noqa: E402
     NeuMF,
     NeuralEASE,
     RecVAE,
+    _base,
 )
 from sklrec.neural._mult_dae import MultDAEModule  # noqa: E402
+from sklrec.neural._training import _validation  # noqa: E402
 
 SMALL = {
     "n_components": 8,
@@ -434,6 +437,41 @@ def test_validation_users_with_other_items_are_refused(X):
         MultVAE(**SMALL).fit(X, X_val=X[:50, :59])
     with pytest.raises(ValueError, match="X_val, which is missing"):
         MultVAE(**SMALL).fit(X, y_val=X)
+    with pytest.raises(TypeError, match=r"X_val must be one matrix.*got a tuple; y_val marks"):
+        MultVAE(**SMALL).fit(X, X_val=(X[:50], X[:50]))
+
+
+def test_validation_users_of_whom_everything_is_hidden_are_refused(X):
+    with pytest.raises(ValueError, match="All interactions of X_val are hidden"):
+        MultVAE(**SMALL).fit(X, X_val=X[:50], y_val=X[:50])
+
+
+def test_best_weights_are_in_memory_once(X, monkeypatch):
+    copied = []
+
+    def copy(weights):
+        (callback,) = (one for name, one in net_of.callbacks_ if name == "validation")
+        copied.append(callback.best_weights)
+        return deepcopy(weights)
+
+    class Net(Callback):
+        def on_train_begin(self, net, **kwargs):
+            nonlocal net_of
+            net_of = net
+
+    net_of = None
+    monkeypatch.setattr(_validation, "deepcopy", copy)
+    MultVAE(**SMALL, callbacks=[Net()]).set_params(max_epochs=10).fit(X, X_val=X[:50])
+    assert len(copied) > 1
+    assert set(copied) == {None}
+
+
+def test_memory_of_a_batch_of_more_rows_than_users_is_that_of_all_users(X, monkeypatch):
+    asked = []
+    monkeypatch.setattr(_base, "check_memory", lambda n_bytes, what: asked.append(n_bytes))
+    for batch_size in (len(X.indptr) - 1, 10**9):
+        MultVAE(**{**SMALL, "batch_size": batch_size}).fit(X)
+    assert asked[0] == asked[1]
 
 
 def test_one_seed_gives_identical_scores_and_leaves_the_global_generators(X):

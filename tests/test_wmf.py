@@ -394,3 +394,11 @@ def test_wmf_reaches_on_ml1m_what_independent_implementations_do(ml1m):
     model = WMF(64, lambda_=0.008, unobserved_weight=0.2, random_state=0)
     found = evaluate(model.fit(split.train), split.test_fold_in, split.test_held_out, "ndcg@100")
     assert_allclose(found.mean["ndcg@100"], 0.4245, atol=0.003)  # seeds differ by about .001
+
+
+def test_more_components_than_memory_holds_are_refused():
+    X = sp.random_array((5, 4), density=0.5, format="csr", rng=np.random.default_rng(0))
+    with pytest.raises(
+        MemoryError, match=r"WMF with n_components=1000000 on 10 values needs .*GiB"
+    ):
+        WMF(1_000_000).fit(X)

@@ -26,6 +26,9 @@ from ._wmf_solvers import Objective, add_users, alternate, curvature_of, in_eige
 if TYPE_CHECKING:
     import torch
 
+# Matrices of components by components in float64: a Gram matrix, its eigenvectors, work space.
+N_SQUARES = 5
+
 
 class WMF(BaseFactorRecommender):
     r"""Weighted matrix factorization by alternating least squares: iALS, or implicit ALS.
@@ -433,4 +436,5 @@ class WMF(BaseFactorRecommender):
         n_bytes = (transposed + laid_out + self.binary * itemsize) * X.nnz
         n_bytes += 3 * (n_users + n_items) * self.n_components * itemsize
         n_bytes += n_threads() * gathered
+        n_bytes += N_SQUARES * 8 * self.n_components**2
         check_memory(int(n_bytes), f"WMF with n_components={self.n_components} on {X.nnz:,} values")

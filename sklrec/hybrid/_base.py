@@ -234,7 +234,7 @@ class BaseCollaborativeRecommender(BaseTorchFactors):
         self._has_users = np.concatenate([self._has_users, np.zeros(len(theta), dtype=bool)])
         self._part_from_original()
 
-    def _n_step_values(self, module: nn.Module, n_gradients: int) -> int:
+    def _n_step_values(self, module: nn.Module, n_gradients: int, n_rows: int) -> int:
         return 2 * self.batch_size * self.n_item_features_ + n_gradients
 
 

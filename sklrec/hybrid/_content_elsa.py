@@ -183,9 +183,9 @@ class ContentELSA(BaseTorchHybrid, ELSA):
             )
         return net
 
-    def _n_step_values(self, module: nn.Module, n_gradients: int) -> int:
+    def _n_step_values(self, module: nn.Module, n_gradients: int, n_rows: int) -> int:
         n_products = self.n_features_in_ * self.n_components if self.n_item_features_ else 0
-        return super()._n_step_values(module, n_gradients + n_products)
+        return super()._n_step_values(module, n_gradients + n_products, n_rows)
 
     def _keep(self, net: TorchNet) -> BaseTorchRecommender:
         if self.n_item_features_:

@@ -276,8 +276,9 @@ class DAVE(BaseItemAutoencoder):
             "users.decoder.items.bias": np.full(n_new, bias),
         }
 
-    def _n_step_values(self, module: nn.Module, n_gradients: int) -> int:
+    def _n_step_values(self, module: nn.Module, n_gradients: int, n_rows: int) -> int:
         n_pairs = self.batch_size * (1 + self.n_negatives)
         width = self.hidden_layer_sizes[0]
         n_of_pair = 4 * self.n_components + 3 * sum(self.pair_layer_sizes) + 4 * width
-        return max(super()._n_step_values(module, n_gradients), n_gradients + n_pairs * n_of_pair)
+        n_values = super()._n_step_values(module, n_gradients, n_rows)
+        return max(n_values, n_gradients + n_pairs * n_of_pair)

@@ -335,7 +335,7 @@ class DICER(BaseItemAutoencoder, BaseTorchFactors):
         self._has_users = np.concatenate([self._has_users, np.zeros(len(new), dtype=bool)])
         self._part_from_original()
 
-    def _n_step_values(self, module: nn.Module, n_gradients: int) -> int:
+    def _n_step_values(self, module: nn.Module, n_gradients: int, n_rows: int) -> int:
         n_latent = self.n_components * (2 if self.n_item_features_ else 1)
-        n_densities = 2 * self.batch_size**2 * n_latent
-        return super()._n_step_values(module, n_gradients) + n_densities
+        n_densities = 2 * n_rows**2 * n_latent
+        return super()._n_step_values(module, n_gradients, n_rows) + n_densities

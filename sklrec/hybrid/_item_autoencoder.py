@@ -151,7 +151,7 @@ class BaseItemAutoencoder(TrainedOnAllUsers, BaseTorchHybrid):
                 weight.data = weight.data[:0].clone()
         return super()._keep(net)
 
-    def _n_step_values(self, module: nn.Module, n_gradients: int) -> int:
+    def _n_step_values(self, module: nn.Module, n_gradients: int, n_rows: int) -> int:
         n_outputs = max(self._n_network_users, self.n_features_in_) + self.n_item_features_
         return 2 * self.batch_size * n_outputs + n_gradients
 

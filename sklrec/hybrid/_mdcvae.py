@@ -352,9 +352,9 @@ class MDCVAE(BaseTorchHybrid):
     def _n_score_tensors(self) -> int:
         return 1
 
-    def _n_step_values(self, module: nn.Module, n_gradients: int) -> int:
+    def _n_step_values(self, module: nn.Module, n_gradients: int, n_rows: int) -> int:
         module = cast(MDCVAEModule, module)
-        n_values = super()._n_step_values(module, n_gradients)
+        n_values = super()._n_step_values(module, n_gradients, n_rows)
         if module.items is None:
             return n_values
         n_content = module.item_layer.weight.numel()

@@ -249,8 +249,8 @@ class BaseTorchRecommender(BaseRecommender):
         with explained_out_of_memory(self.batch_size):
             net = self._make_net(X.shape[1])
             if before is None:
-                check = partial(self._check_network_memory, net, device, validation is not None)
-                net.initialize(check)
+                n_rows = min(self.batch_size, X.shape[0])
+                net.initialize(partial(self._check_network_memory, net, n_rows, validation))
                 self._begin_training(net)
             else:
                 net.initialize_from(before)
@@ -327,14 +327,18 @@ class BaseTorchRecommender(BaseRecommender):
                 )
 
     def _check_network_memory(
-        self, net: TorchNet, device: torch.device, validates: bool, blank: nn.Module
+        self,
+        net: TorchNet,
+        n_rows: int,
+        validation: tuple[sp.csr_array, sp.csr_array] | None,
+        blank: nn.Module,
     ) -> None:
         """Raise a MemoryError if the memory of the machine is too small to train the network.
 
         Weights and the optimizer's moments are always in memory, and with validation users the best
         weights. A step computes scores and intermediate results of the loss, then gradients.
         """
-        if device.type != "cpu":
+        if not net.on_cpu:
             return
         sizes = [weight.numel() for weight in blank.parameters()]
         n_kept = sum(sizes) + sum(buffer.numel() for buffer in blank.buffers())
@@ -342,22 +346,27 @@ class BaseTorchRecommender(BaseRecommender):
             sum(weight.numel() for weight in blank.get_submodule(one.part).parameters())
             for one in net.passes
         )
-        n_step = self._n_step_values(blank, n_gradients)
+        if validation is not None:
+            n_kept *= 2
+        n_step = self._n_step_values(blank, n_gradients, n_rows)
         check_memory(
-            4 * (n_kept * (1 + validates) + self._n_moments * sum(sizes) + n_step),
+            4 * (n_kept + self._n_moments * sum(sizes) + n_step),
             f"{type(self).__name__} with {sum(sizes):,} weights on batches of {self.batch_size}",
         )
 
-    def _n_step_values(self, module: nn.Module, n_gradients: int) -> int:
-        """Return how many numbers a step has in memory at most, beside what is always there."""
-        n_scores = self.batch_size * self.n_features_in_
+    def _n_step_values(self, module: nn.Module, n_gradients: int, n_rows: int) -> int:
+        """Return how many numbers a step has in memory at most, beside what is always there.
+
+        A batch of users has at most `n_rows` rows.
+        """
+        n_scores = n_rows * self.n_features_in_
         n_values = self._n_score_tensors() * n_scores
         last = getattr(module, "item_layer", None)
         if last is not None:
             # The gradient of the last layer is computed while that of the scores is kept.
             n_values = max(n_values, n_scores + last.weight.numel())
             n_hidden = sum(weight.numel() for weight in module.parameters()) // self.n_features_in_
-            n_values += 4 * self.batch_size * n_hidden
+            n_values += 4 * n_rows * n_hidden
         n_left = n_scores if 4 * n_scores < LARGEST_KEPT_BLOCK else 0
         return max(n_values, n_gradients + n_left)
 
@@ -390,11 +399,20 @@ class BaseTorchRecommender(BaseRecommender):
             if y_val is not None:
                 raise ValueError("y_val marks the entries to hide of X_val, which is missing.")
             return None
+        if isinstance(X_val, tuple):
+            raise TypeError(
+                "X_val must be one matrix, of complete rows, got a tuple; y_val marks what to hide."
+            )
         n_items = getattr(X_val, "shape", (0, 0))[-1]
         if n_items not in (0, self.n_features_in_):
             raise ValueError(f"X_val has {n_items} items, but X has {self.n_features_in_}.")
         X_val = self._check_rows(X_val, "X_val", reset=False)
-        return hide_interactions(X_val, y_val)
+        fold_in, held_out = hide_interactions(X_val, y_val)
+        if held_out.nnz and not fold_in.nnz:
+            raise ValueError(
+                "All interactions of X_val are hidden, so that there are none to recommend from."
+            )
+        return fold_in, held_out
 
     def _hold_out_users(
         self, X: sp.csr_array

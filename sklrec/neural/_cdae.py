@@ -231,9 +231,9 @@ class CDAE(UserVectorsMixin, EmbeddingMixin, BaseTorchRecommender):
     def _n_score_tensors(self) -> int:
         return 2 if self.n_negatives is None else 1
 
-    def _n_step_values(self, module: nn.Module, n_gradients: int) -> int:
+    def _n_step_values(self, module: nn.Module, n_gradients: int, n_rows: int) -> int:
         own = 0 if self.user_vector is None else self._n_users * self.n_components
-        return super()._n_step_values(module, n_gradients) + VALUES_OF_A_VECTOR * own
+        return super()._n_step_values(module, n_gradients, n_rows) + VALUES_OF_A_VECTOR * own
 
 
 class CDAEModule(nn.Module):

@@ -165,7 +165,7 @@ class ELSA(ExplainMixin, EmbeddingMixin, BaseTorchRecommender):
             **params,
         )
 
-    def _n_step_values(self, module: nn.Module, n_gradients: int) -> int:
+    def _n_step_values(self, module: nn.Module, n_gradients: int, n_rows: int) -> int:
         # Unit vectors, both parts of their gradient, its sum and the denominator of the optimizer.
         return 5 * n_gradients
 

@@ -212,8 +212,8 @@ class HVampVAE(EmbeddingMixin, BaseTorchRecommender):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _n_step_values(self, module: nn.Module, n_gradients: int) -> int:
-        n_values = super()._n_step_values(module, n_gradients)
+    def _n_step_values(self, module: nn.Module, n_gradients: int, n_rows: int) -> int:
+        n_values = super()._n_step_values(module, n_gradients, n_rows)
         if self.prior == "standard":
             return n_values
         # All gradients, of which the first layer has two, for it reads users and pseudo-inputs;

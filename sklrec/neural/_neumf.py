@@ -263,7 +263,7 @@ class NeuMF(UserVectorsMixin, EmbeddingMixin, BaseTorchRecommender):
         """Return the size of the vector of a user or an item."""
         return self.n_components * (2 if self.model == "neumf" else 1)
 
-    def _n_step_values(self, module: nn.Module, n_gradients: int) -> int:
+    def _n_step_values(self, module: nn.Module, n_gradients: int, n_rows: int) -> int:
         n_pairs = self.batch_size * (1 + self.n_negatives)
         n_pairs = min(n_pairs, self._n_entries * (1 + self.n_negatives))
         n_of_pair = 4 * self._n_vector()

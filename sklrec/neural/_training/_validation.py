@@ -71,7 +71,7 @@ class ValidationCallback(Callback):
         if not np.isfinite(loss):
             raise ValueError(
                 f"The training loss became {loss} in epoch {len(net.history)}; use a smaller "
-                f"learning_rate than {self.recommender.learning_rate}."
+                f"learning_rate than {self.recommender.learning_rate}, or smaller values in X."
             )
         self.n_epochs += 1
         self.recommender.loss_curve_.append(float(loss))
@@ -98,6 +98,7 @@ class ValidationCallback(Callback):
         if score <= self.best_score:
             return
         self.best_score, self.n_without_gain = score, 0
+        self.best_weights = None  # not in memory beside the new ones
         self.best_weights = deepcopy(net.plain_module.state_dict())
         self.recommender.best_epoch_ = epoch
         for name in net.epoch_values():
