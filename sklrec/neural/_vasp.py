@@ -42,7 +42,8 @@ class VASP(BaseTorchRecommender):
     Scores are the logarithms of the product, which are negative.
 
     Training needs the memory of four (n_items, n_items) matrices in float32 in addition to that of
-    FLVAE, see :class:`NeuralEASE`; with a smaller `item_share` it needs less.
+    FLVAE, and one more with validation users, see :class:`NeuralEASE`; with a smaller `item_share`
+    it needs less.
 
     Parameters
     ----------
