@@ -92,9 +92,9 @@ def whole(value: Any, name: str, X: sp.csr_array) -> Any:
     if rows[0] == X.shape[0]:
         holder = "ItemFeatures" if name == "item_features" else "Unsliced"
         warnings.warn(
-            f"{name} has as many rows as X, {rows[0]}: a search slices it as it does X, so that "
-            f"the model may not see all of it. Pass sklrec.pipeline.{holder}({name}) to have it "
-            "handed on whole.",
+            f"{name} has as many rows as X, {rows[0]}. If a search calls this fit, it has sliced "
+            f"both, and the model does not see all of it: pass sklrec.pipeline.{holder}({name}), "
+            "which is handed on whole.",
             UserWarning,
             stacklevel=4,
         )

@@ -344,7 +344,7 @@ def test_held_features_are_those_they_hold(made):
 
 def test_as_many_items_as_users_warns_that_a_search_selects_rows(made):
     square = made.data[:60]
-    with pytest.warns(UserWarning, match=r"Pass sklrec.pipeline.ItemFeatures\(item_features\)"):
+    with pytest.warns(UserWarning, match=r"pass sklrec.pipeline.ItemFeatures\(item_features\)"):
         ItemKNN().fit(square, item_features=made.item_features)
     ItemKNN().fit(square, item_features=ItemFeatures(made.item_features))
 
@@ -372,7 +372,7 @@ def test_search_that_selects_rows_is_an_error_that_says_so(made):
         error_score="raise",
     )
     with (
-        pytest.warns(UserWarning, match="a search slices it"),
+        pytest.warns(UserWarning, match="If a search calls this fit"),
         pytest.raises(ValueError, match="If a search selected rows"),
     ):
         search.fit(made.data[:60], item_features=made.item_features)

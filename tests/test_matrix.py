@@ -150,7 +150,7 @@ def test_a_search_hands_on_whole_what_is_held(X, in_pipeline):
 
 
 def test_what_a_search_may_have_cut_is_warned_of(X):
-    with pytest.warns(UserWarning, match="X_val has as many rows as X, 60: a search slices it"):
+    with pytest.warns(UserWarning, match=r"X_val has as many rows as X, 60\. If a search calls"):
         assert whole(X, "X_val", X) is X
     with warnings.catch_warnings():
         warnings.simplefilter("error")
