@@ -18,7 +18,7 @@ from written_out import (
 torch = pytest.importorskip("torch")
 
 from sklrec.hybrid import CoVAE  # noqa: E402
-from sklrec.neural import MultVAE  # noqa: E402
+from sklrec.neural import MultVAE, _base  # noqa: E402
 
 SMALL = {
     "n_components": 4,
@@ -156,3 +156,11 @@ def test_negative_features_are_an_error(F):
 def test_features_that_are_zero_everywhere_are_an_error():
     with pytest.raises(ValueError, match="zero everywhere"):
         CoVAE(**SMALL).fit(some_users(), item_features=np.zeros((12, 3)))
+
+
+def test_memory_counts_batches_of_features_that_are_larger_than_those_of_users(F, monkeypatch):
+    X, asked = sp.csr_array(np.eye(3, 12)), []
+    monkeypatch.setattr(_base, "check_memory", lambda n_bytes, what: asked.append(n_bytes))
+    for batch_size in (3, 12, 15, 10**9):  # 3 users, 15 features
+        CoVAE(**{**SMALL, "batch_size": batch_size}).fit(X, item_features=F)
+    assert asked[0] < asked[1] < asked[2] == asked[3]

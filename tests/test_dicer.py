@@ -26,6 +26,7 @@ torch = pytest.importorskip("torch")
 
 from sklrec.hybrid import DICER  # noqa: E402
 from sklrec.hybrid._dicer_net import dependence_between, dependence_within  # noqa: E402
+from sklrec.neural import _base  # noqa: E402
 from sklrec.persistence import load, save  # noqa: E402
 
 N_USERS = 30
@@ -284,3 +285,13 @@ def test_no_dense_matrix_of_items_and_features():
 def test_bad_input_is_an_error(setting, features, message, X):
     with pytest.raises(ValueError, match=message):
         DICER(**SMALL, **setting).fit(X, item_features=features)
+
+
+def test_memory_counts_batches_of_items_that_are_larger_than_those_of_users(monkeypatch):
+    X, asked = sp.csr_array(np.eye(3, 12)), []
+    monkeypatch.setattr(_base, "check_memory", lambda n_bytes, what: asked.append(n_bytes))
+    for batch_size in (3, 12):  # 3 users, 12 items
+        DICER(**{**SMALL, "batch_size": batch_size}).fit(X)
+    n_outputs = 12
+    densities = 2 * (12**2 - 3**2) * SMALL["n_components"]
+    assert asked[1] - asked[0] == 4 * (2 * (12 - 3) * n_outputs + densities)

@@ -222,6 +222,10 @@ class CoVAE(BaseTorchContent):
             data["features"] = SparseRows(rows, device)
         return data
 
+    def _n_step_values(self, module: nn.Module, n_gradients: int, n_rows: int) -> int:
+        n_rows = max(n_rows, min(self.batch_size, self.n_item_features_))  # of users, of features
+        return super()._n_step_values(module, n_gradients, n_rows)
+
     def _begin_fit(self, X: sp.csr_array, validation: Any, n_epochs: int) -> None:
         self._reads_content = self.n_feature_epochs > 0
 

@@ -337,5 +337,5 @@ class DICER(BaseItemAutoencoder, BaseTorchFactors):
 
     def _n_step_values(self, module: nn.Module, n_gradients: int, n_rows: int) -> int:
         n_latent = self.n_components * (2 if self.n_item_features_ else 1)
-        n_densities = 2 * n_rows**2 * n_latent
+        n_densities = 2 * self.batch_size**2 * n_latent
         return super()._n_step_values(module, n_gradients, n_rows) + n_densities

@@ -10,15 +10,13 @@ import torch
 ALIGNMENT = 64  # bytes of a cache line, as in torch
 
 
-def empty_on_huge_pages(
-    *shape: int, dtype: torch.dtype, device: torch.device | str = "cpu"
-) -> torch.Tensor:
+def empty_on_huge_pages(*shape: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """Return a tensor that is not initialized, in main memory on huge pages if it is large.
 
     numpy asks Linux for huge pages and torch does not: to get 48 MB in pages of 4 KB, and to give
     them back, takes longer than to fill them.
     """
-    if torch.device(device).type != "cpu":
+    if device.type != "cpu":
         return torch.empty(shape, dtype=dtype, device=device)
     n_bytes = math.prod(shape) * dtype.itemsize
     buffer = np.empty(n_bytes + ALIGNMENT, dtype=np.uint8)
